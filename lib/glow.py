@@ -1,0 +1,411 @@
+"""Glow, the normalizing flow of F_app and F_mot: "Learning normality distribution", Eq. 1, 2, 5 and 6.
+
+A flow is an invertible map f with a tractable Jacobian, so that (Eq. 2)
+
+    log p(x) = log p_z(f(x)) + sum_i log |det df_i / dh_{i-1}|.
+
+The paper uses Glow (Kingma and Dhariwal 2018) with K steps of flow a level and L levels:
+
+    Glow      L times:  Level, then (but for the last) Split
+    Level     Squeeze, then K times FlowStep
+    FlowStep  ActNorm, InvertibleConv (1x1), AffineCoupling
+
+Every layer keeps one contract: `z, log_det = layer(x)` with log_det of shape (B,), and `x = layer.inverse(z)`.
+
+Where this departs from the code of Kingma and Dhariwal:
+* Convolutions pad with zeros; theirs add a channel that marks the border.
+* The latents of the last scale are standard normal. A learned Gaussian a channel (an option there, off by default)
+  would add nothing: the last step's actnorm and 1x1 convolution already move and scale each channel.
+* The coupling is affine, as in the papers; their code's default is additive.
+* A channel that is constant in the first batch is centred and not scaled; see `ActNorm`.
+"""
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+EPSILON = 1e-6      # added to actnorm's standard deviations, as in Glow
+CONSTANT = 1e-4     # below this standard deviation actnorm takes a channel for constant
+ZERO_CONV_RATE = 3  # Glow's factor on the log scale of zero-initialised convolutions: it learns that much faster
+
+
+class GlowError(ValueError):
+    """An input that this flow cannot take, or a flow that is not ready. The text says what to do."""
+
+
+def bits_per_dimension(nll, dims: int):
+    """Negative log-likelihood in bits per dimension: nll / (dims ln 2).
+
+    nll: in nats, tensor, array or number; dims: C * H * W of the flow's input. For features, which are continuous,
+    this is a differential entropy rate: it can be negative, and it depends on the scale of the features.
+    """
+    return nll / (dims * math.log(2))
+
+
+def standard_normal_log_prob(z: Tensor) -> Tensor:
+    """log N(z; 0, I), summed over all but the first axis. (B, ...) -> (B,)"""
+    return -0.5 * (z.square() + math.log(2 * math.pi)).flatten(1).sum(1)
+
+
+class ActNorm(nn.Module):
+    """Activation normalisation: z = (x + bias) * exp(log_scale), a bias and a scale a channel. (B, C, H, W) -> same.
+
+    The first batch in training mode sets both so that each channel of z has mean 0 and variance 1 on that batch; from
+    then on they are ordinary parameters. That this has happened is part of the state (`initialised`), otherwise a
+    loaded model would be set anew by the first batch it sees.
+
+    A channel whose standard deviation on that batch is below CONSTANT keeps scale 1. Dividing by next to nothing
+    would credit each of its pixels with up to log(1 / EPSILON) = 13.8 nats, and swamp everything as soon as the
+    channel varies.
+
+    Raises GlowError when it is used before a batch in training mode has been seen.
+    """
+
+    def __init__(self, *, channels: int):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.log_scale = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("initialised", torch.tensor(False))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        self.initialise_once(x)
+        z = (x + self.bias[:, None, None]) * self.log_scale.exp()[:, None, None]
+        return z, _per_sample(self.log_det_per_pixel(), x)
+
+    def inverse(self, z: Tensor) -> Tensor:
+        self.require_initialised()
+        return z * (-self.log_scale).exp()[:, None, None] - self.bias[:, None, None]
+
+    def log_det_per_pixel(self) -> Tensor:
+        return self.log_scale.double().sum()
+
+    @torch.no_grad()
+    def initialise_once(self, x: Tensor) -> None:
+        """Set bias and scale from x, unless that has been done."""
+        if self.initialised:
+            return
+        if not self.training:
+            self.require_initialised()
+        variance, mean = torch.var_mean(x.double(), dim=(0, 2, 3), correction=0)
+        std = variance.sqrt()
+        self.bias.copy_(-mean)
+        self.log_scale.copy_(torch.where(std < CONSTANT, torch.zeros_like(std), -(std + EPSILON).log()))
+        self.initialised.fill_(True)
+
+    def require_initialised(self) -> None:
+        if not self.initialised:
+            raise GlowError("This flow has not seen any data: actnorm takes its statistics from the first batch in "
+                            "training mode. Call train() and pass a batch through it, or load a trained state.")
+
+
+class InvertibleConv(nn.Module):
+    """Invertible 1x1 convolution: z = W x at every pixel. (B, C, H, W) -> same.
+
+    W starts as a random rotation. permutation="dense" learns W itself. permutation="lu" learns the factors of
+
+        W = P L (U + diag(s)),
+
+    P a fixed permutation, L lower triangular with ones on the diagonal, U strictly upper triangular, s with fixed
+    signs: the same matrices up to those signs, and log |det W| = sum log |s|. Determinants are taken in float64.
+    """
+
+    def __init__(self, *, channels: int, permutation: Literal["lu", "dense"]):
+        super().__init__()
+        if permutation not in ("lu", "dense"):
+            raise GlowError(f"permutation is 'lu' or 'dense', not {permutation!r}.")
+        self.permutation = permutation
+        rotation = torch.linalg.qr(torch.randn(channels, channels, dtype=torch.float64))[0]
+        dtype = torch.get_default_dtype()
+        if permutation == "dense":
+            self.weight = nn.Parameter(rotation.to(dtype))
+        else:
+            p, lower, upper = torch.linalg.lu(rotation)
+            self.register_buffer("p", p.to(dtype))
+            self.register_buffer("sign_s", upper.diagonal().sign().to(dtype))
+            self.lower = nn.Parameter(lower.tril(-1).to(dtype))
+            self.upper = nn.Parameter(upper.triu(1).to(dtype))
+            self.log_s = nn.Parameter(upper.diagonal().abs().log().to(dtype))
+
+    def matrix(self) -> tuple[Tensor, Tensor]:
+        """W (C, C), and log |det W| in float64."""
+        if self.permutation == "dense":
+            return self.weight, torch.linalg.slogdet(self.weight.double()).logabsdet
+        lower = self.lower.tril(-1) + torch.eye(len(self.p), dtype=self.p.dtype, device=self.p.device)
+        upper = self.upper.triu(1) + (self.sign_s * self.log_s.exp()).diag()
+        return self.p @ lower @ upper, self.log_s.double().sum()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        weight, log_det = self.matrix()
+        return F.conv2d(x, weight[:, :, None, None]), _per_sample(log_det, x)
+
+    def inverse(self, z: Tensor) -> Tensor:
+        inverse = torch.linalg.inv(self.matrix()[0].double()).to(z.dtype)
+        return F.conv2d(z, inverse[:, :, None, None])
+
+
+class ActNormConv(nn.Module):
+    """A convolution with actnorm on its output, as one convolution: the scale goes into its weights.
+
+    Folding saves two passes, forward and backward, over activations that are many times larger than the weights.
+    """
+
+    def __init__(self, *, inputs: int, outputs: int, kernel: int):
+        super().__init__()
+        self.weight = nn.Parameter(0.05 * torch.randn(outputs, inputs, kernel, kernel))
+        self.norm = ActNorm(channels=outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        padding = self.weight.shape[-1] // 2
+        if not self.norm.initialised:
+            with torch.no_grad():
+                self.norm.initialise_once(F.conv2d(x, self.weight, padding=padding))
+        scale = self.norm.log_scale.exp()
+        return F.conv2d(x, self.weight * scale[:, None, None, None], self.norm.bias * scale, padding=padding)
+
+
+class ZeroConv(nn.Module):
+    """A 3x3 convolution that starts as zero, with a learned log scale on its output: a step starts as the identity."""
+
+    def __init__(self, *, inputs: int, outputs: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(outputs, inputs, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.log_scale = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = (ZERO_CONV_RATE * self.log_scale).exp()
+        return F.conv2d(x, self.weight * scale[:, None, None, None], self.bias * scale, padding=1)
+
+
+class AffineCoupling(nn.Module):
+    """Affine coupling: the first half of the channels says how to shift and scale the second. (B, C, H, W) -> same.
+
+    (shift, h) = NN(x1),  z1 = x1,  z2 = (x2 + shift) * sigmoid(h + 2),  log_det = sum log sigmoid(h + 2).
+
+    NN is three convolutions, 3x3 (C/2 -> hidden), 1x1 (hidden -> hidden), 3x3 (hidden -> C), the last one zero at the
+    start; the scale starts at sigmoid(2) = 0.88 and stays below 1.
+    """
+
+    def __init__(self, *, channels: int, hidden: int):
+        super().__init__()
+        if channels % 2:
+            raise GlowError(f"A coupling layer halves its channels; {channels} is odd.")
+        self.conv1 = ActNormConv(inputs=channels // 2, outputs=hidden, kernel=3)
+        self.conv2 = ActNormConv(inputs=hidden, outputs=hidden, kernel=1)
+        self.conv3 = ZeroConv(inputs=hidden, outputs=channels)
+
+    def shift_and_log_scale(self, x1: Tensor) -> tuple[Tensor, Tensor]:
+        h = F.relu(self.conv1(x1), inplace=True)
+        h = F.relu(self.conv2(h), inplace=True)
+        shift, h = self.conv3(h).chunk(2, dim=1)
+        return shift, F.logsigmoid(h + 2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x1, x2 = x.chunk(2, dim=1)
+        shift, log_scale = self.shift_and_log_scale(x1)
+        z2 = (x2 + shift) * log_scale.exp()
+        return torch.cat([x1, z2], dim=1), log_scale.flatten(1).sum(1)
+
+    def inverse(self, z: Tensor) -> Tensor:
+        z1, z2 = z.chunk(2, dim=1)
+        shift, log_scale = self.shift_and_log_scale(z1)
+        return torch.cat([z1, z2 * (-log_scale).exp() - shift], dim=1)
+
+
+class Squeeze(nn.Module):
+    """Each 2x2 block of pixels becomes four channels: (B, C, H, W) -> (B, 4C, H/2, W/2). A permutation: log_det 0."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return F.pixel_unshuffle(x, 2), x.new_zeros(len(x))
+
+    def inverse(self, z: Tensor) -> Tensor:
+        return F.pixel_shuffle(z, 2)
+
+
+class FlowStep(nn.Module):
+    """One step of flow: actnorm, invertible 1x1 convolution, affine coupling. (B, C, H, W) -> same.
+
+    The first two are affine at each pixel, so they run as one convolution: W ((x + b) s) = (W s) x + (W s) b.
+    """
+
+    def __init__(self, *, channels: int, hidden: int, permutation: str):
+        super().__init__()
+        self.actnorm = ActNorm(channels=channels)
+        self.conv = InvertibleConv(channels=channels, permutation=permutation)
+        self.coupling = AffineCoupling(channels=channels, hidden=hidden)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        self.actnorm.initialise_once(x)
+        weight, log_det = self.conv.matrix()
+        weight = weight * self.actnorm.log_scale.exp()
+        x = F.conv2d(x, weight[:, :, None, None], weight @ self.actnorm.bias)
+        z, log_det_coupling = self.coupling(x)
+        return z, _per_sample(self.actnorm.log_det_per_pixel() + log_det, x) + log_det_coupling
+
+    def inverse(self, z: Tensor) -> Tensor:
+        return self.actnorm.inverse(self.conv.inverse(self.coupling.inverse(z)))
+
+
+class Level(nn.Module):
+    """A squeeze and K steps of flow on one scale: (B, C, H, W) -> (B, 4C, H/2, W/2).
+
+    recompute: keep only the input of each step for the backward pass, and compute the rest of the step again there.
+    The hidden activations that are not kept are tens of times larger than that input.
+    """
+
+    def __init__(self, *, channels: int, K: int, hidden: int, permutation: str, recompute: bool):
+        super().__init__()
+        self.recompute = recompute
+        self.squeeze = Squeeze()
+        self.steps = nn.ModuleList(
+            FlowStep(channels=4 * channels, hidden=hidden, permutation=permutation) for _ in range(K))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        z, log_det = self.squeeze(x)
+        z = z.contiguous(memory_format=torch.channels_last)     # the faster layout of 2-D convolutions
+        for step in self.steps:
+            if self.recompute and torch.is_grad_enabled():
+                z, step_log_det = checkpoint(step, z, use_reentrant=False, preserve_rng_state=False)
+            else:
+                z, step_log_det = step(z)
+            log_det = log_det + step_log_det
+        return z, log_det
+
+    def inverse(self, z: Tensor) -> Tensor:
+        for step in reversed(self.steps):
+            z = step.inverse(z)
+        return self.squeeze.inverse(z)
+
+
+class Split(nn.Module):
+    """The learned prior of the channels that leave the flow between two levels. (B, C, H, W) -> same.
+
+    Given the first half x1, which goes on, the second half is Gaussian: p(x2 | x1) = N(mean(x1), std(x1)^2). Written
+    as a layer, z1 = x1 and z2 = (x2 - mean) / std, so that all latents of a flow are standard normal and
+    log p(x2 | x1) = log N(z2; 0, I) + log_det. Mean and log std come from a convolution that is zero at the start.
+    """
+
+    def __init__(self, *, channels: int):
+        super().__init__()
+        self.prior = ZeroConv(inputs=channels // 2, outputs=channels)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x1, x2 = x.chunk(2, dim=1)
+        mean, log_std = self.prior(x1).chunk(2, dim=1)
+        return torch.cat([x1, (x2 - mean) * (-log_std).exp()], dim=1), -log_std.flatten(1).sum(1)
+
+    def inverse(self, z: Tensor) -> Tensor:
+        z1, z2 = z.chunk(2, dim=1)
+        mean, log_std = self.prior(z1).chunk(2, dim=1)
+        return torch.cat([z1, mean + z2 * log_std.exp()], dim=1)
+
+
+class Terms(NamedTuple):
+    """Eq. 2 term by term, in nats. log_prob = log_p_z.sum(1) + log_det.sum(1)."""
+
+    log_p_z: Tensor     # (B, L): log density of the latents that leave after each level, under their prior
+    log_det: Tensor     # (B, L): log |det| of each level
+
+
+class Glow(nn.Module):
+    """Glow: the density of feature maps x (B, channels, H, W); H and W divisible by 2**L.
+
+    channels: C of x. K: steps of flow a level. L: levels; with L = 1 there is one squeeze and no split.
+    hidden: width of the coupling networks. permutation: "lu" or "dense", see `InvertibleConv`.
+    recompute: less memory in training for about a third more time, same gradients, see `Level`.
+
+    `zs, log_det = glow(x)` and `x = glow.inverse(zs)` as for every layer; zs are the latents of each scale, the finest
+    first, all standard normal under the model. Raises GlowError for other shapes and before the first training batch.
+    """
+
+    def __init__(self, *, channels: int, K: int, L: int, hidden: int, permutation: Literal["lu", "dense"],
+                 recompute: bool):
+        super().__init__()
+        if min(channels, K, L, hidden) < 1:
+            raise GlowError(f"channels, K, L and hidden are at least 1; got {channels}, {K}, {L} and {hidden}.")
+        self.channels, self.L = channels, L
+        self.levels, self.splits = nn.ModuleList(), nn.ModuleList()
+        for i in range(L):
+            self.levels.append(Level(channels=channels, K=K, hidden=hidden, permutation=permutation,
+                                     recompute=recompute))
+            if i < L - 1:
+                self.splits.append(Split(channels=4 * channels))
+            channels *= 2           # four times by the squeeze, halved by the split
+
+    def _scales(self, x: Tensor):
+        """For each level its latents, its log-determinant and that of the split after it (0 after the last)."""
+        self._check(x.shape[1:])
+        for i, level in enumerate(self.levels):
+            x, log_det = level(x)
+            if i < self.L - 1:
+                x, log_det_split = self.splits[i](x)
+                x, z = x.chunk(2, dim=1)
+            else:
+                z, log_det_split = x, torch.zeros_like(log_det)
+            yield z, log_det, log_det_split
+
+    def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        zs, log_dets, log_dets_split = zip(*self._scales(x))
+        return list(zs), sum(log_dets) + sum(log_dets_split)
+
+    def inverse(self, zs: list[Tensor]) -> Tensor:
+        x = zs[-1]
+        for i in reversed(range(self.L)):
+            if i < self.L - 1:
+                x = self.splits[i].inverse(torch.cat([x, zs[i]], dim=1))
+            x = self.levels[i].inverse(x)
+        return x
+
+    def terms(self, x: Tensor) -> Terms:
+        """The parts of log p(x), scale by scale, finest first. The learned prior of a split counts as log p(z)."""
+        parts = [(standard_normal_log_prob(z) + log_det_split, log_det)
+                 for z, log_det, log_det_split in self._scales(x)]
+        log_p_z, log_det = zip(*parts)
+        return Terms(torch.stack(log_p_z, 1), torch.stack(log_det, 1))
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log p(x) in nats, Eq. 2. (B, C, H, W) -> (B,)"""
+        log_p_z, log_det = self.terms(x)
+        return log_p_z.sum(1) + log_det.sum(1)
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """The latents of each scale, finest first; mix those of two inputs and `decode` to interpolate."""
+        return self(x)[0]
+
+    def decode(self, zs: list[Tensor]) -> Tensor:
+        """Latents of each scale, finest first, as `encode` gives them -> x (B, C, H, W)."""
+        return self.inverse(zs)
+
+    def latent_shapes(self, shape: tuple[int, int, int]) -> list[tuple[int, int, int]]:
+        """Shapes (c, h, w) of the latents for inputs of shape (C, H, W), finest first."""
+        self._check(shape)
+        _, height, width = shape
+        shapes = [(self.channels * 2 ** i, height >> i, width >> i) for i in range(1, self.L + 1)]
+        c, h, w = shapes[-1]
+        return [*shapes[:-1], (2 * c, h, w)]
+
+    @torch.no_grad()
+    def sample(self, n: int, shape: tuple[int, int, int], temperature: float, generator: torch.Generator) -> Tensor:
+        """n samples of shape (C, H, W), latents drawn with standard deviation `temperature`. -> (n, C, H, W)"""
+        like = next(self.parameters())
+        zs = [temperature * torch.randn(n, *s, generator=generator, device=generator.device, dtype=like.dtype)
+              for s in self.latent_shapes(shape)]
+        return self.inverse([z.to(like.device) for z in zs])
+
+    def _check(self, shape: tuple[int, ...]) -> None:
+        if len(shape) != 3 or shape[0] != self.channels:
+            raise GlowError(f"This flow takes maps of shape ({self.channels}, H, W); got {tuple(shape)}.")
+        factor = 2 ** self.L
+        if shape[1] % factor or shape[2] % factor:
+            raise GlowError(f"Maps of {shape[1]}x{shape[2]} cannot be halved {self.L} times (L = {self.L}): both sides "
+                            f"must be divisible by {factor}. Take a smaller L, or features of another size.")
+
+
+def _per_sample(log_det_per_pixel: Tensor, x: Tensor) -> Tensor:
+    """The log-determinant (B,) of a layer that does the same at every pixel of x (B, C, H, W)."""
+    return (x.shape[2] * x.shape[3] * log_det_per_pixel).to(x.dtype).expand(len(x))
