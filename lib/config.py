@@ -1,0 +1,405 @@
+"""Every parameter of the kit: its type, its default, and where the default comes from.
+
+The paper gives some values (Table 1, "Implementations"); each of these carries its place in the paper. What the paper
+leaves open is a parameter too, with the reason for its default. There is no other place where a default is written.
+
+A configuration is resolved in this order, later wins:
+
+    defaults below  ->  PAPER[dataset]  ->  PROFILES[profile]["all"], then [dataset]  ->  settings of the user
+
+Profiles are only values: nothing in the code asks which profile it runs under.
+"""
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+DATASETS = ("synthetic", "ped2", "avenue", "shanghaitech")
+
+
+class ConfigError(ValueError):
+    """A parameter, data set or profile that does not exist, or a value of the wrong type. The text says what to do."""
+
+
+def parameter(default, help: str, *, paper: str = "", reason: str = ""):
+    """One parameter: `paper` is the place that states it; `reason` is why, where the paper leaves it open."""
+    assert bool(paper) != bool(reason), "a parameter has either a place in the paper or a reason"
+    return field(default=default, metadata={"help": help, "paper": paper, "reason": reason})
+
+
+@dataclass(frozen=True)
+class Data:
+    """What the frames look like once they are prepared."""
+
+    height: int = parameter(256, "frame height H in pixels", paper="Implementations")
+    width: int = parameter(256, "frame width W in pixels", paper="Implementations")
+    channels: int = parameter(3, "1: grey, 3: RGB", paper="Table 1, output of DeConv4")
+    avenue_labels: Literal["masks", "intervals"] = parameter(
+        "masks", "which Avenue labels: the official masks, or the intervals of Hasan et al. 2016",
+        reason="the masks are what the owners of the data set publish")
+    subset: bool = parameter(
+        False, "accept an incomplete data set; every number made from it then says 'subset'",
+        reason="a number on part of the clips must be asked for, never happen")
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """The generated data set; read only when that set is asked for."""
+
+    seed: int = parameter(0, "seed of the generator", reason="any; same seed, same bytes")
+    train_clips: int = parameter(10, "training clips", reason="enough for small networks within minutes")
+    test_clips: int = parameter(12, "test clips, two of each kind of anomaly", reason="as many as Ped2 has")
+    clip_frames: int = parameter(120, "frames in a clip", reason="as short as Ped2's shortest clip")
+
+
+@dataclass(frozen=True)
+class Model:
+    """ITAE, Table 1."""
+
+    T: int = parameter(16, "frames in a window, T", paper="Implementations")
+    tau: int = parameter(4, "sampling rate of the appearance path, tau", paper="Two-path encoder")
+    app_channels: tuple[int, ...] = parameter((96, 128, 256, 256), "appearance channels, Conv1-4", paper="Table 1")
+    mot_channels: tuple[int, ...] = parameter((12, 16, 32, 32), "motion channels, Conv1-4", paper="Table 1")
+    spatial_strides: tuple[int, ...] = parameter((2, 2, 2, 1), "spatial strides, Conv1-4", paper="Table 1")
+    decoder_strides: tuple[int, ...] = parameter((1, 2, 2, 2), "spatial strides, DeConv1-4", paper="Table 1")
+    normalisation: Literal["batch", "group", "none"] = parameter(
+        "batch", "normalisation after each convolution but the last",
+        reason="SlowFast, whose structure the paper takes, uses batch normalisation")
+    activation: Literal["relu", "leaky_relu"] = parameter(
+        "relu", "activation after each convolution but the last", reason="as in SlowFast")
+    output: Literal["linear", "tanh", "sigmoid"] = parameter(
+        "tanh", "activation of the last layer", reason="bounded like its target; the usual choice on [-1, 1]")
+    input_range: Literal["-1..1", "0..1"] = parameter(
+        "-1..1", "range to which the 8-bit frames are mapped",
+        reason="as in Liu et al. 2018, from which the paper takes its gradient loss")
+    one_path_frames: Literal["T/tau", "T"] = parameter(
+        "T/tau", "what the appearance path of the one-path autoencoder sees",
+        reason="'consisting of only appearance encoder' (Fig. 3): that encoder sees T/tau frames")
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Reconstruction loss, Eq. 3 and 4."""
+
+    l2: Literal["mean_square", "norm"] = parameter(
+        "mean_square", "Eq. 3 as the mean of squares, or as the Euclidean norm per frame",
+        reason="its scale does not depend on the frame size, and every peer that says 'L2 loss' means it")
+    l2_weight: float = parameter(1.0, "weight of Eq. 3", paper="Eq. 4")
+    gradient_weight: float = parameter(1.0, "weight of the gradient loss", paper="Eq. 4")
+    ms_ssim_weight: float = parameter(0.0, "weight of 1 - MS-SSIM (UCSD only)", paper="Implementations")
+    ms_ssim_window: int = parameter(
+        11, "side of the Gaussian window of MS-SSIM, odd; five scales need (window - 1) * 16 < min(H, W)",
+        reason="11 with sigma 1.5 is the original's (Wang et al. 2003)")
+
+
+@dataclass(frozen=True)
+class Autoencoder:
+    """Stage 1: training ITAE."""
+
+    batch_size: int = parameter(4, "windows a step", paper="Implementations")
+    lr: float = parameter(1e-3, "learning rate of Adam at the start; cosine annealing to 0", paper="Implementations")
+    steps: int = parameter(
+        60_000, "training steps", reason="the paper names no length; comparable autoencoders see 100,000 windows and more")
+    epoch_steps: int = parameter(
+        500, "steps in one line of history.csv, one line of output and one checkpoint",
+        reason="windows are drawn at random, so an epoch is only a unit of reporting")
+
+
+@dataclass(frozen=True)
+class Features:
+    """From ITAE's last maps to the inputs of the flows, 'Learning normality distribution'."""
+
+    time: Literal["stack", "mean"] = parameter(
+        "stack", "the time axis of the pooled maps: stacked as channels, or averaged",
+        reason="averaging would blur the order of frames, which is what the motion path is for")
+    standardise: Literal["channel", "element", "none"] = parameter(
+        "channel", "statistics of the training features: per channel, per element, or no standardisation",
+        reason="a density's ranking depends on the scale of its input; per channel keeps the map translation invariant")
+    train_stride: int = parameter(
+        1, "frames between the starts of two training windows", reason="every window, as 'randomly segment' implies")
+    test_stride: int = parameter(
+        1, "frames between the starts of two test windows", paper="Test method: 'all segments in which it appears'")
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Stage 2: Glow, F_app and F_mot."""
+
+    K: int = parameter(32, "flow steps a level, K", paper="Implementations")
+    L: int = parameter(3, "levels, L", paper="Implementations")
+    hidden: int = parameter(512, "hidden width of the coupling networks", reason="Glow's own default")
+    permutation: Literal["lu", "dense"] = parameter(
+        "lu", "the invertible 1x1 convolution as an LU product or as a dense matrix",
+        reason="the same function class; the LU form makes its determinant a sum")
+    batch_size: int = parameter(32, "windows a step", paper="Implementations")
+    lr: float = parameter(5e-4, "learning rate of Adam at the start; cosine annealing to 0", paper="Implementations")
+    steps: int = parameter(
+        10_000, "training steps", reason="the paper names no length")
+    epoch_steps: int = parameter(
+        100, "steps in one line of history.csv, one line of output and one checkpoint",
+        reason="windows are drawn at random, so an epoch is only a unit of reporting")
+    grad_clip: float = parameter(
+        100.0, "largest gradient norm; larger ones are scaled down to it",
+        reason="a guard against the rare exploding step of deep flows, far above the usual norm")
+    recompute: bool = parameter(
+        False, "recompute the activations of each flow step in the backward pass: less memory, more time",
+        reason="the networks of the CPU profiles fit without")
+
+
+@dataclass(frozen=True)
+class Error:
+    """From a window and its reconstruction to error values, Eq. 7."""
+
+    clamp: float = parameter(
+        1e-3, "least value of 1 - |I - I^| under the logarithm of Eq. 7, errors being scaled to [0, 1]",
+        reason="the logarithm diverges where black is taken for white")
+    patch: int = parameter(32, "side of a patch in pixels of a 240x360 frame; scaled with the frame", paper="Implementations")
+    patch_stride: int = parameter(
+        8, "pixels of a 240x360 frame between two patches", reason="fine enough that an object is inside some patch")
+    background: Literal["none", "mog"] = parameter(
+        "none", "remove the background from the error (ShanghaiTech)", paper="Implementations")
+
+
+@dataclass(frozen=True)
+class Score:
+    """From error values and likelihoods to one score a frame, Eq. 7, 8 and 9."""
+
+    log_of: Literal["pixel", "mean"] = parameter(
+        "pixel", "Eq. 7's logarithm of each pixel's error, or of the mean error",
+        reason="Eq. 7 is written for frames, so its logarithm is taken element by element")
+    reduce: Literal["mean", "patch_max"] = parameter(
+        "mean", "a frame's score: the mean over its pixels, or the largest mean over patches (UCSD)",
+        reason="Eq. 7 names no reduction; the mean is what the patches of UCSD depart from")
+    likelihood_frames: Literal["all", "centre"] = parameter(
+        "all", "frames to which a window's likelihood belongs: all T of them, or the centre one",
+        reason="the same rule as for the reconstruction error: the mean over all windows with the frame")
+    lambda_scope: Literal["clip", "test", "train"] = parameter(
+        "clip", "where lambda_1 and lambda_2 of Eq. 8 take their maxima and minima",
+        reason="the other normalisations of the paper are within a clip")
+    lambda_L: float = parameter(
+        1.0, "weight of the likelihood in Eq. 9, lambda_L", reason="no value is given; 1 weighs both terms alike")
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """From frame scores to numbers."""
+
+    normalise: Literal["clip", "set", "none"] = parameter(
+        "clip", "min-max normalisation of the scores before the ROC curve", paper="Eq. 9")
+    smoothing: float = parameter(
+        0.0, "standard deviation in frames of a Gaussian filter over the scores; 0: none", reason="none is stated")
+    resamples: int = parameter(
+        1000, "bootstrap resamples of the test clips for a 95 % interval", reason="the interval is stable to 0.002")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How it is computed. Recorded with each run, kept on resuming."""
+
+    device: Literal["auto", "cpu", "cuda"] = parameter("auto", "where the networks run", reason="a GPU is used if there is one")
+    precision: Literal["float32", "bfloat16"] = parameter(
+        "float32", "autocast precision of the autoencoder; flows are always float32",
+        reason="likelihoods need the digits; the autoencoder does not")
+    layout: Literal["contiguous", "channels_last_3d"] = parameter(
+        "channels_last_3d", "memory layout of the autoencoder", reason="up to twice as fast in 3-D convolutions")
+    threads: int = parameter(2, "threads of one training step", reason="measured; see benchmarks/README.md")
+
+
+@dataclass(frozen=True)
+class Config:
+    """All parameters of a run, grouped by the step that reads them first."""
+
+    data: Data = Data()
+    synthetic: Synthetic = Synthetic()
+    model: Model = Model()
+    loss: Loss = Loss()
+    autoencoder: Autoencoder = Autoencoder()
+    features: Features = Features()
+    flow: Flow = Flow()
+    error: Error = Error()
+    score: Score = Score()
+    evaluate: Evaluate = Evaluate()
+    machine: Machine = Machine()
+
+
+# What the paper says for each data set ("Implementations"), and for the generated set what suits its size.
+PAPER: dict[str, dict[str, Any]] = {
+    "synthetic": {
+        "data.height": 64, "data.width": 96, "data.channels": 1,
+        "model.spatial_strides": (2, 2, 1, 1), "model.decoder_strides": (1, 1, 2, 2),  # small objects, as on UCSD
+        "flow.L": 1, "score.reduce": "patch_max",
+        "error.patch": 60, "error.patch_stride": 15,  # 16 and 4 pixels of a 64x96 frame
+    },
+    "ped2": {
+        "data.height": 240, "data.width": 360, "data.channels": 1,
+        # "reduced to 1/4": one stride of 2 becomes 1. Read as the third, so that Conv1 and Conv2 shrink as on other sets.
+        "model.spatial_strides": (2, 2, 1, 1), "model.decoder_strides": (1, 1, 2, 2),
+        "loss.ms_ssim_weight": 1.0,
+        "autoencoder.batch_size": 2, "autoencoder.lr": 1e-3,
+        "flow.L": 1, "flow.batch_size": 20, "flow.lr": 5e-4,
+        "score.reduce": "patch_max",
+    },
+    "avenue": {
+        "autoencoder.batch_size": 4, "autoencoder.lr": 1e-3, "flow.batch_size": 32, "flow.lr": 5e-4,
+    },
+    "shanghaitech": {
+        "autoencoder.batch_size": 8, "autoencoder.lr": 2e-4, "flow.batch_size": 16, "flow.lr": 1e-4,
+        "error.background": "mog",
+    },
+}
+
+_EIGHTH = {"model.app_channels": (12, 16, 32, 32), "model.mot_channels": (4, 4, 8, 8)}
+_QUARTER = {"model.app_channels": (24, 32, 64, 64), "model.mot_channels": (4, 4, 8, 8)}
+_HALF = {"model.app_channels": (48, 64, 128, 128), "model.mot_channels": (6, 8, 16, 16)}
+_HALF_SIZE = {"ped2": {"data.height": 128, "data.width": 192, "loss.ms_ssim_window": 7},
+              "avenue": {"data.height": 128, "data.width": 128},
+              "shanghaitech": {"data.height": 128, "data.width": 128}}
+
+# Profiles are only values: what is smaller or faster than the paper's. "all" holds for every data set.
+PROFILES: dict[str, dict[str, dict[str, Any]]] = {
+    "quick": {
+        "all": _EIGHTH | {
+            "autoencoder.batch_size": 4, "autoencoder.steps": 240, "autoencoder.epoch_steps": 40,
+            "features.train_stride": 4, "features.test_stride": 4,
+            "flow.K": 4, "flow.hidden": 32, "flow.batch_size": 16, "flow.steps": 120, "flow.epoch_steps": 40,
+            "machine.threads": 1, "evaluate.resamples": 1000},
+        **_HALF_SIZE,
+    },
+    "small": {
+        "all": _QUARTER | {
+            "autoencoder.batch_size": 4, "autoencoder.steps": 2500, "autoencoder.epoch_steps": 100,
+            "features.train_stride": 2, "features.test_stride": 4,
+            "flow.K": 8, "flow.hidden": 64, "flow.batch_size": 32, "flow.steps": 300, "flow.epoch_steps": 25,
+            "machine.precision": "bfloat16", "machine.threads": 2},
+        **_HALF_SIZE,
+    },
+    "long": {
+        "all": _HALF | {
+            "autoencoder.batch_size": 4, "autoencoder.steps": 3000, "autoencoder.epoch_steps": 100,
+            "features.train_stride": 2, "features.test_stride": 4,
+            "flow.K": 16, "flow.hidden": 128, "flow.batch_size": 32, "flow.steps": 1000, "flow.epoch_steps": 25,
+            "machine.precision": "bfloat16", "machine.threads": 2},
+        **_HALF_SIZE,
+    },
+    "paper": {"all": {"machine.precision": "bfloat16", "flow.recompute": True}},
+}
+
+
+def groups() -> dict[str, type]:
+    """The groups of parameters by name, in order."""
+    return {f.name: type(getattr(Config(), f.name)) for f in dataclasses.fields(Config)}
+
+
+def parameters() -> dict[str, dataclasses.Field]:
+    """Every parameter by its full name, `group.name`, in order."""
+    return {f"{group}.{f.name}": f for group, cls in groups().items() for f in dataclasses.fields(cls)}
+
+
+def _types(name: str) -> Any:
+    group, short = name.split(".")
+    return typing.get_type_hints(groups()[group])[short]
+
+
+def nearest(word: str, known) -> str:
+    """', did you mean X?' if some known word is close to `word`, else the whole list."""
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5) or [k for k in known if k.endswith("." + word)][:1]
+    return f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}."
+
+
+def check_name(kind: str, word: str, known) -> str:
+    """`word` if it is known; otherwise ConfigError names the nearest that is."""
+    if word not in known:
+        raise ConfigError(f"There is no {kind} '{word}'. {nearest(word, known)}")
+    return word
+
+
+def _cast(name: str, value: Any) -> Any:
+    """`value` in the type of parameter `name`. Text is read as on a command line; JSON numbers and lists come as they are."""
+    wanted = _types(name)
+    if typing.get_origin(wanted) is Literal:
+        choices = typing.get_args(wanted)
+        if value not in choices:
+            raise ConfigError(f"{name} is one of {', '.join(map(str, choices))}; '{value}' is not.")
+        return value
+    problem = ConfigError(f"{name} takes {_in_words(wanted)}; '{value}' is not.")
+    if typing.get_origin(wanted) is tuple:
+        if isinstance(value, str):
+            value = [part for part in value.strip("()[] ").split(",") if part.strip()]
+        try:
+            return tuple(_whole(v) for v in value)
+        except (TypeError, ValueError):
+            raise problem from None
+    try:
+        if wanted is bool:
+            return value if isinstance(value, bool) else {"true": True, "false": False}[str(value).lower()]
+        number = _whole(value) if wanted is int else float(value)
+    except (KeyError, TypeError, ValueError):
+        raise problem from None
+    if isinstance(value, bool) or number != number or number in (float("inf"), float("-inf")):
+        raise problem
+    return number
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, (bool, float)) and not (isinstance(value, float) and value.is_integer()):
+        raise ValueError
+    return int(value)
+
+
+def _in_words(wanted: Any) -> str:
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    return words.get(wanted, "whole numbers separated by commas")
+
+
+_AT_LEAST_ONE = ("steps", "epoch_steps", "batch_size", "train_stride", "test_stride", "K", "L", "hidden", "T", "tau", "height",
+                 "width", "threads", "patch", "patch_stride", "resamples", "train_clips", "test_clips", "clip_frames")
+
+
+def _check(name: str, value: Any) -> None:
+    short = name.split(".")[1]
+    if short in _AT_LEAST_ONE and value < 1:
+        raise ConfigError(f"{name} must be at least 1; it is {value}.")
+    if name == "data.channels" and value not in (1, 3):
+        raise ConfigError(f"data.channels is 1 (grey) or 3 (RGB); it is {value}.")
+    if short == "lr" and value <= 0:
+        raise ConfigError(f"{name} must be positive; it is {value}.")
+    if name == "error.clamp" and not 0 < value < 1:
+        raise ConfigError(f"error.clamp lies between 0 and 1; it is {value}.")
+
+
+def resolve(profile: str, dataset: str, settings: dict[str, Any] | None = None) -> Config:
+    """The configuration of a run: defaults, the paper's values for the data set, the profile's, then the user's settings.
+
+    `settings` maps full names (`autoencoder.lr`) to values, or to text as typed on a command line.
+    Raises ConfigError for an unknown profile, data set or parameter (naming the nearest) and for a value of the wrong type.
+    """
+    check_name("profile", profile, PROFILES)
+    check_name("data set", dataset, DATASETS)
+    values: dict[str, Any] = dict(PAPER[dataset])
+    values |= PROFILES[profile]["all"] | PROFILES[profile].get(dataset, {})
+    values |= settings or {}
+    config = Config()
+    for name, value in values.items():
+        check_name("parameter", name, parameters())
+        value = _cast(name, value)
+        _check(name, value)
+        group, short = name.split(".")
+        config = dataclasses.replace(config, **{group: dataclasses.replace(getattr(config, group), **{short: value})})
+    return config
+
+
+def values(group) -> dict[str, Any]:
+    """A group as keyword arguments: `ITAE(channels=1, two_path=True, **values(config.model))`."""
+    return {f.name: getattr(group, f.name) for f in dataclasses.fields(group)}
+
+
+def flat(config: Config, groups_used=None) -> dict[str, Any]:
+    """All parameters of a configuration by full name, or those of some groups; lists stand for tuples, as in JSON."""
+    chosen = {name: getattr(getattr(config, name.split(".")[0]), name.split(".")[1]) for name in parameters()
+              if groups_used is None or name.split(".")[0] in groups_used}
+    return json.loads(json.dumps(chosen))
