@@ -80,8 +80,8 @@ def check_window(ms_ssim_window: int, *, height: int, width: int) -> None:
     side = min(height, width)
     largest = (side - 1) // 16 // 2 * 2 + 1
     if largest < 3:
-        raise LossError(f"Frames of {height}x{width} are too small for the five scales of MS-SSIM, which need 33 pixels "
-                        "a side and more: set ms_ssim_weight to 0 or use larger frames.")
+        raise LossError(f"Frames of {height}x{width} are too small for the five scales of MS-SSIM, which need 33 "
+                        "pixels a side or more: set ms_ssim_weight to 0 or use larger frames.")
     if ms_ssim_window < 3 or ms_ssim_window % 2 == 0:
         raise LossError(f"ms_ssim_window is {ms_ssim_window}; it must be odd and at least 3.")
     if ms_ssim_window > largest:
@@ -90,7 +90,8 @@ def check_window(ms_ssim_window: int, *, height: int, width: int) -> None:
 
 
 def reconstruction_loss(I: Tensor, I_hat: Tensor, *, l2: str, l2_weight: float, gradient_weight: float,
-                        ms_ssim_weight: float, ms_ssim_window: int, data_range: float) -> tuple[Tensor, dict[str, Tensor]]:
+                        ms_ssim_weight: float, ms_ssim_window: int,
+                        data_range: float) -> tuple[Tensor, dict[str, Tensor]]:
     """Eq. 4, with MS-SSIM on UCSD: I and I_hat, (B, C, T, H, W) each -> the total, (), and its terms before weighting.
 
     The terms are named "l2", "gradient" and "ms_ssim" (which is 1 - MS-SSIM, a loss); one with weight 0 is neither

@@ -183,13 +183,15 @@ def test_windows_that_are_even_or_on_tiny_frames_are_refused():
 def test_reconstruction_loss_weighs_the_terms_and_names_them():
     I, I_hat = frames()
     settings = dict(l2="mean_square", ms_ssim_window=5, data_range=2.0)
-    total, terms = losses.reconstruction_loss(I, I_hat, l2_weight=2.0, gradient_weight=0.5, ms_ssim_weight=0.1, **settings)
+    total, terms = losses.reconstruction_loss(I, I_hat, l2_weight=2.0, gradient_weight=0.5, ms_ssim_weight=0.1,
+                                              **settings)
     assert list(terms) == ["l2", "gradient", "ms_ssim"]
     expected = (2.0 * (I - I_hat).square().mean() + 0.5 * losses.gradient_loss(I, I_hat)
                 + 0.1 * (1 - losses.ms_ssim(I, I_hat, ms_ssim_window=5, data_range=2.0).mean()))
     assert total.item() == pytest.approx(expected.item(), rel=1e-6)
     assert terms["l2"].item() == pytest.approx((I - I_hat).square().mean().item())
-    total, terms = losses.reconstruction_loss(I, I_hat, l2_weight=1.0, gradient_weight=0.0, ms_ssim_weight=0.0, **settings)
+    total, terms = losses.reconstruction_loss(I, I_hat, l2_weight=1.0, gradient_weight=0.0, ms_ssim_weight=0.0,
+                                              **settings)
     assert list(terms) == ["l2"] and total.item() == terms["l2"].item()
 
 
