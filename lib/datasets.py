@@ -25,13 +25,15 @@ from torch.nn.functional import adaptive_max_pool2d
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
-from lib.readers import KNOWN, DataError, Raw, Source, find_raw, read, read_frames, read_masks
+from lib.frames import AGAIN, DataError, Source, digest, read_frames, read_masks
+from lib.readers import Raw, find_raw, official_counts, read
 
 __all__ = ["Clip", "DataError", "Prepared", "find_raw", "open_prepared", "prepare", "windows"]
 
 FORMAT = 1  # of the prepared folder; another number means that it has to be prepared again
 SPLITS = ("train", "test")
-JOURNAL = "preparing.jsonl"
+JOURNAL = "preparing.jsonl"  # clips that an unfinished run has written
+LOOKED = "looked.json"       # what a first look at large files found, see readers.Looker
 ARRAYS = ("train_frames.npy", "test_frames.npy", "test_labels.npy", "test_masks.npy", "tracks.csv")
 
 
@@ -75,7 +77,8 @@ class Prepared:
 
     @property
     def tracks(self) -> pd.DataFrame | None:
-        """The table of tracks as it came with the raw set, in pixels of `manifest["raw_size"]`; or None."""
+        """A row for each anomalous object and frame: clip, frame (0-based in the clip), track, kind, and its box x0, y0,
+        x1, y1 in pixels of the prepared frames, x1 and y1 exclusive. None for a set without tracks."""
         path = self.folder / "tracks.csv"
         return pd.read_csv(path) if path.exists() else None
 
@@ -154,7 +157,8 @@ def prepare(*, dataset: str, raw: Path, out: Path, height: int, width: int, chan
     raw, out = Path(raw), Path(out)
     if out.resolve().is_relative_to(raw.resolve()):
         raise DataError(f"{out} lies inside the raw data set {raw}, which is never written to. Choose another folder.")
-    found = read(dataset=dataset, raw=raw, avenue_labels=avenue_labels, subset=subset)
+    out.mkdir(parents=True, exist_ok=True)
+    found = look(dataset, raw, out, avenue_labels, subset, progress)
     parameters = {"height": height, "width": width, "channels": channels, "avenue_labels": avenue_labels}
     key = fingerprint(found, parameters)
     if (out / "manifest.json").exists():
@@ -163,7 +167,6 @@ def prepare(*, dataset: str, raw: Path, out: Path, height: int, width: int, chan
             progress(f"{dataset}: prepared already")
             return open_prepared(out)
 
-    out.mkdir(parents=True, exist_ok=True)
     shapes = array_shapes(found, height, width, channels)
     done = read_journal(out / JOURNAL, key)
     if done is None or not all((out / name).exists() for name in shapes):
@@ -183,7 +186,7 @@ def prepare(*, dataset: str, raw: Path, out: Path, height: int, width: int, chan
     if labels and labels[0] is not None:
         write_atomically(out / "test_labels.npy", lambda file: np.save(file, np.concatenate(labels)))
     if found.tracks is not None:
-        shutil.copyfile(found.tracks, out / "tracks.csv")
+        scale_tracks(found, height, width).to_csv(out / "tracks.csv", index=False)
     manifest = make_manifest(found, parameters, key, done, out)
     text = json.dumps(manifest, indent=1, ensure_ascii=False)
     write_atomically(out / "manifest.json", lambda file: file.write(text.encode("utf-8")))
@@ -191,11 +194,32 @@ def prepare(*, dataset: str, raw: Path, out: Path, height: int, width: int, chan
     return open_prepared(out)
 
 
+def look(dataset: str, raw: Path, out: Path, avenue_labels: str, subset: bool, progress) -> Raw:
+    """readers.read, with what it found out about large files kept in `out` for the next time."""
+    path = out / LOOKED
+    memory = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    before = len(memory)
+    try:
+        return read(dataset=dataset, raw=raw, avenue_labels=avenue_labels, subset=subset, memory=memory,
+                    progress=progress)
+    finally:
+        if len(memory) > before:
+            write_atomically(path, lambda file: file.write(json.dumps(memory).encode("utf-8")))
+
+
+def scale_tracks(found: Raw, height: int, width: int) -> pd.DataFrame:
+    """The raw set's tracks, boxes in pixels of the prepared frames."""
+    tracks = pd.read_csv(found.tracks)
+    for axis, scale in (("x", width / found.size[1]), ("y", height / found.size[0])):
+        tracks[[f"{axis}0", f"{axis}1"]] *= scale
+    return tracks
+
+
 def fingerprint(found: Raw, parameters: dict) -> str:
     """Changes when the parameters or the raw files (names, sizes, times) change."""
     digest = hashlib.sha256(json.dumps([FORMAT, found.dataset, parameters], sort_keys=True).encode())
     files = [(clip.name, path) for clip in found.clips for path in clip.files]
-    files += [("tracks", found.tracks)] if found.tracks else []
+    files += [("labels", path) for path in found.label_files] + ([("tracks", found.tracks)] if found.tracks else [])
     for name, path in files:
         state = path.stat()
         digest.update(f"{name}/{path.name} {state.st_size} {state.st_mtime_ns}\n".encode())
@@ -227,7 +251,6 @@ def fill(found: Raw, out: Path, shapes: dict, done: dict[str, dict], workers: in
          progress: Callable[[str], None]) -> None:
     """Writes the clips that are not `done`, and notes each in the journal and in `done`."""
     jobs, start = [], {"train": 0, "test": 0}
-    size = first_size(found)
     for clip in found.clips:
         if f"{clip.split}/{clip.name}" not in done:
             jobs.append((clip, start[clip.split]))
@@ -238,7 +261,7 @@ def fill(found: Raw, out: Path, shapes: dict, done: dict[str, dict], workers: in
     torch.set_num_threads(1)  # the clips are what runs in parallel
     pool = ThreadPoolExecutor(max_workers=workers)
     try:
-        futures = {pool.submit(write_clip, clip, row, out, shapes, size): clip for clip, row in jobs}
+        futures = {pool.submit(write_clip, clip, row, out, shapes, found.size): clip for clip, row in jobs}
         for future in as_completed(futures):
             clip, record = futures[future], future.result()
             append_line(out / JOURNAL, {"clip": f"{clip.split}/{clip.name}", **record})
@@ -249,32 +272,26 @@ def fill(found: Raw, out: Path, shapes: dict, done: dict[str, dict], workers: in
         torch.set_num_threads(threads)
 
 
-def first_size(found: Raw) -> tuple[int, int]:
-    """Height and width of the set's first frame, to which every other frame is held."""
-    image, _ = next(read_frames(found.clips[0]))
-    return image.shape[:2]
-
-
 def write_clip(clip: Source, row: int, out: Path, shapes: dict, size: tuple[int, int]) -> dict:
-    """Decodes one clip into its rows. Returns size and sha256 of the files it came from."""
+    """Decodes one clip into its rows. Returns number, size and sha256 of the files it is made of."""
     name = f"{clip.split}_frames.npy"
     _, (_, height, width, channels) = shapes[name]
-    digest, count = hashlib.sha256(), 0
+    count, sha = digest(clip.files)
     with open_at(out / name, row) as file:
-        for index, (image, data) in enumerate(read_frames(clip)):
+        for index, image in enumerate(read_frames(clip)):
             if image.shape[:2] != size:
-                raise DataError(f"{clip.images[index]} is {image.shape[0]}x{image.shape[1]} pixels (height x width), "
-                                f"but the set's first frame is {size[0]}x{size[1]}. Unpack the archive again.")
-            digest.update(data)
-            count += len(data)
+                raise DataError(f"{clip.where(index)} is {image.shape[0]}x{image.shape[1]} pixels (height x width), but "
+                                f"the set's first frame is {size[0]}x{size[1]}. {AGAIN}")
             file.write(np.ascontiguousarray(fit_frame(image, height, width, channels)))
+        file.flush()
         os.fsync(file.fileno())
     if clip.split == "test" and "test_masks.npy" in shapes:
         with open_at(out / "test_masks.npy", row) as file:
             for mask in read_masks(clip):
                 file.write(np.ascontiguousarray(fit_mask(mask, height, width)))
+            file.flush()
             os.fsync(file.fileno())
-    return {"files": len(clip.images), "bytes": count, "sha256": digest.hexdigest()}
+    return {"files": len(clip.files), "bytes": count, "sha256": sha}
 
 
 def open_at(path: Path, row: int):
@@ -336,7 +353,8 @@ def make_manifest(found: Raw, parameters: dict, key: str, done: dict[str, dict],
     counts = {split: {"clips": len(clips[split]), "frames": start[split]} for split in SPLITS}
     counts["test"]["abnormal"] = sum(clip.get("abnormal", 0) for clip in clips["test"])
     arrays = {path.name: path.stat().st_size for path in (out / name for name in ARRAYS) if path.exists()}
+    labels = [dict(zip(("name", "bytes", "sha256"), (path.name, *digest([path])))) for path in found.label_files]
     return {"format": FORMAT, "dataset": found.dataset, "layout": found.layout, "subset": bool(found.missing),
-            "missing": list(found.missing), "labels": found.label_source, "parameters": parameters,
-            "raw_size": list(first_size(found)), "counts": counts, "known": KNOWN.get(found.dataset),
-            "clips": clips, "arrays": arrays, "key": key}
+            "missing": list(found.missing), "parameters": parameters, "raw_size": list(found.size), "counts": counts,
+            "official": official_counts(found.dataset, parameters["avenue_labels"]),
+            "label_files": labels, "clips": clips, "arrays": arrays, "key": key}

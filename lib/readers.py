@@ -1,50 +1,51 @@
-"""Looking at a raw data set: which clips it has, their frames in order, labels and masks, and what is wrong with it.
+"""Looking at a raw data set: which clips it has, its labels and masks, and how it compares with the official release.
 
-A reader only looks: it decodes the first frame of a set, counts, compares with what is known of the official release,
-and returns a `Raw`. Decoding everything and writing it down once is `datasets.prepare`.
+Three layouts are told apart by looking:
+
+    UCSD     Train/Train001/001.tif, Test/Test001/001.tif, Test/Test001_gt/001.bmp, Test/*.m (and Test/tracks.csv)
+    Avenue   training_videos/01.avi, testing_videos/01.avi, ground_truth_demo/testing_label_mask/1_label.mat
+    folders  {training,testing}/frames/NN/000.jpg or {training,testing}/videos/NN.avi: ShanghaiTech's own layout, and
+             the one most repositories use since Liu et al. 2018, with label files of several kinds
+
+A reader only looks: `datasets.prepare` decodes everything once and writes it down.
 """
 from __future__ import annotations
 
-import os
+import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-IMAGES = {".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp"}
-JUNK = re.compile(r"(?i)^(\._.*|\.DS_Store|Thumbs\.db|desktop\.ini|__MACOSX|\.ipynb_checkpoints)$")
+from lib.frames import (AGAIN, VIDEOS, DataError, Source, check_numbers, count_frames, entries, image_files, listing,
+                        load_npy, mask_volume, missing_numbers, number, read_bytes, read_frames, read_image,
+                        read_masks, read_mat, video_files)
 
-# What is known of the official releases. Test clips: frames of each clip in order.
+AVENUE_INTERVALS = Path(__file__).resolve().parents[1] / "data" / "avenue_intervals.csv"
+
+# The official releases. Frames of each clip in the order of their numbers, or counts where the lengths are not listed.
 KNOWN = {
-    "ped2": {"train_clips": 16, "train_frames": 2550, "test_frames": 2010, "abnormal": 1648,
-             "test_lengths": (180, 180, 150, 180, 150, 180, 180, 180, 120, 150, 180, 180)},
+    "ped1": {"train": (200,) * 34, "test": (200,) * 36},
+    "ped2": {"train": (120, 150, 150, 180, 180, 150, 150, 120, 180, 180, 180, 180, 180, 150, 150, 150),
+             "test": (180, 180, 150, 180, 150, 180, 180, 180, 120, 150, 180, 180),
+             "abnormal": {"masks": 1648, "intervals": 1648}},
+    "avenue": {"train": (1364, 1511, 1487, 1511, 815, 1511, 1099, 1017, 1391, 1223, 781, 145, 366, 510, 353, 244),
+               "test": (1439, 1211, 923, 947, 1007, 1283, 605, 36, 1175, 841, 472, 1271, 549, 507, 1001, 740, 426, 294,
+                        248, 273, 76),
+               "abnormal": {"masks": 3712, "intervals": 3867}},
+    # Decoders differ by a few frames on its training videos, so their total is held to half a per cent only: enough
+    # to notice frames that were sampled.
+    "shanghaitech": {"train_clips": 330, "train_frames": 274_515, "test_clips": 107, "test_frames": 40_791,
+                     "abnormal": {"masks": 17_326, "intervals": 17_326}},
 }
-FOLDERS = {"synthetic": ("synthetic",), "ped2": ("UCSDped2", "ped2")}
-OWNERS = {"ped2": "http://www.svcl.ucsd.edu/projects/anomaly/dataset.htm"}
-
-
-class DataError(ValueError):
-    """Something is wrong with the data as they lie on the disk. The text says what, where, and what to do."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """One clip in a raw data set: image files in order."""
-
-    name: str
-    split: str                        # "train" or "test"
-    length: int                       # frames
-    images: tuple[Path, ...] = ()
-    masks: tuple[Path, ...] = ()      # one image a frame, or none
-    labels: np.ndarray | None = None  # (length,) bool
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """Every file whose content the prepared clip depends on."""
-        return (*self.images, *self.masks)
+FOLDERS = {"synthetic": ("synthetic",), "ped1": ("UCSDped1", "ped1"), "ped2": ("UCSDped2", "ped2"),
+           "avenue": ("Avenue Dataset", "Avenue_Dataset", "avenue"), "shanghaitech": ("shanghaitech",)}
+OWNERS = {"ped1": "http://www.svcl.ucsd.edu/projects/anomaly/dataset.htm",
+          "ped2": "http://www.svcl.ucsd.edu/projects/anomaly/dataset.htm",
+          "avenue": "http://www.cse.cuhk.edu.hk/leojia/projects/detectabnormal/dataset.html",
+          "shanghaitech": "https://svip-lab.github.io/dataset/campus_dataset.html"}
 
 
 @dataclass(frozen=True)
@@ -53,105 +54,57 @@ class Raw:
 
     dataset: str
     folder: Path
-    layout: str                       # "UCSD"
-    clips: tuple[Source, ...]         # training clips first, each split in natural order
-    label_source: str                 # which file or files the labels come from
-    missing: tuple[str, ...] = ()     # what an incomplete set lacks, in words
-    tracks: Path | None = None        # a table of the objects' tracks
+    layout: str                        # "UCSD", "Avenue" or "folders"
+    clips: tuple[Source, ...]          # training clips first, each split in natural order
+    size: tuple[int, int]              # height and width of its frames
+    label_files: tuple[Path, ...] = () # where the labels come from; none if they are the masks
+    missing: tuple[str, ...] = ()      # what an incomplete set lacks, a sentence each
+    tracks: Path | None = None         # a table of the objects' tracks
 
     def split(self, name: str) -> tuple[Source, ...]:
         return tuple(clip for clip in self.clips if clip.split == name)
 
 
-# -- files and their names ---------------------------------------------------------------------------------------
+class Looker:
+    """Remembers what a first look at a large file found (frames of a video, abnormal frames of a mask file).
 
-def natural(path: Path) -> tuple:
-    """Sort key: runs of digits count as numbers, so that 2 comes before 10."""
-    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part.lower())
-                 for part in re.split(r"(\d+)", path.name) if part)
+    `memory` is plain JSON, keyed by name, size and time of the file; the caller may save it and pass it in again.
+    """
 
+    def __init__(self, memory: dict, progress: Callable[[str], None]):
+        self.memory, self.progress = memory, progress
 
-def entries(folder: Path) -> list[Path]:
-    """What lies in a folder, in natural order, without the files that operating systems leave behind."""
-    if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}.")
-    found = sorted((path for path in folder.iterdir() if not JUNK.match(path.name)), key=natural)
-    for path in found:
-        if path.is_symlink() and not path.exists():
-            raise DataError(f"{path} is a symbolic link to {os.readlink(path)}, which does not exist.")
-    return found
+    def remembered(self, path: Path, find: Callable):
+        state = path.stat()
+        key = f"{path.parent.name}/{path.name} {state.st_size} {state.st_mtime_ns}"
+        if key not in self.memory:
+            self.progress(f"looking at {path.parent.name}/{path.name}")
+            self.memory[key] = find(path)
+        return self.memory[key]
 
+    def frames(self, video: Path) -> int:
+        return self.remembered(video, count_frames)
 
-def number(path: Path) -> int:
-    """The number at the end of a file's or folder's name: 7 for 007.tif, frame007.bmp, Test007 and Test007_gt."""
-    digits = re.search(r"(\d+)(_gt)?$", path.stem if path.suffix.lower() in IMAGES else path.name)
-    if digits is None:
-        raise DataError(f"{path} has no number at the end of its name, so its place in the order is unknown.")
-    return int(digits.group(1))
+    def masks(self, volume: Path) -> dict:
+        """{"size": [H, W], "abnormal": "0011..."}, a digit a frame."""
+        return self.remembered(volume, look_at_masks)
 
 
-def check_numbers(numbers: list[int], what: str, allow_gaps: bool = False) -> tuple[str, ...]:
-    """Numbers must count up by one from 0 or 1. Returns what is missing, or raises DataError that names it."""
-    for before, after in zip(numbers, numbers[1:]):
-        if after == before:
-            raise DataError(f"{what}: number {after} is there twice.")
-    expected = range(0 if numbers[0] == 0 else 1, numbers[-1] + 1)
-    gaps = sorted(set(expected) - set(numbers))
-    if gaps and not allow_gaps:
-        listed = ", ".join(map(str, gaps[:5])) + (f" and {len(gaps) - 5} more" if len(gaps) > 5 else "")
-        raise DataError(f"{what}: the numbering runs from {numbers[0]} to {numbers[-1]} but {listed} "
-                        f"{'is' if len(gaps) == 1 else 'are'} missing. Unpack the archive again.")
-    return tuple(f"{what}: number {gap} is missing" for gap in gaps)
+def look_at_masks(path: Path) -> dict:
+    size, abnormal = None, []
+    for index, mask in enumerate(mask_volume(path)):
+        size = size or list(mask.shape)
+        if list(mask.shape) != size:
+            raise DataError(f"{path}: mask {index + 1} is {shape_text(mask.shape)}, the first one "
+                            f"{shape_text(size)}. {AGAIN}")
+        abnormal.append("1" if mask.any() else "0")
+    if size is None or len(size) != 2:
+        raise DataError(f"{path} does not hold one mask (height x width) for each frame. {AGAIN}")
+    return {"size": size, "abnormal": "".join(abnormal)}
 
 
-def image_files(folder: Path) -> tuple[Path, ...]:
-    """The images in a folder by their numbers. DataError if there are none, or if a number is missing or doubled."""
-    files = sorted((path for path in entries(folder) if path.suffix.lower() in IMAGES), key=number)
-    if not files:
-        raise DataError(f"{folder} holds no images ({', '.join(sorted(IMAGES))}). Unpack the archive again.")
-    check_numbers([number(path) for path in files], str(folder))
-    return tuple(files)
-
-
-# -- decoding ----------------------------------------------------------------------------------------------------
-
-def decode(data: bytes, path: Path) -> np.ndarray:
-    """One image from a file's content -> (H, W) or (H, W, 3) BGR uint8. DataError if it is cut off or unreadable."""
-    # libjpeg fills what is missing with grey and says nothing. Inside the coded data 0xFF is always escaped, so the
-    # last "start of scan" must be followed by an "end of image".
-    cut = data[:2] == b"\xff\xd8" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
-    image = None if cut or not data else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYCOLOR)
-    if image is None:
-        raise DataError(f"{path} ({len(data)} bytes) cannot be decoded: it is cut off or no image. "
-                        "Unpack or download the archive again.")
-    return image
-
-
-def read_image(path: Path) -> np.ndarray:
-    """One image file -> (H, W) or (H, W, 3) BGR uint8."""
-    return decode(read_bytes(path), path)
-
-
-def read_bytes(path: Path) -> bytes:
-    """A file's content; DataError instead of the operating system's error."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
-
-
-def read_frames(clip: Source) -> Iterator[tuple[np.ndarray, bytes]]:
-    """The frames of a clip in order, each with the bytes of the file that it came from."""
-    for path in clip.images:
-        data = read_bytes(path)
-        yield decode(data, path), data
-
-
-def read_masks(clip: Source) -> Iterator[np.ndarray]:
-    """The masks of a clip in order: (H, W) bool, True where abnormal."""
-    for path in clip.masks:
-        image = read_image(path)
-        yield (image if image.ndim == 2 else image.max(axis=2)) > 0
+def shape_text(shape) -> str:
+    return f"{shape[0]}x{shape[1]} pixels (height x width)" if len(shape) == 2 else f"of shape {tuple(shape)}"
 
 
 # -- finding a data set ------------------------------------------------------------------------------------------
@@ -160,12 +113,20 @@ def looks_ucsd(folder: Path) -> bool:
     return (folder / "Train").is_dir() and (folder / "Test").is_dir()
 
 
+def looks_avenue(folder: Path) -> bool:
+    return (folder / "training_videos").is_dir() or (folder / "testing_videos").is_dir()
+
+
+def looks_folders(folder: Path) -> bool:
+    return any((folder / split / kind).is_dir() for split in ("training", "testing") for kind in ("frames", "videos"))
+
+
 def looks_like_a_set(folder: Path) -> bool:
-    return looks_ucsd(folder)
+    return looks_ucsd(folder) or looks_avenue(folder) or looks_folders(folder)
 
 
 def find_raw(dataset: str, data_root: Path) -> Path:
-    """The folder of a data set below `data_root`, official archive folder or not, at most three levels deep.
+    """The folder of a data set in or below `data_root`: the official archive's, nested or not, at most three deep.
 
     Raises DataError that says what is there, what is missing, and where to get it.
     """
@@ -174,161 +135,368 @@ def find_raw(dataset: str, data_root: Path) -> Path:
     level, seen = [data_root], []
     for _ in range(4):
         for folder in level:
-            if folder.name.lower() in names:
-                if looks_like_a_set(folder):
-                    return folder
-                seen.append(folder)
-        level = [path for folder in level if folder.is_dir() for path in entries(folder)
-                 if path.is_dir() and (not looks_like_a_set(folder) or folder == data_root)]
+            if folder.name.lower() in names and looks_like_a_set(folder):
+                return folder
+            seen += [folder] if folder.name.lower() in names else []
+        level = [below for folder in level if folder == data_root or not looks_like_a_set(folder)
+                 for below in subfolders(folder)]
     if not data_root.is_dir():
         there = f"there is no folder {data_root}"
     elif seen:
-        there = f"{seen[0]} is there but is not laid out as expected (it needs Train/ and Test/)"
+        there = (f"{seen[-1]} is there, but it has neither Train/ and Test/, nor training_videos/ or testing_videos/, "
+                 "nor training/ or testing/ with frames/ or videos/ in them")
     else:
-        there = f"{data_root} holds {', '.join(path.name for path in entries(data_root)[:8]) or 'nothing'}"
+        names = [path.name for path in sorted(data_root.iterdir())]
+        there = (f"{data_root} holds {listing(names) or 'nothing'}, but no folder named "
+                 f"{' or '.join(FOLDERS[dataset])}")
     if dataset == "synthetic":
-        raise DataError(f"The generated data set is missing: {there}. Run ./run_all.sh, which generates it.")
-    raise DataError(f"{dataset} was not found: {there}, and no folder named {' or '.join(FOLDERS[dataset])}. "
-                    f"Get it with ./run_all.sh --fetch {dataset}, or from {OWNERS[dataset]} by hand.")
+        raise DataError(f"The generated data set was not found: {there}. ./run_all.sh generates it.")
+    raise DataError(f"{dataset} was not found: {there}. Get it with ./run_all.sh --fetch {dataset}, or by hand from "
+                    f"{OWNERS[dataset]} (data/README.md says how it must lie).")
 
 
-# -- UCSD: Train/TrainNNN/NNN.tif, Test/TestNNN/NNN.tif, Test/TestNNN_gt/NNN.bmp, Test/*.m -----------------------
+def subfolders(folder: Path) -> list[Path]:
+    """Folders in a folder; none where it may not be read."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir())
+    except OSError:
+        return []
+
+
+# -- labels ------------------------------------------------------------------------------------------------------
 
 def read_m_file(path: Path) -> list[list[tuple[int, int]]]:
-    """The labels of UCSD: for each test clip its abnormal ranges, as (first, last), 1-based and inclusive."""
+    """UCSD's labels: for each test clip its abnormal ranges as (first, last), 1-based and inclusive."""
     text = re.sub(r"%.*", "", read_bytes(path).decode("utf-8", errors="replace"))
     clips = []
     for line in re.findall(r"gt_frame\s*=\s*\[([^\]]*)\]", text):
-        parts = [part for part in re.split(r"[,;\s]+", line.strip()) if part]
-        ranges = [re.fullmatch(r"(\d+)(?::(\d+))?", part) for part in parts]
+        ranges = [re.fullmatch(r"(\d+)(?::(\d+))?", part) for part in re.split(r"[,;\s]+", line.strip()) if part]
         if None in ranges:
-            raise DataError(f"{path}: '{line}' is not a list of ranges such as 61:180.")
+            raise DataError(f"{path}: '{line}' is not a list of ranges such as 61:180. {AGAIN}")
         clips.append([(int(found[1]), int(found[2] or found[1])) for found in ranges])
     if not clips:
-        raise DataError(f"{path} holds no line such as TestVideoFile{{end+1}}.gt_frame = [61:180];")
+        raise DataError(f"{path} holds no line such as TestVideoFile{{end+1}}.gt_frame = [61:180]; {AGAIN}")
     return clips
 
 
-def labels_from_ranges(ranges: list[tuple[int, int]], length: int, what: str) -> np.ndarray:
-    """1-based inclusive ranges -> (length,) bool."""
-    labels = np.zeros(length, bool)
-    for first, last in ranges:
-        if not 1 <= first <= last <= length:
-            raise DataError(f"{what}: the labels name frames {first} to {last}, but the clip has {length} frames.")
-        labels[first - 1:last] = True
-    return labels
+def read_gt_mat(path: Path) -> list[list[tuple[int, int]]]:
+    """The community's ped2.mat or avenue.mat: `gt`, for each clip a 2 x k array of firsts and lasts, 1-based, inclusive."""
+    clips = []
+    for ranges in read_mat(path, "gt").ravel():
+        ranges = np.asarray(ranges).astype(int)
+        ranges = ranges.reshape(2, -1) if ranges.size == 2 else ranges
+        if ranges.size and (ranges.ndim != 2 or ranges.shape[0] != 2):
+            raise DataError(f"{path}: clip {len(clips) + 1} has labels of shape {ranges.shape}, expected (2, ranges).")
+        clips.append([(int(first), int(last)) for first, last in ranges.T] if ranges.size else [])
+    return clips
 
 
-def ucsd_masks(clip: Source, size: tuple[int, int]) -> tuple[Source, str]:
-    """Adds the masks of a test clip if it has any, checked against its frames and labels. Also says how they differ."""
-    folder = clip.images[0].parent.parent / f"{clip.name}_gt"
-    if not folder.is_dir():
-        return clip, ""
-    masks = tuple(path for path in image_files(folder))
-    if len(masks) != clip.length:
-        raise DataError(f"{folder} has {len(masks)} masks, but clip {clip.name} has {clip.length} frames.")
-    clip = replace(clip, masks=masks)
-    abnormal = np.zeros(clip.length, bool)
-    for index, mask in enumerate(read_masks(clip)):
-        if mask.shape != size:
-            raise DataError(f"{masks[index]} is {mask.shape[0]}x{mask.shape[1]} pixels (height x width), "
-                            f"but the frames are {size[0]}x{size[1]}.")
-        abnormal[index] = mask.any()
-    if clip.labels is None:
-        return replace(clip, labels=abnormal), ""
-    differing = np.flatnonzero(abnormal != clip.labels)
-    if differing.size:
-        return clip, (f"{clip.name}: {differing.size} frames (first: {differing[0] + 1}), "
-                      f"{abnormal.sum()} abnormal by mask, {clip.labels.sum()} by label")
-    return clip, ""
+def read_interval_table() -> list[list[tuple[int, int]]]:
+    """The Avenue intervals that come with the kit, in the form of `read_gt_mat`."""
+    clips: list[list[tuple[int, int]]] = [[] for _ in KNOWN["avenue"]["test"]]
+    with open(AVENUE_INTERVALS, encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            clips[int(row["clip"]) - 1].append((int(row["first"]), int(row["last"])))
+    return clips
 
 
-def read_ucsd(dataset: str, folder: Path, subset: bool) -> Raw:
-    """UCSD Ped1, Ped2, and the generated data set."""
+def label_by_ranges(clips: list[Source], ranges: list[list[tuple[int, int]]], path: Path) -> list[Source]:
+    """Labels from ranges, the clip numbered k taking the k-th entry."""
+    labelled = []
+    for clip in clips:
+        position = number(Path(clip.name))
+        if not 1 <= position <= len(ranges):
+            raise DataError(f"{path} labels clips 1 to {len(ranges)}, so test clip {clip.name} has no label.")
+        labels = np.zeros(clip.length, bool)
+        for first, last in ranges[position - 1]:
+            if not 1 <= first <= last <= clip.length:
+                raise DataError(f"{path}: clip {clip.name} is labelled abnormal from frame {first} to {last}, but it "
+                                f"has {clip.length} frames. {AGAIN}")
+            labels[first - 1:last] = True
+        labelled.append(replace(clip, labels=labels))
+    return labelled
+
+
+def label_by_arrays(clips: list[Source], folder: Path) -> list[Source]:
+    """ShanghaiTech's test_frame_mask/SS_CCCC.npy, one 0 or 1 for each frame."""
+    labelled = []
+    for clip in clips:
+        path = folder / f"{clip.name}.npy"
+        if not path.is_file():
+            raise DataError(f"Test clip {clip.name} has no label: there is no {path}. {AGAIN}")
+        labels = np.asarray(load_npy(path)).ravel()
+        if len(labels) != clip.length:
+            raise DataError(f"{path} labels {len(labels)} frames, but test clip {clip.name} has {clip.length}. {AGAIN}")
+        if not np.isin(labels, (0, 1)).all():
+            raise DataError(f"{path} holds other values than 0 and 1.")
+        labelled.append(replace(clip, labels=labels.astype(bool)))
+    return labelled
+
+
+def label_by_flat_array(clips: list[Source], path: Path) -> list[Source]:
+    """frame_labels_ped2.npy and the like: one 0 or 1 for each frame of all test clips, one after the other."""
+    labels = np.asarray(load_npy(path)).ravel()
+    if len(labels) != sum(clip.length for clip in clips):
+        raise DataError(f"{path} labels {len(labels)} frames, but the test clips have "
+                        f"{sum(clip.length for clip in clips)} in all. It needs every clip of the set.")
+    ends = np.cumsum([clip.length for clip in clips])[:-1]
+    return [replace(clip, labels=part > 0) for clip, part in zip(clips, np.split(labels, ends))]
+
+
+def with_masks(clip: Source, masks: tuple[Path, ...], size: tuple[int, int], look: Looker) -> tuple[Source, np.ndarray]:
+    """A test clip with its masks, checked against its frames, and which of its frames have an abnormal pixel."""
+    if masks[0].suffix.lower() in (".mat", ".npy"):
+        found = look.masks(masks[0])
+        mask_sizes, abnormal = [tuple(found["size"])], np.array([digit == "1" for digit in found["abnormal"]], bool)
+        names = [masks[0]]
+    else:
+        images = list(read_masks(replace(clip, masks=masks)))
+        mask_sizes, abnormal = [mask.shape for mask in images], np.array([mask.any() for mask in images])
+        names = list(masks)
+    if len(abnormal) != clip.length:
+        where = masks[0] if len(masks) == 1 else masks[0].parent
+        raise DataError(f"{where} has {len(abnormal)} masks, but test clip {clip.name} has {clip.length} frames. {AGAIN}")
+    for name, mask_size in zip(names, mask_sizes):
+        if mask_size != size:
+            raise DataError(f"{name} is {shape_text(mask_size)}, but the frames are {shape_text(size)}. {AGAIN}")
+    return replace(clip, masks=masks), abnormal
+
+
+def frame_size(clips: list[Source]) -> tuple[int, int]:
+    """Height and width of the set's first frame, to which every other frame and mask is held."""
+    return next(read_frames(clips[0])).shape[:2]
+
+
+# -- UCSD --------------------------------------------------------------------------------------------------------
+
+def read_ucsd(dataset: str, folder: Path, subset: bool, look: Looker) -> Raw:
+    """UCSD Ped1, Ped2, and the generated data set. Labels are the .m file's; masks, where there are any, must agree."""
     missing: list[str] = []
-    clips: list[Source] = []
+    clips: dict[str, list[Source]] = {}
     for split, top in (("train", "Train"), ("test", "Test")):
         folders = [path for path in entries(folder / top)
                    if path.is_dir() and re.fullmatch(rf"(?i){top}\d+", path.name)]
         if not folders:
-            raise DataError(f"{folder / top} holds no clips ({top}001, {top}002, ...).")
-        missing += check_numbers([number(path) for path in folders], str(folder / top), allow_gaps=subset)
-        for path in folders:
-            images = image_files(path)
-            clips.append(Source(name=path.name, split=split, length=len(images), images=images))
-    size = read_image(clips[0].images[0]).shape[:2]
+            raise DataError(f"{folder / top} holds no clips ({top}001, {top}002, ...). {AGAIN}")
+        numbers = [number(path) for path in folders]
+        if subset:
+            missing += [f"{split} clip {top}{gap:03d} is missing" for gap in missing_numbers(numbers)]
+        else:
+            check_numbers(numbers, str(folder / top))
+        found = [(path, image_files(path)) for path in folders]
+        clips[split] = [Source(name=path.name, split=split, length=len(images), images=images)
+                        for path, images in found]
+    size = frame_size(clips["train"])
 
-    label_files = [path for path in entries(folder / "Test") if path.suffix.lower() == ".m"]
+    label_files = tuple(path for path in entries(folder / "Test") if path.suffix.lower() == ".m")
     if len(label_files) > 1:
-        raise DataError(f"{folder / 'Test'} has several label files: {', '.join(path.name for path in label_files)}.")
-    if not label_files and not subset:
-        raise DataError(f"{folder / 'Test'} has no label file (UCSDped2.m or another .m). Unpack the archive again.")
-    ranges = read_m_file(label_files[0]) if label_files else None
-    if ranges is None:
-        missing.append("label file Test/*.m; labels come from the masks")
+        raise DataError(f"{folder / 'Test'} has several label files ({listing(path.name for path in label_files)}): "
+                        "leave the right one there.")
+    if label_files:
+        ranges = read_m_file(label_files[0])
+        clips["test"] = label_by_ranges(clips["test"], ranges, label_files[0])
+        last = number(Path(clips["test"][-1].name))
+        missing += [f"test clip Test{position:03d} is missing, {label_files[0].name} labels it"
+                    for position in range(last + 1, len(ranges) + 1)]
+    elif subset:
+        missing.append("the label file Test/*.m is missing; labels are those of the masks")
+    else:
+        raise DataError(f"{folder / 'Test'} has no label file (such as UCSDped2.m). {AGAIN}")
 
-    differences: list[str] = []
-    for index, clip in enumerate(clips):
-        if clip.split == "train":
-            continue
-        if ranges is not None:
-            position = number(clip.images[0].parent)
-            if position > len(ranges):
-                raise DataError(f"{label_files[0]} labels {len(ranges)} clips, so {clip.name} has no label.")
-            labels = labels_from_ranges(ranges[position - 1], clip.length, f"{label_files[0]}, clip {clip.name}")
-            clip = replace(clip, labels=labels)
-        clips[index], difference = ucsd_masks(clip, size)
-        if clips[index].labels is None:
-            raise DataError(f"Test clip {clip.name} has neither labels nor masks.")
-        differences += [difference] if difference else []
+    differences = []
+    for index, clip in enumerate(clips["test"]):
+        gt = folder / "Test" / f"{clip.name}_gt"
+        if gt.is_dir():
+            clip, abnormal = with_masks(clip, image_files(gt), size, look)
+            clip = clip if clip.labels is not None else replace(clip, labels=abnormal)
+            clips["test"][index] = clip
+            differing = np.flatnonzero(abnormal != clip.labels)
+            if differing.size:
+                differences.append(f"{clip.name}: {differing.size} frames, the first is frame {differing[0] + 1} "
+                                   f"({abnormal.sum()} abnormal by mask, {clip.labels.sum()} by label)")
+        elif clip.labels is None:
+            raise DataError(f"Test clip {clip.name} has neither labels nor masks. {AGAIN}")
     if differences:
-        raise DataError(f"{folder}: masks and {label_files[0].name} disagree. " + "; ".join(differences))
-    test = [clip for clip in clips if clip.split == "test"]
-    if ranges is not None and number(test[-1].images[0].parent) < len(ranges):
-        missing.append(f"{folder / 'Test'}: {label_files[0].name} labels {len(ranges)} clips, "
-                       f"the last one here is {test[-1].name}")
+        raise DataError(f"{folder}: the masks and {label_files[0].name} disagree. {'; '.join(differences)}. {AGAIN}")
     tracks = folder / "Test" / "tracks.csv"
-    return Raw(dataset=dataset, folder=folder, layout="UCSD", clips=tuple(clips), missing=tuple(missing),
-               label_source=label_files[0].name if label_files else "masks",
-               tracks=tracks if tracks.is_file() else None)
+    return Raw(dataset=dataset, folder=folder, layout="UCSD", clips=tuple(clips["train"] + clips["test"]), size=size,
+               label_files=label_files, missing=tuple(missing), tracks=tracks if tracks.is_file() else None)
+
+
+# -- Avenue ------------------------------------------------------------------------------------------------------
+
+def read_avenue(dataset: str, folder: Path, avenue_labels: str, look: Looker) -> Raw:
+    """CUHK Avenue as its owners publish it: videos, and beside or in the folder the masks of ground_truth_demo."""
+    clips = {}
+    for split, top in (("train", "training_videos"), ("test", "testing_videos")):
+        videos = video_files(folder / top) if (folder / top).is_dir() else ()
+        clips[split] = [Source(name=path.stem, split=split, length=look.frames(path), video=path)
+                        for path in sorted(videos, key=number)]
+    if not clips["train"] + clips["test"]:
+        raise DataError(f"{folder} holds no videos ({', '.join(sorted(VIDEOS))}). {AGAIN}")
+    size = frame_size(clips["train"] + clips["test"])
+    test, label_files = label_avenue(clips["test"], folder, avenue_labels, size, look)
+    return Raw(dataset=dataset, folder=folder, layout="Avenue", clips=tuple(clips["train"] + test), size=size,
+               label_files=label_files)
+
+
+def label_avenue(test: list[Source], folder: Path, avenue_labels: str, size: tuple[int, int],
+                 look: Looker) -> tuple[list[Source], tuple[Path, ...]]:
+    """Labels of Avenue, by the official masks or by the intervals; and the masks in both cases if they are there."""
+    places = [place / below for place in (folder, folder.parent)
+              for below in ("ground_truth_demo/testing_label_mask", "testing_label_mask")]
+    masks = next((place for place in places if place.is_dir()), None)
+    if masks is None and avenue_labels == "masks" and test:
+        raise DataError(f"Avenue's masks are missing: there is no {places[0]} and no {places[2]}. Unpack "
+                        "ground_truth_demo.zip there (./run_all.sh --fetch avenue does it), or take the intervals of "
+                        "Hasan et al., which come with the kit: --set data.avenue_labels=intervals")
+    by_number = {number(path): path for path in entries(masks) if path.suffix == ".mat"} if masks else {}
+    for index, clip in enumerate(test):
+        path = by_number.get(number(Path(clip.name)))
+        if path is None and avenue_labels == "masks":
+            raise DataError(f"Test clip {clip.name} has no mask file: there is no "
+                            f"{masks / str(number(Path(clip.name)))}_label.mat. {AGAIN}")
+        if path is not None:
+            clip, abnormal = with_masks(clip, (path,), size, look)
+            test[index] = replace(clip, labels=abnormal)
+    if avenue_labels == "masks":
+        return test, ()
+    own = folder / "avenue.mat"
+    ranges = read_gt_mat(own) if own.is_file() else read_interval_table()
+    path = own if own.is_file() else AVENUE_INTERVALS
+    return label_by_ranges(test, ranges, path), (path,)
+
+
+# -- folders: ShanghaiTech's own layout, and the community's for all sets ------------------------------------------
+
+def read_folders(dataset: str, folder: Path, avenue_labels: str, look: Looker) -> Raw:
+    """{training,testing}/frames/<clip>/<number>.jpg or {training,testing}/videos/<clip>.avi."""
+    clips = {}
+    for split, top in (("train", "training"), ("test", "testing")):
+        clips[split] = []
+        if (folder / top / "frames").is_dir():
+            for path in entries(folder / top / "frames"):
+                if path.is_dir():
+                    images = image_files(path)
+                    clips[split].append(Source(name=path.name, split=split, length=len(images), images=images))
+        if not clips[split] and (folder / top / "videos").is_dir():
+            clips[split] = [Source(name=path.stem, split=split, length=look.frames(path), video=path)
+                            for path in video_files(folder / top / "videos")]
+    if not clips["train"] + clips["test"]:
+        raise DataError(f"{folder} holds no clips in training/ or testing/, frames/ or videos/. {AGAIN}")
+    size = frame_size(clips["train"] + clips["test"])
+    if not clips["test"]:
+        return Raw(dataset=dataset, folder=folder, layout="folders", clips=tuple(clips["train"]), size=size)
+    if dataset == "avenue":
+        test, label_files = label_avenue(clips["test"], folder, avenue_labels, size, look)
+    else:
+        test, label_files = label_folders(dataset, clips["test"], folder)
+    pixel_masks = folder / "testing" / "test_pixel_mask"
+    if pixel_masks.is_dir():
+        for index, clip in enumerate(test):
+            path = pixel_masks / f"{clip.name}.npy"
+            if path.is_file():
+                test[index], _ = with_masks(clip, (path,), size, look)
+    labelled = {path.stem for path in label_files} if len(label_files) > 1 else set()
+    lacking = sorted(labelled - {clip.name for clip in test})
+    missing = (f"{len(lacking)} of {len(labelled)} test clips that have labels are missing: "
+               f"{listing(lacking, most=len(lacking))}",) if lacking else ()
+    return Raw(dataset=dataset, folder=folder, layout="folders", clips=tuple(clips["train"] + test), size=size,
+               label_files=label_files, missing=missing)
+
+
+def label_folders(dataset: str, test: list[Source], folder: Path) -> tuple[list[Source], tuple[Path, ...]]:
+    """Labels in whichever form lies there: per-clip arrays, a `gt` .mat, a flat array, or UCSD's .m file."""
+    for place in (folder / "testing" / "test_frame_mask", folder / "test_frame_mask"):
+        if place.is_dir():
+            files = tuple(path for path in entries(place) if path.suffix == ".npy")
+            return label_by_arrays(test, place), files
+    for place in (folder, folder.parent, folder / "testing"):
+        for name in (f"{dataset}.mat", f"frame_labels_{dataset}.npy", f"{dataset}.npy", f"UCSD{dataset}.m"):
+            path = place / name
+            if path.is_file() and path.suffix == ".npy":
+                return label_by_flat_array(test, path), (path,)
+            if path.is_file():
+                ranges = read_gt_mat(path) if path.suffix == ".mat" else read_m_file(path)
+                return label_by_ranges(test, ranges, path), (path,)
+    raise DataError(f"{folder} has no labels: put the folder test_frame_mask/ (one .npy a clip), {dataset}.mat, "
+                    f"frame_labels_{dataset}.npy or, for UCSD, UCSD{dataset}.m into it.")
 
 
 # -- all sets ----------------------------------------------------------------------------------------------------
 
-def compare_with_known(raw: Raw) -> tuple[str, ...]:
-    """What differs from the official release, one sentence each; nothing for a set without known counts."""
-    known = KNOWN.get(raw.dataset)
+def official_counts(dataset: str, avenue_labels: str) -> dict | None:
+    """Clips, frames and abnormal frames of the official release; None for a set that has none."""
+    known = KNOWN.get(dataset)
     if known is None:
+        return None
+    counts = {split: {"clips": len(known[split]) if split in known else known[f"{split}_clips"],
+                      "frames": sum(known[split]) if split in known else known[f"{split}_frames"]}
+              for split in ("train", "test")}
+    if "abnormal" in known:
+        counts["test"]["abnormal"] = known["abnormal"][avenue_labels]
+    return counts
+
+
+def compare_with_official(raw: Raw, avenue_labels: str) -> tuple[str, ...]:
+    """What differs from the official release, clip by clip where their lengths are known, a sentence each."""
+    official = official_counts(raw.dataset, avenue_labels)
+    if official is None:
         return ()
-    train, test = raw.split("train"), raw.split("test")
     found = []
-    frames = sum(clip.length for clip in train)
-    if (len(train), frames) != (known["train_clips"], known["train_frames"]):
-        found.append(f"training: {len(train)} clips with {frames} frames instead of "
-                     f"{known['train_clips']} with {known['train_frames']}")
-    lengths = dict(enumerate(known["test_lengths"], start=1))
-    for clip in test:
-        expected = lengths.pop(number(Path(clip.name)), 0)
-        if clip.length != expected:
-            found.append(f"test clip {clip.name}: {clip.length} frames instead of {expected}")
-    found += [f"test clip number {index} is missing ({length} frames)" for index, length in lengths.items()]
-    abnormal = sum(int(clip.labels.sum()) for clip in test)
-    frames = sum(clip.length for clip in test)
-    if (frames, abnormal) != (known["test_frames"], known["abnormal"]):
-        found.append(f"test: {abnormal} of {frames} frames abnormal instead of "
-                     f"{known['abnormal']} of {known['test_frames']}")
+    for split in ("train", "test"):
+        clips = raw.split(split)
+        if split in KNOWN[raw.dataset]:
+            lengths = dict(enumerate(KNOWN[raw.dataset][split], start=1))
+            for clip in clips:
+                expected = lengths.pop(number(Path(clip.name)), None)
+                if expected is None:
+                    found.append(f"{split} clip {clip.name} is not in the official release")
+                elif clip.length != expected:
+                    found.append(f"{split} clip {clip.name} has {clip.length} frames instead of {expected}")
+            if lengths:
+                found.append(f"{len(lengths)} of {official[split]['clips']} {split} clips are missing: "
+                             f"{listing(lengths, most=len(lengths))}")
+        else:
+            frames, expected = sum(clip.length for clip in clips), official[split]["frames"]
+            tolerance = 0.005 * expected if split == "train" else 0
+            if len(clips) != official[split]["clips"] or abs(frames - expected) > tolerance:
+                found.append(f"{split}: {len(clips)} clips with {frames} frames instead of "
+                             f"{official[split]['clips']} with {expected}")
+    test = raw.split("test")
+    if "abnormal" in official["test"] and all(clip.labels is not None for clip in test):
+        abnormal, frames = sum(int(clip.labels.sum()) for clip in test), sum(clip.length for clip in test)
+        if abnormal != official["test"]["abnormal"]:
+            found.append(f"test: {abnormal} of {frames} frames are abnormal instead of "
+                         f"{official['test']['abnormal']} of {official['test']['frames']}")
     return tuple(found)
 
 
-def read(*, dataset: str, raw: Path, avenue_labels: str, subset: bool) -> Raw:
-    """Looks at a raw data set.
+def read(*, dataset: str, raw: Path, avenue_labels: str, subset: bool, memory: dict,
+         progress: Callable[[str], None]) -> Raw:
+    """Looks at a raw data set. `memory`: see `Looker`.
 
-    Raises DataError where something is wrong with it. What an incomplete set lacks is an error too unless `subset`;
-    then it stands in `Raw.missing`.
+    Raises DataError where something is wrong with it. What it lacks of the official release is an error too, unless
+    `subset`: then it stands in `Raw.missing`.
     """
-    found = read_ucsd(dataset, Path(raw), subset)
-    missing = found.missing + compare_with_known(found)
+    folder, look = Path(raw), Looker(memory, progress)
+    if looks_ucsd(folder):
+        found = read_ucsd(dataset, folder, subset, look)
+    elif looks_avenue(folder):
+        found = read_avenue(dataset, folder, avenue_labels, look)
+    elif looks_folders(folder):
+        found = read_folders(dataset, folder, avenue_labels, look)
+    else:
+        raise DataError(f"{folder} is not laid out as a data set: it needs Train/ and Test/, or training_videos/ and "
+                        "testing_videos/, or training/ and testing/ with frames/ in them (data/README.md).")
+    missing = found.missing + compare_with_official(found, avenue_labels)
+    if not found.split("train") and not any("train" in sentence for sentence in missing):
+        missing += ("there are no training clips",)
+    if not found.split("test") and not any("test" in sentence for sentence in missing):
+        missing += ("there are no test clips",)
     if missing and not subset:
-        raise DataError(f"{raw} is not complete: {'; '.join(missing)}. Get the whole set, or accept a part of it with "
-                        "--set data.subset=true; every number made from it will then say 'subset'.")
+        short = "; ".join(sentence if len(sentence) < 160 else sentence[:150] + " ..." for sentence in missing[:8])
+        more = f"; and {len(missing) - 8} more differences" if len(missing) > 8 else ""
+        raise DataError(f"{folder} is not the whole {dataset} data set: {short}{more}. Get the whole set, or accept "
+                        "a part of it with --set data.subset=true; every number made from it then says 'subset'.")
     return replace(found, missing=missing)
