@@ -22,8 +22,9 @@ import numpy as np
 from lib.frames import (AGAIN, VIDEOS, DataError, Source, check_numbers, count_frames, entries, image_files, listing,
                         load_npy, mask_volume, missing_numbers, number, read_bytes, read_frames, read_image,
                         read_masks, read_mat, video_files)
+from lib.paths import ROOT
 
-AVENUE_INTERVALS = Path(__file__).resolve().parents[1] / "data" / "avenue_intervals.csv"
+AVENUE_INTERVALS = ROOT / "data" / "avenue_intervals.csv"
 
 # The official releases. Frames of each clip in the order of their numbers, or counts where the lengths are not listed.
 KNOWN = {
