@@ -1,0 +1,435 @@
+"""From frame scores to numbers: ROC under a named protocol, intervals, reference scorers, and region metrics.
+
+The same scores give an AUC of 0.70 or of 0.98 by the protocol alone, so every function here takes a `Protocol`, and a
+number without one cannot be made. `PROTOCOLS["paper"]` is how this kit reads the paper; it says "average area under
+curve", which leaves open whether frames are pooled (micro) or clips averaged (macro).
+
+Intervals come from resampling clips, because frames of a clip are not independent. All methods and seeds are resampled
+alike, so that the interval of a difference is that of paired values.
+"""
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+from sklearn.covariance import LedoitWolf
+from sklearn.decomposition import PCA
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+from sklearn.neighbors import NearestNeighbors
+
+from lib.scoring import by_clip, normalise
+
+MIN_CLIPS = 8            # below this, resampling clips says nothing, and no interval is given
+CELLS = 8                # feature maps are averaged to at most this many cells a side before the reference scorers
+DIMENSIONS = 64          # and projected to at most this many principal components of the training features
+TRAINING_WINDOWS = 10_000  # of which at most so many, evenly spaced, are used
+NEIGHBOURS = 5           # distance to so many nearest training windows, averaged
+ALPHA = BETA = 0.1       # Ramachandra & Jones 2020: least share of a track, least overlap of a region
+
+# One score a frame, (N,); or the weighted terms of a sum like Eq. 9, [(1, R), (lambda_L, L)], each normalised alone.
+Scores = np.ndarray | Sequence[tuple[float, np.ndarray]]
+
+
+class EvaluationError(ValueError):
+    """Scores, labels or a protocol from which no number can be made. The text says what is wrong."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How frame scores become one number. `str(protocol)` is the line that stands under it.
+
+    normalise     norm(.) of Eq. 9: min-max over each "clip" (the paper), over the test "set", by the training
+                  set's extremes ("train"), or "none". For a single score the last three differ only in scale and give
+                  one micro AUC; for a sum of terms they do not.
+    average       "micro": all frames pooled; "macro": the mean over clips
+    single_class  clips that are wholly normal or wholly abnormal, for macro: "skip" them, or "pad" every clip with a
+                  normal frame at its lowest score and an abnormal frame above its highest
+    smoothing     standard deviation in frames of a Gaussian filter over the normalised scores of a clip, which is
+                  reflected at its ends (scipy's mode "reflect"); 0: none
+    """
+
+    name: str
+    normalise: str
+    average: str
+    single_class: str
+    smoothing: float
+
+    def __post_init__(self):
+        for field, allowed in (("normalise", ("clip", "set", "train", "none")), ("average", ("micro", "macro")),
+                               ("single_class", ("skip", "pad"))):
+            if getattr(self, field) not in allowed:
+                raise EvaluationError(f"{field} of a protocol is {getattr(self, field)!r}; it can be {allowed}.")
+        if not self.smoothing >= 0:
+            raise EvaluationError(f"smoothing of a protocol is {self.smoothing}; it must be 0 or more frames.")
+
+    def __str__(self) -> str:
+        average = {"micro": "micro", "macro": "macro, clips of one class "
+                   + {"skip": "left out", "pad": "padded"}[self.single_class]}[self.average]
+        scale = {"clip": "min-max per clip", "set": "min-max over the test set", "train": "min-max of the training set",
+                 "none": "raw scores"}[self.normalise]
+        smoothing = f"Gaussian smoothing of {self.smoothing:g} frames" if self.smoothing else "no smoothing"
+        return f"{average}; {scale}; {smoothing}"
+
+
+PROTOCOLS = {protocol.name: protocol for protocol in (
+    Protocol("paper", normalise="clip", average="micro", single_class="skip", smoothing=0.0),
+    Protocol("micro, raw scores", normalise="none", average="micro", single_class="skip", smoothing=0.0),
+    Protocol("micro, set-wide", normalise="set", average="micro", single_class="skip", smoothing=0.0),
+    Protocol("micro, training extremes", normalise="train", average="micro", single_class="skip", smoothing=0.0),
+    Protocol("micro, smoothed", normalise="clip", average="micro", single_class="skip", smoothing=20.0),
+    Protocol("macro", normalise="clip", average="macro", single_class="skip", smoothing=0.0),
+    Protocol("macro, padded", normalise="clip", average="macro", single_class="pad", smoothing=0.0),
+)}
+
+
+# Frame-level metrics
+
+def protocol_scores(scores: Scores, clip_ids: np.ndarray, protocol: Protocol, train_stats=None) -> np.ndarray:
+    """Scores as the ROC curve sees them: each term normalised, the weighted terms added, then smoothed -> (N,) float64.
+
+    S of `scoring.total_score` is a sum of terms normalised already; give its terms instead, or use "none".
+    `train_stats`, for the normalisation "train", is the (min, max) of the score on the training set, or a list of them,
+    one a term. Raises EvaluationError for NaN or lengths that differ.
+    """
+    clips = by_clip(clip_ids)
+    terms = [(1.0, scores)] if isinstance(scores, np.ndarray) else list(scores)
+    total = np.zeros(len(clip_ids))
+    for index, (weight, values) in enumerate(terms):
+        values = np.asarray(values, dtype=np.float64)
+        if values.shape != total.shape:
+            raise EvaluationError(f"{len(values)} scores came for {len(total)} frames.")
+        if not np.isfinite(values).all():
+            raise EvaluationError(f"{np.count_nonzero(~np.isfinite(values))} frame scores are NaN or infinite.")
+        if protocol.normalise == "clip":
+            for frames in clips:
+                total[frames] += weight * normalise(values[frames])
+        elif protocol.normalise == "set":
+            total += weight * normalise(values)
+        elif protocol.normalise == "train":
+            if train_stats is None:
+                raise EvaluationError("The normalisation 'train' needs train_stats, the extremes on the training set.")
+            low, high = np.reshape(train_stats, (-1, 2))[index]
+            if not low < high:
+                raise EvaluationError(f"The scores of the training set span {low} to {high}, which is no range.")
+            total += weight * (values - low) / (high - low)
+        else:
+            total += weight * values
+    if protocol.smoothing:
+        for frames in clips:
+            total[frames] = gaussian_filter1d(total[frames], protocol.smoothing, mode="reflect")
+    return total
+
+
+def frame_metrics(scores: Scores, labels: np.ndarray, clip_ids: np.ndarray, protocol: Protocol,
+                  train_stats=None) -> dict[str, float]:
+    """{"auc", "eer", "average_precision"} of frame scores; labels (N,) are true where abnormal, clip_ids (N,).
+
+    With macro averaging each is the mean over clips. Raises EvaluationError where there is nothing to tell apart.
+    """
+    parts = _parts(protocol_scores(scores, clip_ids, protocol, train_stats), labels, clip_ids, protocol)
+    metrics = {"auc": roc_auc_score, "eer": equal_error_rate, "average_precision": average_precision_score}
+    return {name: float(np.mean([metric(truth, values) for values, truth in parts]))
+            for name, metric in metrics.items()}
+
+
+def frame_auc(scores: Scores, labels: np.ndarray, clip_ids: np.ndarray, protocol: Protocol, train_stats=None) -> float:
+    """Frame-level ROC AUC of scores under a protocol; arguments and errors as in `frame_metrics`."""
+    parts = _parts(protocol_scores(scores, clip_ids, protocol, train_stats), labels, clip_ids, protocol)
+    return float(np.mean([roc_auc_score(truth, values) for values, truth in parts]))
+
+
+def frame_roc(scores: Scores, labels: np.ndarray, clip_ids: np.ndarray, protocol: Protocol, train_stats=None):
+    """The ROC curve over all frames pooled: false positive rates, true positive rates, thresholds, (n,) each."""
+    values = protocol_scores(scores, clip_ids, protocol, train_stats)
+    labels = _check_labels(labels, len(values))
+    if labels.all() or not labels.any():
+        raise EvaluationError("All frames have the same label, so there is no ROC curve.")
+    return roc_curve(labels, values)
+
+
+def equal_error_rate(labels: np.ndarray, values: np.ndarray) -> float:
+    """Where the false positive rate equals the false negative rate, between points of the ROC curve by a line."""
+    fpr, tpr, _ = roc_curve(labels, values, drop_intermediate=False)
+    return float(np.interp(0.0, fpr + tpr - 1, fpr))
+
+
+def _parts(values: np.ndarray, labels: np.ndarray, clip_ids: np.ndarray,
+           protocol: Protocol) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What is evaluated by itself and then averaged: all frames (micro), or each clip that counts (macro)."""
+    labels = _check_labels(labels, len(values))
+    if protocol.average == "micro":
+        parts = [(values, labels)]
+    else:
+        parts = [(values[frames], labels[frames]) for frames in by_clip(clip_ids)]
+        if protocol.single_class == "pad":
+            parts = [(np.append(clip, (clip.min(), clip.max() + 1)), np.append(truth, (False, True)))
+                     for clip, truth in parts]
+    parts = [(part, truth) for part, truth in parts if truth.any() and not truth.all()]
+    if not parts:
+        raise EvaluationError("Neither the set nor any clip has both normal and abnormal frames: no AUC can be given.")
+    return parts
+
+
+def _check_labels(labels: np.ndarray, n: int) -> np.ndarray:
+    labels = np.asarray(labels)
+    if labels.shape != (n,) or not np.isin(labels, (0, 1)).all():
+        raise EvaluationError(f"Labels must be 0 or 1 for each of {n} frames; they have shape {labels.shape}.")
+    return labels.astype(bool)
+
+
+# Intervals by resampling clips
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its 95 % interval; `resamples` are those that counted, of clips, `clips` of them each."""
+
+    estimate: float
+    low: float
+    high: float
+    resamples: int
+    clips: int
+
+    @property
+    def contains_zero(self) -> bool:
+        return self.low <= 0 <= self.high
+
+
+def bootstrap_auc(runs: Sequence[Scores], labels: np.ndarray, clip_ids: np.ndarray, protocol: Protocol, *,
+                  resamples: int, train_stats=None) -> Interval | None:
+    """95 % interval of a method's AUC, the mean over its runs (seeds), by resampling the test clips; percentiles.
+
+    Scores are normalised once, on the whole set. A resample in which the AUC is not defined (one class only) is left
+    out, for all methods alike, since labels alone decide it. None below eight clips, or if half the resamples are lost.
+    """
+    return _interval(_mean_over_runs(runs, labels, clip_ids, protocol, resamples, train_stats), clip_ids)
+
+
+def bootstrap_difference(runs: Sequence[Scores], runs_of_baseline: Sequence[Scores], labels: np.ndarray,
+                         clip_ids: np.ndarray, protocol: Protocol, *, resamples: int, train_stats=None,
+                         train_stats_of_baseline=None) -> Interval | None:
+    """95 % interval of the AUC of one method less that of another, paired: each resample is taken by both."""
+    ours = _mean_over_runs(runs, labels, clip_ids, protocol, resamples, train_stats)
+    baseline = _mean_over_runs(runs_of_baseline, labels, clip_ids, protocol, resamples, train_stats_of_baseline)
+    return _interval(ours - baseline, clip_ids)
+
+
+def _mean_over_runs(runs, labels, clip_ids, protocol, resamples, train_stats) -> np.ndarray:
+    if not len(runs) or isinstance(runs, np.ndarray) and runs.ndim == 1:
+        raise EvaluationError("runs must be a list with the scores of each run, of one at least.")
+    return np.mean([_resampled(protocol_scores(scores, clip_ids, protocol, train_stats), labels, clip_ids, protocol,
+                               resamples) for scores in runs], axis=0)
+
+
+def _resampled(values: np.ndarray, labels: np.ndarray, clip_ids: np.ndarray, protocol: Protocol,
+               resamples: int) -> np.ndarray:
+    """AUC on the whole set, and on each resample of its clips: (1 + resamples,), NaN where it is not defined.
+
+    A pooled AUC counts pairs of an abnormal frame of clip c and a normal one of clip d. With each clip taken w times it
+    is w' U w / (w' P)(w' N), U being the pairs won (ties half): so U is counted once, and a resample is two products.
+    """
+    labels = _check_labels(labels, len(values))
+    clips = by_clip(clip_ids)
+    n = len(clips)
+    generator = np.random.default_rng((n, resamples))        # the same draws for everything with as many clips
+    weights = np.vstack((np.ones(n), generator.multinomial(n, np.full(n, 1 / n), size=resamples)))
+    with np.errstate(invalid="ignore"):                      # 0 / 0 is NaN: no pair to compare
+        if protocol.average == "macro":
+            aucs = np.array([_auc_or_nan(values[frames], labels[frames], clip_ids[frames], protocol)
+                             for frames in clips])
+            counts = np.isfinite(aucs)
+            return weights @ np.where(counts, aucs, 0) / (weights @ counts)
+        clip_of = np.empty(len(values), dtype=np.int64)
+        for index, frames in enumerate(clips):
+            clip_of[frames] = index
+        abnormal, clip_of_abnormal = values[labels], clip_of[labels]
+        wins = np.zeros((n, n))
+        for index, frames in enumerate(clips):
+            normal = np.sort(values[frames][~labels[frames]])
+            beaten = (np.searchsorted(normal, abnormal, "left") + np.searchsorted(normal, abnormal, "right")) / 2
+            wins[:, index] = np.bincount(clip_of_abnormal, weights=beaten, minlength=n)
+        P, N = (np.bincount(clip_of[chosen], minlength=n) for chosen in (labels, ~labels))
+        return ((weights @ wins) * weights).sum(axis=1) / ((weights @ P) * (weights @ N))
+
+
+def _auc_or_nan(values, labels, clip_ids, protocol) -> float:
+    if protocol.single_class == "skip" and (labels.all() or not labels.any()):
+        return np.nan
+    (values, labels), = _parts(values, labels, clip_ids, protocol)
+    return roc_auc_score(labels, values)
+
+
+def _interval(values: np.ndarray, clip_ids: np.ndarray) -> Interval | None:
+    estimate, draws = values[0], values[1:]
+    clips, used = len(np.unique(clip_ids)), np.isfinite(draws)
+    if clips < MIN_CLIPS or used.sum() * 2 < len(draws) or not len(draws) or not np.isfinite(estimate):
+        return None
+    low, high = np.quantile(draws[used], (0.025, 0.975))
+    return Interval(float(estimate), float(low), float(high), resamples=int(used.sum()), clips=clips)
+
+
+# Reference scorers that look at nothing, or at raw pixels
+
+def trivial_scorers(frames: np.ndarray, clip_ids: np.ndarray, generator: np.random.Generator) -> dict[str, np.ndarray]:
+    """Scores that a method has to beat: frames (N, H, W, C) uint8, memory-mapped or not, read once -> (N,) each.
+
+    "frame position" is the frame's relative position in its clip, from 0 to 1; "constant" 0; "random" uniform;
+    "mean intensity" over the pixels; "largest" and "mean frame difference" over the pixels' absolute differences to the
+    frame before. A clip's first frame takes the difference of its second.
+    """
+    n = len(clip_ids)
+    scores = {name: np.zeros(n) for name in ("frame position", "constant", "mean intensity",
+                                             "largest frame difference", "mean frame difference")}
+    scores["random"] = generator.random(n)
+    for rows in by_clip(clip_ids):
+        scores["frame position"][rows] = np.linspace(0, 1, len(rows))
+        before = None
+        for row in rows:
+            frame = np.asarray(frames[row])
+            scores["mean intensity"][row] = frame.mean()
+            if before is not None:
+                difference = cv2.absdiff(frame, before)
+                scores["largest frame difference"][row] = difference.max()
+                scores["mean frame difference"][row] = difference.mean()
+            before = frame
+        for name in ("largest frame difference", "mean frame difference"):
+            if len(rows) > 1:
+                scores[name][rows[0]] = scores[name][rows[1]]
+    return scores
+
+
+# Reference scorers on the features of the flows
+
+def feature_scorers(train: np.ndarray, test: np.ndarray) -> dict[str, np.ndarray]:
+    """Classical densities on the flows' inputs: train (n, C, h, w), test (m, C, h, w) -> a score a test window, (m,).
+
+    Maps are averaged to at most 8x8 cells and projected to at most 64 principal components of the training features.
+    "Mahalanobis distance": to the training mean, with the Ledoit-Wolf shrinkage covariance;
+    "nearest neighbours": the mean Euclidean distance to the five nearest training windows.
+    Everything is fitted on training windows alone, at most 10,000 of them, evenly spaced.
+    Raises EvaluationError for fewer than two training windows, maps of different shapes, or NaN.
+    """
+    if len(train) < 2:
+        raise EvaluationError(f"The reference scorers need two training windows or more and got {len(train)}.")
+    if train.shape[1:] != test.shape[1:]:
+        raise EvaluationError(f"Training features are {train.shape[1:]} a window and test features {test.shape[1:]}.")
+    chosen = np.unique(np.linspace(0, len(train) - 1, min(len(train), TRAINING_WINDOWS)).astype(np.int64))
+    train, test = _cells(train, chosen), _cells(test, np.arange(len(test)))
+    n, D = train.shape
+    pca = PCA(n_components=min(DIMENSIONS, n - 1, D), svd_solver="full" if n < D else "covariance_eigh")
+    train, test = pca.fit_transform(train), pca.transform(test)
+    neighbours = NearestNeighbors(n_neighbors=min(NEIGHBOURS, n), algorithm="brute").fit(train)
+    return {"Mahalanobis distance": np.sqrt(LedoitWolf().fit(train).mahalanobis(test)),
+            "nearest neighbours": neighbours.kneighbors(test)[0].mean(axis=1)}
+
+
+def _cells(features: np.ndarray, chosen: np.ndarray, chunk: int = 256) -> np.ndarray:
+    """Maps averaged over cells and flattened, a few windows at a time: (n, C, h, w) -> (len(chosen), C * cells)."""
+    h, w = features.shape[-2:]
+    rows, columns = (np.linspace(0, size, min(size, CELLS) + 1).astype(np.int64) for size in (h, w))
+    areas = np.diff(rows)[:, None] * np.diff(columns)
+    out = []
+    for first in range(0, len(chosen), chunk):
+        maps = np.asarray(features[chosen[first:first + chunk]], dtype=np.float64)
+        sums = np.add.reduceat(np.add.reduceat(maps, rows[:-1], axis=-2), columns[:-1], axis=-1)
+        out.append((sums / areas).reshape(len(maps), -1))
+    out = np.concatenate(out)
+    if not np.isfinite(out).all():
+        raise EvaluationError("The features hold NaN or infinity; the network that made them has diverged.")
+    return out
+
+
+# Regions and tracks: Ramachandra & Jones, "Street Scene", WACV 2020
+
+def regions(mask: np.ndarray, *, min_area: int = 1) -> np.ndarray:
+    """Boxes around the connected parts of a mask, diagonal neighbours included: (H, W) bool -> (n, 4) x0 y0 x1 y1.
+
+    x1 and y1 are exclusive. Parts of fewer than `min_area` pixels are left out.
+    """
+    _, _, stats, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(mask, dtype=np.uint8), connectivity=8)
+    stats = stats[1:][stats[1:, cv2.CC_STAT_AREA] >= min_area]
+    x, y, width, height = stats[:, :4].T
+    return np.stack((x, y, x + width, y + height), axis=1)
+
+
+def detect(error: np.ndarray, levels: np.ndarray, *, min_area: int) -> list[np.ndarray]:
+    """What an error map (H, W) marks at each threshold: the regions where it exceeds it, one (n, 4) a level."""
+    return [regions(error > level, min_area=min_area) for level in levels]
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes: (n, 4) and (m, 4) -> (n, m)."""
+    a, b = np.asarray(a, dtype=np.float64).reshape(-1, 1, 4), np.asarray(b, dtype=np.float64).reshape(1, -1, 4)
+    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    common = np.prod(np.maximum(sides, 0), axis=-1)
+    areas = [np.prod(box[..., 2:] - box[..., :2], axis=-1) for box in (a, b)]
+    return common / (areas[0] + areas[1] - common)
+
+
+@dataclass(frozen=True)
+class RegionRates:
+    """At each level, (K,): false positive regions a frame, share of true regions found, of tracks found (or None)."""
+
+    false_positives: np.ndarray
+    regions_found: np.ndarray
+    tracks_found: np.ndarray | None
+
+    @property
+    def rbdc(self) -> float:
+        """Region-based detection criterion: area under the rate of regions found, up to one false positive a frame."""
+        return area_to_one(self.false_positives, self.regions_found)
+
+    @property
+    def tbdc(self) -> float | None:
+        """Track-based detection criterion: the same of tracks; None without tracks."""
+        return None if self.tracks_found is None else area_to_one(self.false_positives, self.tracks_found)
+
+
+def region_rates(frames: Iterable[tuple[list[np.ndarray], np.ndarray, Sequence[Hashable] | None]], *,
+                 alpha: float = ALPHA, beta: float = BETA) -> RegionRates:
+    """Rates over all test frames, each given once as (detections, truth, tracks), in any order, one at a time.
+
+    `detections` is one (n, 4) array a level, as from `detect`; `truth` the boxes (m, 4) of the true regions, perhaps
+    none; `tracks` the track of each, unique over the set, or None throughout. A true region is found if some detection
+    overlaps it by IoU >= beta; a track, if at least the share alpha of its regions is; a detection that overlaps no
+    true region so much is a false positive. Raises EvaluationError if there is no frame or no true region.
+    """
+    n_frames, n_regions = 0, 0
+    false_positives = found = 0
+    sizes: dict[Hashable, int] = {}
+    found_of: dict[Hashable, np.ndarray] = {}
+    for detections, truth, tracks in frames:
+        hit = np.zeros((len(detections), len(truth)), dtype=bool)
+        false = np.zeros(len(detections))
+        for level, boxes in enumerate(detections):
+            matches = overlap(boxes, truth) >= beta                     # (n, m)
+            hit[level] = matches.any(axis=0)
+            false[level] = np.count_nonzero(~matches.any(axis=1))
+        n_frames, n_regions = n_frames + 1, n_regions + len(truth)
+        false_positives, found = false_positives + false, found + hit.sum(axis=1)
+        for index, track in enumerate(tracks if tracks is not None else ()):
+            sizes[track] = sizes.get(track, 0) + 1
+            found_of[track] = found_of.get(track, 0) + hit[:, index]
+    if not n_regions:
+        raise EvaluationError("There is no true region in these frames, so no region can be found.")
+    tracks_found = np.mean([found_of[track] / sizes[track] >= alpha for track in sizes], axis=0) if sizes else None
+    return RegionRates(false_positives / n_frames, found / n_regions, tracks_found)
+
+
+def area_to_one(false_positives: np.ndarray, rate: np.ndarray) -> float:
+    """Area under a rate over the false positives a frame, from 0 to 1.
+
+    Connected regions merge as a threshold falls, so neither axis is monotone in it: at each abscissa the best rate
+    among levels with no more false positives counts. Between levels the curve is a line, after the last it is level,
+    and it starts in the origin unless some level has no false positive.
+    """
+    order = np.lexsort((rate, false_positives))
+    x = np.concatenate(([0.0], np.asarray(false_positives, dtype=np.float64)[order]))
+    y = np.maximum.accumulate(np.concatenate(([0.0], np.asarray(rate, dtype=np.float64)[order])))
+    best = np.append(np.diff(x) > 0, True)                   # of levels with equally many, the last is the best
+    x, y = x[best], y[best]
+    at_one = np.interp(1.0, x, y)
+    x, y = np.append(x[x < 1], 1.0), np.append(y[x < 1], at_one)
+    return float(np.trapezoid(y, x))
