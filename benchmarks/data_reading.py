@@ -74,7 +74,8 @@ def peak_of_preparing(copies: int, raw: Path, data, workers: int) -> float:
 def child(copies: str, tree: str, out: str, height: str, width: str, channels: str, workers: str) -> None:
     if int(copies):
         datasets.prepare(dataset="copies", raw=Path(tree), out=Path(out), height=int(height), width=int(width),
-                         channels=int(channels), avenue_labels="masks", subset=True, workers=int(workers), progress=quiet)
+                         channels=int(channels), avenue_labels="masks", subset=True, workers=int(workers),
+                         progress=quiet)
     # Not getrusage: its maximum is inherited from the process that started this one. Linux only.
     print(int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024)
 

@@ -77,8 +77,8 @@ class Prepared:
 
     @property
     def tracks(self) -> pd.DataFrame | None:
-        """A row for each anomalous object and frame: clip, frame (0-based in the clip), track, kind, and its box x0, y0,
-        x1, y1 in pixels of the prepared frames, x1 and y1 exclusive. None for a set without tracks."""
+        """A row for each anomalous object and frame: clip, frame (0-based in the clip), track, kind, and its box x0,
+        y0, x1, y1 in pixels of the prepared frames, x1 and y1 exclusive. None for a set without tracks."""
         path = self.folder / "tracks.csv"
         return pd.read_csv(path) if path.exists() else None
 
@@ -280,8 +280,8 @@ def write_clip(clip: Source, row: int, out: Path, shapes: dict, size: tuple[int,
     with open_at(out / name, row) as file:
         for index, image in enumerate(read_frames(clip)):
             if image.shape[:2] != size:
-                raise DataError(f"{clip.where(index)} is {image.shape[0]}x{image.shape[1]} pixels (height x width), but "
-                                f"the set's first frame is {size[0]}x{size[1]}. {AGAIN}")
+                raise DataError(f"{clip.where(index)} is {image.shape[0]}x{image.shape[1]} pixels (height x width), "
+                                f"but the set's first frame is {size[0]}x{size[1]}. {AGAIN}")
             file.write(np.ascontiguousarray(fit_frame(image, height, width, channels)))
         file.flush()
         os.fsync(file.fileno())

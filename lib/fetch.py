@@ -87,8 +87,8 @@ def fetch(dataset: str, data_root: Path, progress: Callable[[str], None]) -> Pat
         if path.is_file():
             progress(f"{archive.name}: is there already")
             if sha256(path) != archive.sha256:
-                progress(f"{archive.name}: its sha256 is not that of the official archive; it is unpacked all the same, "
-                         "and its content is checked when it is prepared")
+                progress(f"{archive.name}: its sha256 is not that of the official archive; it is unpacked all the "
+                         "same, and its content is checked when it is prepared")
         else:
             download(dataset, archive, data_root, progress)
         unpack(path, data_root / archive.folder, progress)
@@ -97,7 +97,7 @@ def fetch(dataset: str, data_root: Path, progress: Callable[[str], None]) -> Pat
 
 
 def is_there(dataset: str, archive: Archive, data_root: Path) -> bool:
-    """Whether an archive is unpacked already: under its own name, or, for a set's first one, wherever the set is found."""
+    """Whether an archive is unpacked: under its own name, or, for a set's first archive, wherever the set is found."""
     if (data_root / archive.folder).is_dir():
         return True
     try:
@@ -111,8 +111,8 @@ def is_there(dataset: str, archive: Archive, data_root: Path) -> bool:
 
 def download(dataset: str, archive: Archive, data_root: Path, progress: Callable[[str], None]) -> None:
     """One archive into `data_root`, resumed if an earlier download was interrupted, and held to its sha256."""
-    by_hand = (f"By hand: get {archive.name} from {archive.url} or from the owner's page, {OWNERS[dataset]}, put it into "
-               f"{data_root}, and run the same command again.")
+    by_hand = (f"By hand: get {archive.name} from {archive.url} or from the owner's page, {OWNERS[dataset]}, put it "
+               f"into {data_root}, and run the same command again.")
     try:
         pooch.get_logger().setLevel("WARNING")
         progress(f"{archive.name}: fetching from {archive.url}")
@@ -127,9 +127,9 @@ def download(dataset: str, archive: Archive, data_root: Path, progress: Callable
         raise DataError(f"{archive.url}: the host does not answer, or the transfer broke off {ATTEMPTS} times in a row "
                         f"({type(error).__name__}).{kept} {by_hand}") from error
     except ValueError as error:  # from pooch: the sum is another
-        raise DataError(f"{archive.name} came with a wrong checksum (expected sha256 {archive.sha256}): it was damaged on "
-                        "its way, or its owner has changed it. It was deleted; run the same command again. If that does "
-                        f"not help: {by_hand}") from error
+        raise DataError(f"{archive.name} came with a wrong checksum (expected sha256 {archive.sha256}): it was damaged "
+                        "on its way, or its owner has changed it. It was deleted; run the same command again. If that "
+                        f"does not help: {by_hand}") from error
     except OSError as error:
         raise disk_error(error, data_root) from error
 
@@ -263,8 +263,8 @@ def unpack(archive: Path, folder: Path, progress: Callable[[str], None]) -> None
         raise DataError(f"{archive} is damaged or cannot be unpacked ({error}). Delete it, and run the same command "
                         "again.") from error
     except FileExistsError as error:
-        raise DataError(f"{archive} holds {Path(error.filename).relative_to(beside)} twice. Delete it, and run the same "
-                        "command again.") from error
+        raise DataError(f"{archive} holds {Path(error.filename).relative_to(beside)} twice. Delete it, and run the "
+                        "same command again.") from error
     except OSError as error:
         raise disk_error(error, folder.parent) from error
     finally:
@@ -310,5 +310,5 @@ def safe_parts(name: str, archive: Path) -> tuple[str, ...]:
 
 
 def refusal(archive: Path, name: str, why: str) -> DataError:
-    return DataError(f"{archive} is not unpacked, because its member '{name}' {why}. Do not trust this file; get it again "
-                     "from its owner.")
+    return DataError(f"{archive} is not unpacked, because its member '{name}' {why}. Do not trust this file; get it "
+                     "again from its owner.")

@@ -36,7 +36,7 @@ class Source:
     length: int                       # frames
     images: tuple[Path, ...] = ()
     video: Path | None = None
-    masks: tuple[Path, ...] = ()      # one image a frame; or one file (.mat, .npy) with the masks of all frames; or none
+    masks: tuple[Path, ...] = ()      # one image a frame; or one file (.mat, .npy) with those of all frames; or none
     labels: np.ndarray | None = None  # (length,) bool, True where abnormal
 
     @property

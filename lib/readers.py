@@ -181,7 +181,7 @@ def read_m_file(path: Path) -> list[list[tuple[int, int]]]:
 
 
 def read_gt_mat(path: Path) -> list[list[tuple[int, int]]]:
-    """The community's ped2.mat or avenue.mat: `gt`, for each clip a 2 x k array of firsts and lasts, 1-based, inclusive."""
+    """The community's ped2.mat or avenue.mat: `gt`, for each clip a 2 x k array of first and last frames, 1-based."""
     clips = []
     for ranges in read_mat(path, "gt").ravel():
         ranges = np.asarray(ranges).astype(int)
@@ -251,12 +251,13 @@ def with_masks(clip: Source, masks: tuple[Path, ...], size: tuple[int, int], loo
         mask_sizes, abnormal = [tuple(found["size"])], np.array([digit == "1" for digit in found["abnormal"]], bool)
         names = [masks[0]]
     else:
-        images = list(read_masks(replace(clip, masks=masks)))
-        mask_sizes, abnormal = [mask.shape for mask in images], np.array([mask.any() for mask in images])
+        looks = [(mask.shape, mask.any()) for mask in read_masks(replace(clip, masks=masks))]
+        mask_sizes, abnormal = [size for size, _ in looks], np.array([has_any for _, has_any in looks])
         names = list(masks)
     if len(abnormal) != clip.length:
         where = masks[0] if len(masks) == 1 else masks[0].parent
-        raise DataError(f"{where} has {len(abnormal)} masks, but test clip {clip.name} has {clip.length} frames. {AGAIN}")
+        raise DataError(f"{where} has {len(abnormal)} masks, but test clip {clip.name} has {clip.length} frames. "
+                        f"{AGAIN}")
     for name, mask_size in zip(names, mask_sizes):
         if mask_size != size:
             raise DataError(f"{name} is {shape_text(mask_size)}, but the frames are {shape_text(size)}. {AGAIN}")
@@ -397,7 +398,10 @@ def read_folders(dataset: str, folder: Path, avenue_labels: str, look: Looker) -
         for index, clip in enumerate(test):
             path = pixel_masks / f"{clip.name}.npy"
             if path.is_file():
-                test[index], _ = with_masks(clip, (path,), size, look)
+                try:
+                    test[index], _ = with_masks(clip, (path,), size, look)
+                except DataError as error:
+                    raise DataError(f"{error} Or take {pixel_masks} away: the labels do not need it.") from error
     labelled = {path.stem for path in label_files} if len(label_files) > 1 else set()
     lacking = sorted(labelled - {clip.name for clip in test})
     missing = (f"{len(lacking)} of {len(labelled)} test clips that have labels are missing: "

@@ -43,7 +43,7 @@ PED2 = {f"UCSD_Anomaly_Dataset.v1p2/UCSDped2/{name}": content for name, content 
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `content` and keeps the headers of each request. `break_after`: bytes after which the next transfers stop."""
+    """Serves `content` and keeps the headers of each request. `break_after`: bytes after which the next ones stop."""
 
     daemon_threads = True
 
@@ -250,11 +250,15 @@ def test_members_that_leave_the_folder_are_refused_and_nothing_is_left(tmp_path,
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["raw", "raw/archive"]
 
 
-@pytest.mark.parametrize("content", [tar(PED2)[:-200_000], zipped(PED2)[:-3000], zipped(PED2).replace(NOISE[:9], b"x" * 9)],
-                         ids=["tar", "zip", "zip, one byte block"])
+DAMAGED = {"tar, cut": tar(PED2)[:-200_000], "zip, cut": zipped(PED2)[:-3000],
+           "zip, other bytes": zipped(PED2).replace(NOISE[:9], b"x" * 9),
+           "tar, a file twice": tar({"set/a": b"1"}, mode="w")[:1024] + tar({"set/a": b"2"}, mode="w")}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
 def test_a_damaged_archive(tmp_path, content):
     (tmp_path / "archive").write_bytes(content)
-    with pytest.raises(DataError, match="archive is damaged|neither a tar nor a zip"):
+    with pytest.raises(DataError, match="archive is damaged|neither a tar nor a zip|holds set/a twice"):
         unpack(tmp_path / "archive", tmp_path / "set", print)
     assert [path.name for path in tmp_path.iterdir()] == ["archive"]
 
@@ -268,6 +272,6 @@ def test_an_archive_without_its_own_top_folder_gets_one(tmp_path):
 
 def test_a_full_disk_is_told_before_the_transfer(server, tmp_path, monkeypatch):
     monkeypatch.setattr(fetching.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
-    with pytest.raises(DataError, match=r"The disk of .* is too small: 0\.3 MB are to come, 0\.0 MB are free. Make room"):
+    with pytest.raises(DataError, match=r"The disk of .* is too small: 0\.3 MB are to come, 0\.0 MB are free\. Make"):
         fetch("ped2", tmp_path, print)
     assert not Path(tmp_path / "UCSD_Anomaly_Dataset.tar.gz.part").exists()

@@ -1,0 +1,216 @@
+"""The command line of run_all.sh: plain words in, Snakemake out, and a summary that a person can read."""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from lib import paths, pipeline, records
+from lib.config import DATASETS, PROFILES, ConfigError, check_name, nearest, parameters, resolve
+from lib.steps import STEPS, TARGETS
+
+WIDTH = 46  # of the column of job names
+
+
+def parser() -> argparse.ArgumentParser:
+    exits = "\n".join(f"  {code:>3}  {text}" for code, text in {0: "done", **pipeline.EXITS,
+                                                              6: "the environment could not be made"}.items())
+    p = Parser(
+        prog="./run_all.sh", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Runs the pipeline, or the part of it that TARGET names, and whatever that needs. Only what is missing or "
+                    "stale runs.",
+        epilog="examples\n"
+               "  ./run_all.sh                                       everything, on the generated data set, in minutes\n"
+               "  ./run_all.sh table3 --dataset ped2 --profile small one table on a real data set\n"
+               "  ./run_all.sh score --set score.lambda_L=0.5        one parameter changed; only what depends on it runs\n"
+               "  ./run_all.sh lab                                   JupyterLab on the notebooks\n"
+               "  ./run_all.sh --dry-run -- --dag                    everything after -- goes to Snakemake\n\n"
+               f"exit codes\n{exits}\n")
+    p.add_argument("targets", nargs="*", metavar="TARGET",
+                   help="a step, a table, a figure (see --list), or lab; nothing means everything")
+    p.add_argument("--profile", default="quick", metavar="NAME", help=f"how much is computed: {', '.join(PROFILES)} (quick)")
+    p.add_argument("--dataset", nargs="+", action="extend", metavar="NAME", help=f"one or several of {', '.join(DATASETS)} (synthetic)")
+    p.add_argument("--seeds", nargs="+", action="extend", metavar="N", help="seeds of the networks (0)")
+    p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter, e.g. flow.K=8; see --list")
+    p.add_argument("--data-root", metavar="FOLDER", help="where the raw data sets lie (data/raw)")
+    p.add_argument("--cores", type=int, metavar="N", help="processor cores to use (all)")
+    p.add_argument("--again", nargs="+", default=[], metavar="STEP", help="run these steps though nothing has changed")
+    p.add_argument("--dry-run", action="store_true", help="show what would run, and why")
+    p.add_argument("--list", action="store_true", help="targets, profiles and parameters")
+    p.add_argument("--doctor", action="store_true", help="look at the environment, the machine and the data, and advise")
+    p.add_argument("--use-this-environment", action="store_true",
+                   help="take the python3 on PATH as it is; recorded as off the pins")
+    return p
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors name the nearest option."""
+
+    def error(self, message):
+        if message.startswith("unrecognized arguments: "):
+            word = message.removeprefix("unrecognized arguments: ").split()[0]
+            options = [o for action in self._actions for o in action.option_strings]
+            message = f"There is no option {word}. {nearest(word, options)}"
+        print(f"{message}\n(./run_all.sh --help shows what there is)", file=sys.stderr)
+        sys.exit(pipeline.EXIT_USAGE)
+
+
+def main(arguments: list[str]) -> int:
+    own, passed_on = arguments, []
+    if "--" in arguments:
+        own, passed_on = arguments[:arguments.index("--")], arguments[arguments.index("--") + 1:]
+    options = parser().parse_args(own)
+    try:
+        if options.data_root:
+            if not Path(options.data_root).is_dir():
+                raise ConfigError(f"--data-root {options.data_root} is not a folder.")
+            os.environ["KIT_DATA_ROOT"] = str(Path(options.data_root).resolve())
+        if options.list:
+            return show_list()
+        check_name("profile", options.profile, PROFILES)
+        if options.doctor:
+            from lib.doctor import examine
+            return examine(options.profile)
+        if options.targets == ["lab"]:
+            return open_lab()
+        grid, targets = understand(options)
+        return run(grid, targets, options, passed_on)
+    except (ConfigError, records.RecordError) as problem:
+        print(problem, file=sys.stderr)
+        return pipeline.EXIT_USAGE
+
+
+def understand(options) -> tuple[pipeline.Grid, list[str]]:
+    """Options as a grid and targets. Raises ConfigError for anything that does not exist."""
+    targets = options.targets or ["all"]
+    for target in targets:
+        check_name("target", target, [*pipeline.target_names(), "lab"])
+    datasets = tuple(dict.fromkeys(options.dataset or ["synthetic"]))
+    for dataset in datasets:
+        check_name("data set", dataset, DATASETS)
+    try:
+        seeds = tuple(dict.fromkeys(int(s) for part in options.seeds or ["0"] for s in part.split(",")))
+    except ValueError:
+        raise ConfigError(f"--seeds takes whole numbers; '{' '.join(options.seeds)}' is not.") from None
+    if min(seeds) < 0:
+        raise ConfigError("--seeds takes numbers from 0 up.")
+    settings = {}
+    for item in options.set:
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise ConfigError(f"--set takes NAME=VALUE; '{item}' has no '='.")
+        check_name("parameter", name, parameters())
+        settings[name] = value
+    for step in options.again:
+        check_name("step", step, STEPS)
+    for dataset in datasets:
+        config = resolve(options.profile, dataset, settings)
+        settings = {name: getattr(getattr(config, name.split(".")[0]), name.split(".")[1]) for name in settings}
+    return pipeline.Grid(options.profile, datasets, seeds, tuple(sorted(settings.items())), tuple(options.again)), targets
+
+
+def run(grid: pipeline.Grid, targets: list[str], options, passed_on: list[str]) -> int:
+    """Plans, lets Snakemake run what has to, and says what came of it."""
+    jobs = grid.jobs(targets)
+    reasons = pipeline.plan(grid, jobs)
+    if not reasons and not passed_on:
+        print(f"Nothing to do: all {len(jobs)} steps are up to date.")
+        return show_results(grid, jobs)
+    cores = options.cores or records.hardware()["cores"]
+    if cores < 1:
+        raise ConfigError("--cores must be at least 1.")
+    if options.dry_run and not passed_on:
+        for job, reason in reasons.items():
+            print(f"  {job.name:<{WIDTH}} {reason}")
+        print(f"{len(reasons)} of {len(jobs)} steps would run.")
+        return 0
+    if reasons:
+        print(f"{len(reasons)} of {len(jobs)} steps to run on {cores} cores, profile {grid.profile}: "
+              f"{', '.join(grid.datasets)}; seeds {', '.join(map(str, grid.seeds))}.", file=sys.stderr)
+    failure = paths.report(grid.profile) / ".state" / "failed.json"
+    failure.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(paths.ROOT / "Snakefile"), "--directory", str(paths.ROOT),
+               "--cores", str(cores), "--resources", f"gpu={gpus()}", "--rerun-triggers", "mtime", "--nolock",
+               "--config", f"targets={','.join(targets)}", f"grid={grid.to_json()}"]
+    command += ["--dry-run"] if options.dry_run else []
+    command += passed_on if passed_on else ["--quiet", "all"]
+    started = time.time()
+    # Ctrl-C reaches Snakemake and the notebooks directly; this process waits until they have put their things in order.
+    process = subprocess.Popen(command, cwd=paths.ROOT, env=os.environ | {"PYTHONPATH": str(paths.ROOT)})
+    interrupted = False
+    while True:
+        try:
+            code = process.wait()
+            break
+        except KeyboardInterrupt:
+            interrupted = True
+    if passed_on or options.dry_run:
+        return code
+    if interrupted or code in (-signal.SIGINT, 130):
+        print(f"\nInterrupted. Nothing is lost: ./run_all.sh {' '.join(sys.argv[1:])} continues.", file=sys.stderr)
+        return pipeline.EXIT_INTERRUPTED
+    if code:
+        failed = json.loads(failure.read_text()) if failure.exists() else {"exit": pipeline.EXIT_NOTEBOOK}
+        print(f"Stopped. What was finished before is kept; to continue: ./run_all.sh {' '.join(sys.argv[1:])}", file=sys.stderr)
+        return failed["exit"]
+    print(f"\n{len(reasons)} steps in {pipeline.duration(time.time() - started)}.")
+    return show_results(grid, jobs)
+
+
+def gpus() -> int:
+    """GPUs of this machine: as many trainings may run at once, or any number where there are none."""
+    if shutil.which("nvidia-smi"):
+        found = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True)
+        count = len([line for line in found.stdout.splitlines() if line.startswith("GPU")])
+        if count:
+            return count
+    return 1000
+
+
+def show_results(grid: pipeline.Grid, jobs) -> int:
+    """The headline numbers of what was asked for, and where to look."""
+    rows = [(job, records.read(job.folder)) for job in jobs if job.step == "score"]
+    if rows:
+        print("\nFrame-level AUC by the paper's protocol:")
+        for job, record in rows:
+            metrics = record["metrics"]
+            if metrics["auc"] is not None:
+                interval = "95 % interval {:.3f} to {:.3f}".format(*metrics["interval"]) if metrics["interval"] else "no interval"
+                subset = "  (subset)" if metrics["subset"] else ""
+                print(f"  {job.name:<{WIDTH}} {metrics['auc']:.3f}   {interval}{subset}")
+    index = paths.report(grid.profile) / "index.html"
+    if index.exists():
+        print(f"\nLook at {paths.shown(index)}")
+    return 0
+
+
+def show_list() -> int:
+    """Targets, profiles, data sets and parameters."""
+    print("Targets: steps, in order")
+    for name, step in STEPS.items():
+        variants = f" ({', '.join(step.variants)})" if step.variants != ("",) else ""
+        print(f"  {name:<20} {step.help}{variants}")
+    print("and groups of them:", ", ".join(name for name in TARGETS))
+    print("\nProfiles:", ", ".join(PROFILES), "\nData sets:", ", ".join(DATASETS), "\n\nParameters, with the paper's or our default")
+    for name, spec in parameters().items():
+        default = ",".join(map(str, spec.default)) if isinstance(spec.default, tuple) else spec.default
+        print(f"  {name:<26} {default!s:<16} {spec.metadata['help']}")
+    return 0
+
+
+def open_lab() -> int:
+    """JupyterLab on the notebooks, with lib importable."""
+    os.environ["JUPYTER_PATH"] = str(pipeline.install_kernel())
+    os.environ["PYTHONPATH"] = str(paths.ROOT)
+    return subprocess.call([sys.executable, "-m", "jupyterlab", "--notebook-dir", str(paths.ROOT), "--LabApp.default_url",
+                            "/lab/tree/notebooks/00_start_here.ipynb"])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,54 @@
+"""Where things lie. No other module builds a path of the kit."""
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+LIB = ROOT / "lib"
+STYLE = LIB / "kit.mplstyle"
+PAPER_RESULTS = ROOT / "data" / "paper_results.csv"
+REFERENCE = ROOT / "reports" / "reference"
+KERNELS = ROOT / ".jupyter"  # the kernel specification that papermill and JupyterLab use
+
+
+def data_root() -> Path:
+    """Where the raw data sets lie: data/raw, or what `./run_all.sh --data-root` says."""
+    return Path(os.environ.get("KIT_DATA_ROOT") or ROOT / "data" / "raw")
+
+
+def generated(key: str) -> Path:
+    """The raw form of the generated data set with certain parameters."""
+    return ROOT / "data" / "generated" / key
+
+
+def prepared(dataset: str, key: str) -> Path:
+    """The arrays prepared from a data set with certain parameters."""
+    return ROOT / "data" / "prepared" / f"{dataset}-{key}"
+
+
+def report(profile: str) -> Path:
+    """All that the runs of a profile produce. KIT_REPORTS names another folder than reports/, for trying things out."""
+    return Path(os.environ.get("KIT_REPORTS") or ROOT / "reports") / profile
+
+
+def run(profile: str, dataset: str, step: str, variant: str, seed: int | None, by_hand: bool = False) -> Path:
+    """The folder of one run; runs by hand in JupyterLab are kept apart from the pipeline's."""
+    folder = report(profile) / ("by_hand" if by_hand else "runs") / dataset / step
+    folder = folder / variant if variant else folder
+    return folder if seed is None else folder / f"seed{seed}"
+
+
+def tables(profile: str) -> Path:
+    return report(profile) / "tables"
+
+
+def figures(profile: str) -> Path:
+    return report(profile) / "figures"
+
+
+def shown(path: Path) -> str:
+    """A path as a person reads it: relative to the checkout where it lies below it."""
+    path = Path(path)
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

@@ -1,0 +1,235 @@
+"""The record of a run, `run.json`: what was run, on what, with what, and what came out.
+
+A record is written last and in one piece, by the process that ran the notebook. A run has succeeded when its record says
+so, never because its notebook looks finished (a killed kernel leaves a notebook whose cells all claim to have run).
+
+**Code version.** A run depends on the code cells of its notebook and on the library modules that they import, directly or
+through one another. What counts is a hash of their syntax trees without comments and docstrings, so that a better
+sentence costs nobody a night of training. The granularity is the module. Modules that only pass values and files around
+(PLUMBING) are left out: what they pass, the parameters and the inputs, is compared by itself.
+"""
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from datetime import datetime, timezone
+from pathlib import Path
+
+from lib import paths
+from lib.config import Config, flat
+from lib.steps import STEPS, Job, upstream
+
+FORMAT = 1
+PLUMBING = ("config", "paths", "steps", "records", "run", "pipeline", "cli", "pins")
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "opencv-python-headless", "matplotlib",
+            "seaborn", "papermill", "snakemake", "ipykernel")
+
+
+class RecordError(ValueError):
+    """A record that is missing or cannot be used. The text says which and what to do."""
+
+
+# -- code version ------------------------------------------------------------------------------------------------
+
+def code_of_source(source: str) -> ast.Module:
+    """The syntax tree of some code without its docstrings. Comments and layout are not in a tree to begin with."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and node.body:
+            first = node.body[0]
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+                node.body = node.body[1:] or [ast.Pass()]
+    return tree
+
+
+def hash_of(source: str) -> str:
+    """A hash of some code that comments, docstrings and layout do not change."""
+    return hashlib.sha256(ast.dump(code_of_source(source)).encode()).hexdigest()[:16]
+
+
+def imports_of(source: str) -> set[str]:
+    """The modules of lib that some code imports by name."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module == "lib":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lib."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("lib.")}
+    return found
+
+
+def notebook_source(path: Path) -> str:
+    """The code cells of a notebook but for the one with its parameters, whose values are compared by themselves."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells
+                     if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", []))
+
+
+@functools.cache
+def module(name: str) -> tuple[str, frozenset[str]]:
+    """Hash and imports of a module of lib."""
+    source = (paths.LIB / f"{name}.py").read_text(encoding="utf-8")
+    return hash_of(source), frozenset(imports_of(source))
+
+
+@functools.cache
+def code_version(notebook: str) -> dict[str, str]:
+    """Hashes of a notebook's code and of every module that it stands on, by file name.
+
+    Raises RecordError if the notebook or a module is not valid Python.
+    """
+    try:
+        source = notebook_source(paths.NOTEBOOKS / f"{notebook}.ipynb")
+        hashes, todo = {f"notebooks/{notebook}.ipynb": hash_of(source)}, imports_of(source)
+        while todo:
+            name = todo.pop()
+            if name not in PLUMBING and f"lib/{name}.py" not in hashes:
+                hashes[f"lib/{name}.py"], more = module(name)
+                todo |= more
+    except SyntaxError as problem:
+        raise RecordError(f"The code under notebook {notebook} is not valid Python: {problem}.") from None
+    except FileNotFoundError as problem:
+        raise RecordError(f"{paths.shown(Path(problem.filename))} is missing, and notebook {notebook} needs it.") from None
+    return dict(sorted(hashes.items()))
+
+
+# -- what a run is made of ---------------------------------------------------------------------------------------
+
+def parameters_of(job: Job, config: Config) -> dict:
+    """The effective values of all parameters that matter to a job."""
+    groups = [g for g in STEPS[job.step].reads if g != "synthetic" or job.dataset == "synthetic"]
+    return flat(config, groups)
+
+
+def digest(value) -> str:
+    """A short hash of plain data."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def identity(job: Job, config: Config, inputs: dict[str, str]) -> str:
+    """One hash of all that determines a job's result: its name, parameters, code and inputs."""
+    return digest([job.name, parameters_of(job, config), code_version(STEPS[job.step].notebook), inputs])
+
+
+def result_digest(record: dict) -> str:
+    """A hash of what a run produced, metrics and artefacts, that does not depend on how long it took."""
+    return digest([record["metrics"], {o["file"]: o["sha256"] for o in record["outputs"]}])
+
+
+# -- reading and writing -----------------------------------------------------------------------------------------
+
+def read(folder: Path) -> dict | None:
+    """The record in a run's folder, or None if there is none that can be read."""
+    try:
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
+        return None
+    return record if isinstance(record, dict) and record.get("format") == FORMAT else None
+
+
+def write_json(path: Path, value) -> None:
+    """Writes plain data in one piece."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False, encoding="utf-8") as file:
+        try:
+            json.dump(value, file, indent=1, ensure_ascii=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException:
+            os.unlink(file.name)
+            raise
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)
+
+
+def why_stale(job: Job, config: Config, scored: tuple[Job, ...]) -> str:
+    """Why a job has to run, in words; empty if its record holds. The inputs' own state is not looked at here."""
+    record = read(job.folder)
+    if record is None:
+        return "not run yet"
+    if record["status"] != "complete":
+        return f"the last run {record['status']}"
+    now, then = parameters_of(job, config), record["parameters"]
+    for name in sorted({*now, *then}):
+        if now.get(name) != then.get(name):
+            return f"{name} is {now.get(name)}, was {then.get(name)}"
+    code = code_version(STEPS[job.step].notebook)
+    changed = [name for name in sorted({*code, *record["code"]}) if code.get(name) != record["code"].get(name)]
+    if changed:
+        return f"{', '.join(changed)} changed"
+    for name in (o["file"] for o in record["outputs"]):
+        if not (job.folder / name).exists():
+            return f"{name} is missing"
+    results = {j.name: result_digest(r) for j in upstream(job, scored) if (r := read(j.folder))}
+    if set(results) != set(record["inputs"]):
+        return "it covers other runs than asked for" if STEPS[job.step].per == "all" else "its inputs are missing"
+    changed = [name for name in results if results[name] != record["inputs"][name]]
+    return f"the result of {changed[0]} changed" if changed else ""
+
+
+def find(profile: str) -> list[tuple[Job, dict]]:
+    """All complete records of a profile, with the jobs they belong to."""
+    from lib.steps import from_name
+    found = []
+    for path in sorted((paths.report(profile) / "runs").glob("*/**/run.json")):
+        record = read(path.parent)
+        if record and record["status"] == "complete":
+            found.append((from_name(profile, record["job"]), record))
+    return found
+
+
+# -- circumstances -----------------------------------------------------------------------------------------------
+
+def now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def sha256_of(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def git_state() -> dict:
+    """The commit, and whether tracked files differ from it. None where there is no git."""
+    def git(*arguments):
+        try:
+            done = subprocess.run(["git", *arguments], cwd=paths.ROOT, capture_output=True, text=True, timeout=20)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+    status = git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages on which numbers can depend."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def hardware() -> dict:
+    """Processor, cores and memory; the GPU is noted by the notebook that uses it. No names of hosts or users."""
+    import psutil
+    model = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"processor": model, "cores": cores, "memory_gib": round(psutil.virtual_memory().total / 2**30, 1)}

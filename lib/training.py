@@ -1,0 +1,292 @@
+"""Training in two stages ("Overview", "Implementations"), with checkpoints from which a killed run continues.
+
+Stage 1 teaches ITAE to reconstruct windows of normal video (Eq. 4); stage 2 teaches a flow the density of its features
+(Eq. 6). Both use Adam with a cosine-annealed learning rate and differ in nothing but the loss, so both run `fit`.
+
+Which windows a step sees follows from the seed and the number of the step alone. Nothing random has to be remembered,
+and a run that was interrupted ends with the same weights, bit for bit on a CPU, as one that was not.
+"""
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import time
+from pathlib import Path
+from typing import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lib.config import Config, values
+from lib.datasets import Prepared, windows
+from lib.features import Density, statistics
+from lib.glow import Glow
+from lib.itae import ITAE
+from lib.losses import reconstruction_loss
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on, or a checkpoint does not fit. The text says where and what to do."""
+
+
+def device_of(config: Config) -> torch.device:
+    """The device that `machine.device` asks for. Raises TrainingError if it asks for a GPU and there is none."""
+    wanted = config.machine.device
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("machine.device is cuda, but PyTorch sees no GPU here. Use --set machine.device=cpu.")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def cosine(step: int, *, steps: int, lr: float) -> float:
+    """Learning rate at a step of `steps`: from `lr` down to 0 along half a cosine (Loshchilov and Hutter 2016)."""
+    return lr * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def draw(count: int, *, batch_size: int, seed: int, step: int) -> np.ndarray:
+    """Numbers of the windows of one step: a pass over all `count` in random order, then another, cut into batches.
+
+    The order of each pass follows from the seed alone, so step k needs no memory of the steps before it.
+    """
+    first = step * batch_size
+    positions = np.arange(first, first + batch_size)
+    orders = {n: np.random.default_rng([seed, int(n)]).permutation(count) for n in set(positions // count)}
+    return np.array([orders[p // count][p % count] for p in positions])
+
+
+def load_windows(frames: np.ndarray, starts, *, T: int, input_range: str) -> Tensor:
+    """Windows from the prepared array: (N, H, W, C) uint8 and n first rows -> (n, C, T, H, W) float32."""
+    batch = torch.from_numpy(np.stack([frames[s:s + T] for s in starts]))  # (n, T, H, W, C)
+    return to_range(batch.permute(0, 4, 1, 2, 3), input_range=input_range)
+
+
+def to_range(frames: Tensor, *, input_range: str) -> Tensor:
+    """8-bit frames as float32 in [-1, 1] or [0, 1]."""
+    scaled = frames.float() / 255
+    return scaled * 2 - 1 if input_range == "-1..1" else scaled
+
+
+def data_range(input_range: str) -> float:
+    """The largest difference of two pixels: 2 for [-1, 1]."""
+    return 2.0 if input_range == "-1..1" else 1.0
+
+
+def layout_of(config: Config) -> torch.memory_format:
+    """PyTorch's name for `machine.layout`."""
+    return {"contiguous": torch.contiguous_format, "channels_last_3d": torch.channels_last_3d}[config.machine.layout]
+
+
+def build_autoencoder(config: Config, *, two_path: bool, seed: int) -> ITAE:
+    """ITAE with the weights that `seed` gives, on its device and in its memory layout."""
+    settings = {k: v for k, v in values(config.model).items() if k != "input_range"}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = ITAE(channels=config.data.channels, two_path=two_path, **settings)
+    return model.to(device_of(config), memory_format=layout_of(config))
+
+
+def reconstruct(model: ITAE, x: Tensor, config: Config):
+    """One forward pass in the precision and layout of the configuration: I (B, C, T, H, W) -> `itae.Output`."""
+    device = device_of(config)
+    x = x.to(device).contiguous(memory_format=layout_of(config))
+    with torch.autocast(device.type, torch.bfloat16, enabled=config.machine.precision == "bfloat16"):
+        return model(x)
+
+
+def train_autoencoder(config: Config, data: Prepared, *, two_path: bool, seed: int, folder: Path, identity: str,
+                      tick: Callable, say: Callable) -> tuple[ITAE, list[dict]]:
+    """Stage 1: ITAE on windows of the training clips, Eq. 4. Returns the trained network and its history.
+
+    Writes `autoencoder.pt`, `history.csv` and, while it runs, a checkpoint into `folder`. `tick(done, total, text)` is
+    called at each step, `say(line)` at each epoch. Raises TrainingError, DataError, LossError and ModelError.
+    """
+    model = build_autoencoder(config, two_path=two_path, seed=seed)
+    frames, starts = data.frames("train"), windows(data.clips("train"), T=config.model.T, stride=1)[:, 1]
+    if not len(starts):
+        raise TrainingError(f"{data.manifest['dataset']} has no training clips here, so nothing can be learned from it.")
+    a, span = config.autoencoder, data_range(config.model.input_range)
+
+    def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        chosen = starts[draw(len(starts), batch_size=a.batch_size, seed=seed, step=step)]
+        I = load_windows(frames, chosen, T=config.model.T, input_range=config.model.input_range).to(device_of(config))
+        I_hat = reconstruct(model, I, config).reconstruction
+        return reconstruction_loss(I, I_hat, data_range=span, **values(config.loss))
+
+    history = fit(model, loss_of=loss_of, steps=a.steps, epoch_steps=a.epoch_steps, lr=a.lr, grad_clip=math.inf,
+                  batch_size=a.batch_size, folder=folder, identity=identity, tick=tick, say=say)
+    save_weights(model, folder / "autoencoder.pt")
+    return model, history
+
+
+def train_flow(config: Config, features: np.ndarray, *, seed: int, folder: Path, identity: str, tick: Callable,
+               say: Callable) -> tuple[Density, list[dict]]:
+    """Stage 2: a flow on the features of the training windows, (n, C, h, w), Eq. 6. Returns it and its history.
+
+    Writes `flow.pt`, which holds the training statistics too, `history.csv` and, while it runs, a checkpoint. The loss
+    is in nats a dimension. Raises TrainingError and GlowError.
+    """
+    device, f = device_of(config), config.flow
+    batches = (torch.from_numpy(np.array(features[i:i + 256])) for i in range(0, len(features), 256))
+    density = build_flow(config, features.shape[1], *statistics(batches, standardise=config.features.standardise), seed=seed)
+    dims = math.prod(features.shape[1:])
+
+    def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        chosen = np.sort(draw(len(features), batch_size=f.batch_size, seed=seed, step=step))
+        nll = density.nll(torch.from_numpy(np.array(features[chosen])).to(device)).mean() / dims
+        return nll, {"nll": nll}
+
+    history = fit(density, loss_of=loss_of, steps=f.steps, epoch_steps=f.epoch_steps, lr=f.lr, grad_clip=f.grad_clip,
+                  batch_size=f.batch_size, folder=folder, identity=identity, tick=tick, say=say)
+    save_weights(density, folder / "flow.pt")
+    return density, history
+
+
+def build_flow(config: Config, channels: int, mean: Tensor, std: Tensor, *, seed: int) -> Density:
+    """F_app or F_mot for features of `channels` channels, with the weights that `seed` gives."""
+    f = config.flow
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        glow = Glow(channels=channels, K=f.K, L=f.L, hidden=f.hidden, permutation=f.permutation, recompute=f.recompute)
+    return Density(glow, mean, std).to(device_of(config))
+
+
+def fit(model: nn.Module, *, loss_of: Callable, steps: int, epoch_steps: int, lr: float, grad_clip: float, batch_size: int,
+        folder: Path, identity: str, tick: Callable, say: Callable) -> list[dict]:
+    """Adam with cosine annealing on `loss_of(step) -> (total, terms)`. Returns the history, a row an epoch.
+
+    A checkpoint is written at the end of each epoch under the name of this run's `identity` (a hash of its parameters,
+    inputs and code); a later call with the same identity goes on from it, one with another leaves it alone.
+    Raises TrainingError at the first loss or gradient that is not finite.
+    """
+    optimiser = torch.optim.Adam(model.parameters(), lr=lr)
+    checkpoint = folder / f"checkpoint-{identity[:12]}.pt"
+    first, history = 0, []
+    if checkpoint.exists():
+        state = load(checkpoint)
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        first, history = state["step"], state["history"]
+        say(f"continuing from step {first} of {steps}")
+
+    model.train()
+    sums, since = {}, time.perf_counter()
+    for step in range(first, steps):
+        rate = optimiser.param_groups[0]["lr"] = cosine(step, steps=steps, lr=lr)
+        loss, terms = loss_of(step)
+        check_finite(loss, terms, step=step, rate=rate)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = float(nn.utils.clip_grad_norm_(model.parameters(), grad_clip))
+        check_finite(loss, terms, step=step, rate=rate, norm=norm)
+        optimiser.step()
+
+        for name, term in {"loss": loss, **terms}.items():
+            sums[name] = sums.get(name, 0.0) + float(term.detach())
+        tick(step + 1, steps, f"loss {float(loss):.4f}")
+        done_in_epoch = step % epoch_steps + 1
+        if done_in_epoch == epoch_steps or step + 1 == steps:
+            seconds = time.perf_counter() - since
+            row = {"epoch": len(history) + 1, "step": step + 1, "lr": rate,
+                   **{name: total / done_in_epoch for name, total in sums.items()},
+                   "grad_norm": norm, "windows_per_second": done_in_epoch * batch_size / seconds}
+            history.append(row)
+            say(epoch_line(row, steps))
+            save(checkpoint, {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1,
+                              "history": history})
+            write_csv(folder / "history.csv", history)
+            sums, since = {}, time.perf_counter()
+    return history
+
+
+def check_finite(loss: Tensor, terms: dict[str, Tensor], *, step: int, rate: float, norm: float | None = None) -> None:
+    """Raises TrainingError, naming step, learning rate, gradient norm and the term, unless loss and gradient are finite."""
+    bad = [name for name, term in terms.items() if not math.isfinite(float(term.detach()))]
+    if bad or not math.isfinite(float(loss.detach())) or (norm is not None and not math.isfinite(norm)):
+        what = f"the term {' and '.join(bad)} is" if bad else "the loss is" if norm is None else "the gradient is"
+        numbers = ", ".join(f"{name} {float(term.detach()):.4g}" for name, term in terms.items())
+        gradient = "not yet computed" if norm is None else f"{norm:.4g}"
+        raise TrainingError(f"Training diverged at step {step}: {what} not finite ({numbers}; learning rate {rate:.3g}, "
+                            f"gradient norm {gradient}). Lower the learning rate, or look at the data that it saw.")
+
+
+def epoch_line(row: dict, steps: int) -> str:
+    """One line of output for one epoch."""
+    terms = "  ".join(f"{name} {row[name]:.4f}" for name in row
+                      if name not in ("epoch", "step", "lr", "grad_norm", "windows_per_second"))
+    return f"step {row['step']:>6} of {steps}  {terms}  lr {row['lr']:.1e}  {row['windows_per_second']:.1f} windows/s"
+
+
+def load_autoencoder(path: Path, config: Config, *, two_path: bool) -> ITAE:
+    """A trained ITAE, in evaluation mode. Raises TrainingError if the file does not fit the configuration."""
+    model = build_autoencoder(config, two_path=two_path, seed=0)
+    load_weights(model, path)
+    return model.eval()
+
+
+def load_flow(path: Path, config: Config) -> Density:
+    """A trained flow with its statistics, in evaluation mode. Raises TrainingError if it does not fit."""
+    state = load(path)["model"]
+    channels = len(state["mean"])
+    density = build_flow(config, channels, state["mean"], state["std"], seed=0)
+    load_weights(density, path)
+    return density.eval()
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """The weights of a finished network, and nothing else: equal weights make equal files."""
+    save(path, {"model": model.state_dict()})
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Puts stored weights into a network. Raises TrainingError, naming the first difference, if they do not fit."""
+    state, own = load(path)["model"], model.state_dict()
+    wrong = sorted(set(state) ^ set(own)) + [name for name in state if name in own and state[name].shape != own[name].shape]
+    if wrong:
+        raise TrainingError(f"{path} was made by a network of another configuration: they differ in {wrong[0]}"
+                            f"{f' and {len(wrong) - 1} more' if len(wrong) > 1 else ''}. "
+                            "Use the profile and settings that it was trained with, or train again.")
+    model.load_state_dict(state)
+
+
+def save(path: Path, state: dict) -> None:
+    """Writes a checkpoint in one piece: it is either the old one or the new one, whenever the process is killed."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_bytes(path, buffer.getvalue())
+
+
+def load(path: Path) -> dict:
+    """Reads a checkpoint; weights and plain values only. Raises TrainingError if it is missing or damaged."""
+    if not path.exists():
+        raise TrainingError(f"{path} is not there: the step that makes it has not finished.")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as problem:
+        raise TrainingError(f"{path} cannot be read as a checkpoint ({type(problem).__name__}). Delete it and run again; "
+                            "only what came after the checkpoint before it is lost.") from problem
+
+
+def write_csv(path: Path, rows: list[dict]) -> None:
+    """Rows with equal keys, as csv."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_bytes(path, text.getvalue().encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file in one piece. Raises TrainingError if the disk is full; what was there before stays."""
+    partial = path.with_name(path.name + ".part")
+    try:
+        with open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as problem:
+        partial.unlink(missing_ok=True)
+        raise TrainingError(f"{path} could not be written ({problem.strerror}). Make room on the disk and run again: "
+                            "training continues from the last checkpoint.") from problem
