@@ -20,10 +20,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-import torch
-from torch.nn.functional import adaptive_max_pool2d
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2.functional import resize
 
 from lib.frames import AGAIN, DataError, Source, digest, read_frames, read_masks
 from lib.readers import Raw, find_raw, official_counts, read
@@ -128,6 +124,9 @@ def fit_frame(image: np.ndarray, height: int, width: int, channels: int) -> np.n
         image = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_BGR2RGB)
     if image.shape[:2] == (height, width):
         return image
+    import torch  # here, because the notebooks that only read what is prepared should start without it
+    from torchvision.transforms.v2 import InterpolationMode
+    from torchvision.transforms.v2.functional import resize
     tensor = torch.from_numpy(image).permute(2, 0, 1)
     return resize(tensor, [height, width], InterpolationMode.BILINEAR, antialias=True).permute(1, 2, 0).numpy()
 
@@ -140,6 +139,8 @@ def fit_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
     """
     if mask.shape == (height, width):
         return mask
+    import torch
+    from torch.nn.functional import adaptive_max_pool2d
     pooled = adaptive_max_pool2d(torch.from_numpy(mask)[None].float(), (height, width))
     return (pooled[0] > 0).numpy()
 
@@ -257,6 +258,7 @@ def fill(found: Raw, out: Path, shapes: dict, done: dict[str, dict], workers: in
         start[clip.split] += clip.length
     if done:
         progress(f"{found.dataset}: continuing, {len(done)} of {len(found.clips)} clips are done")
+    import torch
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the clips are what runs in parallel
     pool = ThreadPoolExecutor(max_workers=workers)
