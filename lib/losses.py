@@ -5,19 +5,23 @@
 Every term looks at every frame of a window. What the paper leaves open is a keyword here: the meaning of the norm in
 Eq. 3, the weights, and the window of MS-SSIM.
 
-Multi-scale SSIM filters frames with a separable Gaussian. Here each of its two passes is one product with a banded
-matrix, all the quantities to be filtered being stacked, because a matrix product runs at the full rate of a CPU and a
-one-channel convolution does not (`benchmarks/ms_ssim.py`). Variances are differences of near numbers, so MS-SSIM is
-computed in float32 at least, whatever the autocast; leave `torch.set_float32_matmul_precision` at "highest".
+Multi-scale SSIM on every frame would take longer than the rest of a training step if each filter were a convolution
+with one channel. Here a filter is a few shifted additions of the flattened frames, a few frames at a time, and the
+gradient is computed on the same occasion (`benchmarks/ms_ssim.py`). Its variances are differences of near numbers, so
+it is computed in float32 at least.
 """
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # exponents of the five scales, Wang et al. 2003, Sec. 3.2
 SIGMA = 1.5                                                 # of the Gaussian window, in pixels at every scale
+CACHED_PIXELS = 2 ** 18                                     # of a few frames worked on at once on a CPU; measured
 K1, K2 = 0.01, 0.03                                         # stabilising constants of SSIM, Wang et al. 2004
 
 
@@ -56,22 +60,23 @@ def ms_ssim(I: Tensor, I_hat: Tensor, *, ms_ssim_window: int, data_range: float)
     Five scales of Wang et al. 2003; the window is a Gaussian of `ms_ssim_window` pixels a side (odd) and sigma 1.5 at
     every scale, used only where it lies wholly inside the frame. `data_range` is the largest possible difference of
     two values: 2 for frames in [-1, 1]. A scale with a negative mean counts as 0.
-    Raises LossError if the window does not fit the frame at the coarsest scale.
+    No gradient flows to I. Raises LossError if I requires one, or if the window does not fit at the coarsest scale.
     """
     B, C, T, H, W = I.shape
     check_window(ms_ssim_window, height=H, width=W)
-    with torch.autocast(device_type=I.device.type, enabled=False):
-        dtype = torch.promote_types(torch.promote_types(I.dtype, I_hat.dtype), torch.float32)
-        x = I.to(dtype).reshape(B * C * T, H, W)
-        y = I_hat.to(dtype).reshape(B * C * T, H, W)
-        product = None
-        for scale, exponent in enumerate(MS_SSIM_WEIGHTS):
-            coarsest = scale == len(MS_SSIM_WEIGHTS) - 1
-            mean = _similarity(x, y, window=ms_ssim_window, data_range=data_range, luminance=coarsest)  # (B*C*T,)
-            factor = mean.relu() ** exponent
-            product = factor if product is None else product * factor
-            if not coarsest:
-                x, y = _halve(x), _halve(y)
+    if I.requires_grad:
+        raise LossError("MS-SSIM gives a gradient to the reconstruction only; pass the frames themselves first.")
+    dtype = torch.promote_types(torch.promote_types(I.dtype, I_hat.dtype), torch.float32)
+    x = I.to(dtype).reshape(B * C * T, H, W)
+    y = I_hat.to(dtype).reshape(B * C * T, H, W)
+    product = None
+    for scale, exponent in enumerate(MS_SSIM_WEIGHTS):
+        coarsest = scale == len(MS_SSIM_WEIGHTS) - 1
+        mean = _Similarity.apply(x, y, ms_ssim_window, data_range, coarsest)     # (B*C*T,)
+        factor = mean.relu() ** exponent
+        product = factor if product is None else product * factor
+        if not coarsest:
+            x, y = _halve(x), _halve(y)
     return product.reshape(B, C, T)
 
 
@@ -117,31 +122,98 @@ def reconstruction_loss(I: Tensor, I_hat: Tensor, *, l2: str, l2_weight: float, 
     return total, terms
 
 
-def _similarity(x: Tensor, y: Tensor, *, window: int, data_range: float, luminance: bool) -> Tensor:
-    """Mean contrast-structure similarity of each frame, times luminance if asked: (N, H, W) twice -> (N,)."""
+class _Similarity(torch.autograd.Function):
+    """Mean contrast-structure similarity of each frame, times luminance if asked: (N, H, W) twice -> (N,).
+
+    A frame's mean depends on that frame alone, so the gradient with respect to `y` is computed along with the mean, a
+    few frames at a time while they are in the cache, and only scaled in the backward pass. With G the filter, the
+    means mx = G x and my = G y, S = G(xx + yy) and X = G(xy) (only the sum of the two variances is ever needed):
+        cs = (2 (X - mx my) + C2) / (S - mx mx - my my + C2),  lum = (2 mx my + C1) / (mx mx + my my + C1)
+        gradient = G'(d/dmy) + 2 y G'(d/dS) + x G'(d/dX)
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, y: Tensor, window: int, data_range: float, luminance: bool) -> Tensor:
+        N, H, W = x.shape
+        taps = _gaussian(window)
+        mean, gradient = x.new_empty(N), torch.empty_like(y)
+        chunk = N if x.is_cuda else max(1, CACHED_PIXELS // (H * W))
+        for first in range(0, N, chunk):
+            frames = slice(first, first + chunk)
+            _similarity(x[frames], y[frames], taps, data_range, luminance, mean[frames],
+                        gradient[frames] if ctx.needs_input_grad[1] else None)
+        ctx.save_for_backward(gradient)
+        return mean
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        gradient, = ctx.saved_tensors
+        return None, grad[:, None, None] * gradient, None, None, None
+
+
+def _similarity(x: Tensor, y: Tensor, taps: list[float], data_range: float, luminance: bool, mean: Tensor,
+                gradient: Tensor | None) -> None:
+    """Fill `mean` (n,) and, if given, `gradient` (n, H, W) for frames x and y (n, H, W); see `_Similarity`."""
     C1, C2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
-    rows = _band(x.shape[-2], window, like=x)
-    columns = _band(x.shape[-1], window, like=x)
-    # Only the sum of the two variances is needed, so four maps are filtered, not five.
-    stacked = torch.stack((x, y, x * x + y * y, x * y))               # (4, N, H, W)
-    mu_x, mu_y, squares, cross = rows.T @ (stacked @ columns)         # (N, H - window + 1, W - window + 1) each
-    mu_xy, mu_squares = mu_x * mu_y, mu_x * mu_x + mu_y * mu_y
-    similarity = (2 * (cross - mu_xy) + C2) / (squares - mu_squares + C2)
+    n, H, W = x.shape
+    h, w = H - len(taps) + 1, W - len(taps) + 1               # where the window lies wholly inside
+    maps = x.new_empty(4, n, H, W)
+    maps[0], maps[1] = x, y
+    torch.mul(x, x, out=maps[2]).addcmul_(y, y)
+    torch.mul(x, y, out=maps[3])
+    mx, my, S, X = _filter(_filter(maps, taps, step=W), taps, step=1)      # (n, H, W) each, of use in [:h, :w]
+    D = S.addcmul_(mx, mx, value=-1).addcmul_(my, my, value=-1).add_(C2)
+    cs = X.addcmul_(mx, my, value=-1).mul_(2).add_(C2).div_(D)
     if luminance:
-        similarity = similarity * (2 * mu_xy + C1) / (mu_squares + C1)
-    return similarity.mean((-2, -1))
+        E = (mx * mx).addcmul_(my, my).add_(C1)
+        lum = (mx * my).mul_(2).add_(C1).div_(E)
+    similarity = cs * lum if luminance else cs
+    torch.mean(similarity[:, :h, :w], dim=(-2, -1), out=mean)
+    if gradient is None:
+        return
+    dmy, minus_2dS, dX = derivatives = x.new_empty(3, n, H, W)
+    torch.div(2 / (h * w), D, out=dX)
+    if luminance:
+        dX *= lum
+    torch.mul(similarity, (2 / (h * w)) / D, out=minus_2dS)
+    torch.mul(my, minus_2dS, out=dmy).addcmul_(mx, dX, value=-1)
+    if luminance:
+        dmy += (mx - my * lum).mul_(cs).mul_(2 / (h * w)).div_(E)
+    derivatives[..., h:, :] = 0
+    derivatives[..., w:] = 0
+    along_my, along_S, along_X = _filter_transposed(_filter_transposed(derivatives, taps, step=1), taps, step=W)
+    gradient.copy_(along_my).addcmul_(y, along_S, value=-1).addcmul_(x, along_X)
 
 
-def _band(size: int, window: int, *, like: Tensor) -> Tensor:
-    """Matrix that filters a row of `size` pixels where the window lies wholly inside: (size, size - window + 1)."""
-    offset = torch.arange(window, dtype=torch.float64, device=like.device) - window // 2
-    gaussian = torch.exp(-offset ** 2 / (2 * SIGMA ** 2))
-    gaussian = gaussian / gaussian.sum()
-    inputs = torch.arange(size, device=like.device)[:, None]
-    outputs = torch.arange(size - window + 1, device=like.device)[None, :]
-    tap = inputs - outputs                                            # which weight joins the input to the output
-    inside = (tap >= 0) & (tap < window)
-    return torch.where(inside, gaussian[tap.clamp(0, window - 1)], 0.0).to(like.dtype)
+def _gaussian(window: int) -> list[float]:
+    """The window's weights along one side; they sum to 1."""
+    weights = [math.exp(-(i - window // 2) ** 2 / (2 * SIGMA ** 2)) for i in range(window)]
+    return [weight / sum(weights) for weight in weights]
+
+
+def _filter(maps: Tensor, taps: list[float], *, step: int) -> Tensor:
+    """out[i] = sum over k of taps[k] * maps[i + k * step], of the flattened maps; 0 where that ends outside.
+
+    With step 1 that filters along rows, with step W along columns. Where the window runs over the end of a row or of a
+    column it mixes in what follows, so the last len(taps) - 1 columns and rows are of no use.
+    """
+    out = torch.zeros_like(maps)
+    length = maps.numel() - (len(taps) - 1) * step
+    source, target = maps.view(-1), out.view(-1)[:length]
+    for k, weight in enumerate(taps):
+        target.add_(source[k * step:k * step + length], alpha=weight)
+    return out
+
+
+def _filter_transposed(maps: Tensor, taps: list[float], *, step: int) -> Tensor:
+    """The transpose of `_filter`, for maps whose last len(taps) - 1 rows and columns are 0."""
+    out = torch.zeros_like(maps)
+    length = maps.numel() - (len(taps) - 1) * step
+    source, target = maps.view(-1)[:length], out.view(-1)
+    for k, weight in enumerate(taps):
+        target[k * step:k * step + length].add_(source, alpha=weight)
+    return out
 
 
 def _halve(x: Tensor) -> Tensor:

@@ -153,6 +153,32 @@ def test_ms_ssim_depends_on_the_data_range_only_through_the_scale():
     assert torch.allclose(first, scaled, atol=1e-5)
 
 
+def test_ms_ssim_does_not_depend_on_how_many_frames_are_worked_on_at_once(monkeypatch):
+    I, I_hat = frames(T=5)
+    results = []
+    for pixels in (1, 2 * 96 * 112, 10 ** 9):
+        monkeypatch.setattr(losses, "CACHED_PIXELS", pixels)
+        leaf = I_hat.clone().requires_grad_()
+        value = losses.ms_ssim(I, leaf, ms_ssim_window=5, data_range=2.0)
+        results.append((value, *torch.autograd.grad(value[0, 0] @ torch.arange(1.0, 6.0), leaf)))
+    for value, gradient in results[1:]:
+        assert torch.allclose(value, results[0][0], atol=1e-6)
+        assert torch.allclose(gradient, results[0][1], atol=1e-9, rtol=1e-5)
+
+
+def test_ms_ssim_refuses_a_gradient_that_it_does_not_have():
+    I, I_hat = frames()
+    with pytest.raises(losses.LossError, match="to the reconstruction only"):
+        losses.ms_ssim(I_hat.requires_grad_(), I, ms_ssim_window=5, data_range=2.0)
+
+
+def test_ms_ssim_takes_any_memory_layout():
+    I, I_hat = frames(B=2, C=3)
+    plain = losses.ms_ssim(I, I_hat, ms_ssim_window=5, data_range=2.0)
+    last = [v.to(memory_format=torch.channels_last_3d) for v in (I, I_hat)]
+    assert torch.equal(losses.ms_ssim(*last, ms_ssim_window=5, data_range=2.0), plain)
+
+
 def test_ms_ssim_keeps_its_digits_under_autocast():
     I, I_hat = frames()
     plain = losses.ms_ssim(I, I_hat, ms_ssim_window=5, data_range=2.0)
