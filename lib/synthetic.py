@@ -34,13 +34,12 @@ import numpy as np
 KINDS = ("cart", "running", "bicycle", "jumping", "bag", "wrong_way",
          "bicycle", "running", "cart", "jumping", "bag", "normal")
 ABNORMAL_SHARE = 0.46        # of the time of a clip with an anomaly
-FAR, NEAR = (0.44, 0.60), (0.69, 0.97)   # where feet are: the far half of the walkway, the near half
-KERB, DIVIDE = 0.38, 0.635   # the walkway's far edge, the line between its halves
-WALK, RUN = (0.07, 0.11), (0.17, 0.21)   # paces
+LANES = (0.46, 0.57, 0.73, 0.84, 0.95)   # y of the feet; the first two are the far half of the walkway
+RATE, HEADWAY = 0.011, 1.2   # walkers a lane and frame; least distance in a lane, body heights
+KERB, DIVIDE = 0.29, 0.61   # the walkway's far edge, the line between its halves
+WALK, RUN = (0.07, 0.11), (0.18, 0.23)   # paces
 WALK_STRIDE, RUN_STRIDE = 0.9, 1.35      # body heights in one cycle of two steps
 LEG, TORSO = 0.47, 0.34      # lengths of the body's parts, in body heights
-PLACES = {"cart": (0.52, 0.78), "bicycle": (0.55, 0.80), "running": (0.44, 0.58), "jumping": (0.50, 0.78), "bag": (0.50, 0.76),
-          "wrong_way": (0.56, 0.80)}     # feet
 SHAKE, NOISE = 0.004, 2.5    # standard deviations: of the camera in picture heights, of a pixel in grey levels
 SHIFT = 4                    # cv2's fixed-point coordinates: 1/16 of a pixel
 
@@ -73,17 +72,16 @@ class Actor:
 
 def body_height(feet):
     """Perspective: the height of a person whose feet are at y = `feet`."""
-    return 0.42 * (feet - 0.06)
+    return 0.08 + 0.22 * feet
 
 
 # -- drawing: shapes of people and things -----------------------------------------------------------------------------
 
 def clothes(rng) -> dict:
     """Tones of one person, the same for everybody: nothing can be told from brightness."""
-    coat = int(rng.integers(35, 90) if rng.random() < 0.65 else rng.integers(195, 235))
-    return {"coat": coat, "trousers": int(rng.integers(30, 85)), "skin": int(rng.integers(70, 190)),
-            "hair": int(rng.integers(20, 70)), "stout": rng.uniform(0.9, 1.2), "backpack": rng.random() < 0.3,
-            "pack": int(rng.integers(30, 110))}
+    return {"coat": int(rng.integers(35, 80)), "trousers": int(rng.integers(25, 65)), "skin": int(rng.integers(80, 120)),
+            "hair": int(rng.integers(25, 50)), "stout": rng.uniform(0.9, 1.15), "backpack": rng.random() < 0.25,
+            "pack": int(rng.integers(30, 70))}
 
 
 def limb(start, upper, lower, angle, bend):
@@ -192,28 +190,30 @@ def walk(rng, *, made, feet, h, direction, aspect, look, run=None, lift=None, re
     return Actor(feet, x, shapes, kind, abnormal)
 
 
-def crowd(rng, *, times, aspect) -> list[Actor]:
-    """Normal walkers. How many there are rises and falls; some walk in pairs."""
+def crowd(rng, *, times, aspect, free) -> list[Actor]:
+    """Normal walkers on all lanes but `free`. How many there are rises and falls; nobody overtakes in a lane."""
     actors = []
-    warm = int(aspect / (WALK[0] * body_height(FAR[0]))) + 1     # the slowest crossing: the picture is never empty at first
-    for half in (FAR, NEAR):
-        rate = rng.uniform(0.025, 0.06) * (1 + 0.9 * np.sin(2 * np.pi * (np.arange(-warm, len(times)) / rng.uniform(60, 160)
-                                                                        + rng.random())))
-        for enters in np.flatnonzero(rng.random(len(rate)) < rate) - warm:
-            feet, pace = rng.uniform(*half), rng.uniform(*WALK)
-            for _ in range(2 if rng.random() < 0.25 else 1):
-                h = body_height(feet) * rng.uniform(0.92, 1.08)
-                made = h * pace * (times - enters) - rng.uniform(0.1, 0.3)
-                if np.any((made > -0.3) & (made < aspect + 0.3)):
-                    actors.append(walk(rng, made=made, feet=feet, h=h, direction=way(feet), aspect=aspect, look=clothes(rng)))
-                feet = np.clip(feet + rng.choice([-1, 1]) * rng.uniform(0.02, 0.04), *half)
+    warm = int(aspect / (WALK[0] * body_height(LANES[0]))) + 1   # the slowest crossing: the picture is never empty at first
+    moments = np.arange(-warm, len(times))
+    tide, shift = rng.uniform(60, 160), rng.random()
+    for lane in LANES:
+        pace, last = rng.uniform(*WALK), -np.inf
+        rate = RATE * (1 + 0.9 * np.sin(2 * np.pi * (moments / tide + shift)))
+        for enters in moments[rng.random(len(moments)) < rate]:
+            feet = lane + rng.uniform(-0.012, 0.012)
+            h = body_height(feet) * rng.uniform(0.92, 1.08)
+            own = np.clip(pace * rng.uniform(0.96, 1.04), *WALK)
+            if lane == free or enters - last < HEADWAY / pace:
+                continue
+            last = enters
+            actors.append(walk(rng, made=h * own * (times - enters) - 0.15, feet=feet, h=h, direction=way(lane), aspect=aspect,
+                               look=clothes(rng)))
     return actors
 
 
-def anomaly(rng, kind, *, times, aspect, phase) -> list[Actor]:
+def anomaly(rng, kind, *, times, aspect, phase, feet) -> list[Actor]:
     """The actors of one kind of anomaly. It comes again and again, normal for a while between two turns; `phase` in
     [0, 1) says where in that period the clip starts, so that no place in a clip is likelier than another."""
-    feet = rng.uniform(*PLACES[kind])
     h, direction = body_height(feet), way(feet) * (-1 if kind == "wrong_way" else 1)
     usual = rng.uniform(0.085, WALK[1])
     pace = (usual, rng.uniform(*RUN) if kind == "running" else usual)
@@ -233,7 +233,7 @@ def anomaly(rng, kind, *, times, aspect, phase) -> list[Actor]:
             actors.append(walk(rng, made=made, run=during * 1.0, look=look, **person_))
         elif kind == "jumping":
             hop = (t % 10) / 7                                   # seven frames in the air, three on the ground
-            actors.append(walk(rng, made=made, lift=during * h * np.clip(1.2 * hop * (1 - hop), 0, None), look=look, **person_))
+            actors.append(walk(rng, made=made, lift=during * h * np.clip(1.6 * hop * (1 - hop), 0, None), look=look, **person_))
         elif kind == "wrong_way":
             actors.append(walk(rng, made=made, look=look, **person_))
         elif kind == "bag":
@@ -243,6 +243,10 @@ def anomaly(rng, kind, *, times, aspect, phase) -> list[Actor]:
             actors.append(Actor(feet, x, shapes, kind, during))
         else:
             actors.append(Actor(feet, x, cart(x=x, feet=feet, h=h, direction=direction, look=look), kind, during))
+        if kind != "jumping":                                    # when it has gone, somebody else walks there
+            for number in range(2 if kind in ("cart", "bag") else 1):
+                behind = h * usual * (t - lasts * 1.05) - 0.9 * h * number
+                actors.append(walk(rng, made=behind, feet=feet, h=h, direction=way(feet), aspect=aspect, look=clothes(rng)))
     return actors
 
 
@@ -278,18 +282,18 @@ def background(rng, *, height, width) -> np.ndarray:
         return strength * cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
     y = (np.arange(height) / height)[:, None] + np.zeros((1, width))
     x = (np.arange(width) / height)[None] + np.zeros((height, 1))
-    scene = np.where(y < 0.16, 88.0 + texture(6, 3), np.where(y < 0.26, 50 + texture(1, 10), 78 + texture(1, 5)))
-    far, near = 152 + texture(8, 4) + texture(1, 2.5), 130 + texture(8, 4) + texture(1, 3.5)
+    scene = np.where(y < 0.10, 88.0 + texture(6, 3), np.where(y < 0.19, 50 + texture(1, 10), 78 + texture(1, 5)))
+    far, near = 146 + texture(8, 4) + texture(1, 2.5), 136 + texture(8, 4) + texture(1, 3.5)
     scene = np.where(y > KERB, np.where(y < DIVIDE, far, near), scene)
-    scene[np.abs(y - KERB) < 0.008] = 175
-    scene[np.abs(y - DIVIDE) < 0.01] = 98
+    scene[np.abs(y - KERB) < 0.008] = 160
+    scene[np.abs(y - DIVIDE) < 0.01] = 112
     vanish = (x[0, -1] / 2, -0.3)                                # joints of the slabs run to a point above the picture
     slabs = (x - vanish[0]) / (y - vanish[1]) * 5
     joint = (np.abs(slabs - np.round(slabs)) < 0.035 / (y + 0.3)) & (y > KERB) & (y < DIVIDE)
-    scene[joint] -= 18
+    scene[joint] -= 12
     scene[(np.abs(y - 0.5) < 0.006)] -= 14
     for post in (0.18, 0.71):                                    # lamp posts behind the walkway
-        scene[(np.abs(x - post * x[0, -1]) < 0.008) & (y > 0.03) & (y < KERB)] = 35
+        scene[(np.abs(x - post * x[0, -1]) < 0.008) & (y > 0.03) & (y < KERB)] = 50
     return np.clip(scene, 0, 255).astype(np.uint8)
 
 
@@ -319,7 +323,7 @@ def wander(rng, *, frames, spread, memory) -> np.ndarray:
 def render(rng, actors, scene, *, margin, oversample, height, width):
     """Frames (T, height, width) uint8, and for each actor with an anomaly its mask (T, height, width) bool."""
     frames = len(actors[0].x)
-    light = 1 + wander(rng, frames=frames, spread=0.05, memory=0.97)
+    light = 1 + wander(rng, frames=frames, spread=0.03, memory=0.97)
     shake = np.rint(np.stack([wander(rng, frames=frames, spread=SHAKE * height * oversample, memory=0.6) for _ in "xy"], -1))
     shake = np.clip(shake, -margin, margin).astype(int)
     scale, size = height * oversample, (height * oversample, width * oversample)
@@ -370,9 +374,12 @@ def clip(seed: int, split: str, number: int, *, kind, phase, scene, margin, over
     """One clip: frames (T, H, W) uint8 and a list of (kind, mask (T, H, W) bool), one for each anomalous object."""
     rng = np.random.default_rng([seed, ("Train", "Test").index(split) + 1, number])
     times, aspect = np.arange(frames), width / height
-    actors = crowd(rng, times=times, aspect=aspect)
-    if kind != "normal":
-        actors += anomaly(rng, kind, times=times, aspect=aspect, phase=phase)
+    lane = rng.choice(LANES)
+    if kind == "normal":
+        actors = crowd(rng, times=times, aspect=aspect, free=None)
+    else:
+        actors = crowd(rng, times=times, aspect=aspect, free=lane)
+        actors += anomaly(rng, kind, times=times, aspect=aspect, phase=phase, feet=lane)
     film, masks = render(rng, actors, scene, margin=margin, oversample=oversample, height=height, width=width)
     return film, [(kind, mask) for mask in masks if mask.any()]
 
