@@ -271,7 +271,7 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
     },
     "small": {
         "all": _QUARTER | {
-            "autoencoder.batch_size": 4, "autoencoder.steps": 1500, "autoencoder.epoch_steps": 100,
+            "autoencoder.batch_size": 4, "autoencoder.steps": 2400, "autoencoder.epoch_steps": 100,
             "features.train_stride": 2, "features.test_stride": 4,
             "flow.K": 8, "flow.hidden": 64, "flow.batch_size": 32, "flow.steps": 300, "flow.epoch_steps": 25,
             "machine.precision": "bfloat16", "machine.threads": 2},

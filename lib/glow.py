@@ -63,7 +63,7 @@ class ActNorm(nn.Module):
     would credit each of its pixels with up to log(1 / EPSILON) = 13.8 nats, and swamp everything as soon as the
     channel varies.
 
-    Raises GlowError when it is used before a batch in training mode has been seen.
+    Raises GlowError when it is used before a batch in training mode has been seen, and when that batch is not finite.
     """
 
     def __init__(self, *, channels: int):
@@ -92,6 +92,8 @@ class ActNorm(nn.Module):
         if not self.training:
             self.require_initialised()
         variance, mean = torch.var_mean(x.double(), dim=(0, 2, 3), correction=0)
+        if not variance.isfinite().all():
+            raise GlowError("The first batch, from which actnorm takes its statistics, holds NaN or infinite values.")
         std = variance.sqrt()
         self.bias.copy_(-mean)
         self.log_scale.copy_(torch.where(std < CONSTANT, torch.zeros_like(std), -(std + EPSILON).log()))
@@ -212,6 +214,7 @@ class AffineCoupling(nn.Module):
         return torch.cat([x1, z2], dim=1), log_scale.flatten(1).sum(1)
 
     def inverse(self, z: Tensor) -> Tensor:
+        self.conv1.norm.require_initialised()       # latents are no data to take statistics from
         z1, z2 = z.chunk(2, dim=1)
         shift, log_scale = self.shift_and_log_scale(z1)
         return torch.cat([z1, z2 * (-log_scale).exp() - shift], dim=1)
