@@ -176,6 +176,7 @@ def test_avenue_by_masks_and_by_intervals(tmp_path, tiny, monkeypatch):
     save_gt_mat(raw / "avenue.mat", [[(1, 1), (5, 5)], [(2, 2)]])  # a file of one's own is preferred
     prepared = run(raw, tmp_path / "out3", dataset="avenue", labels="intervals")
     assert prepared.labels.tolist() == [1, 0, 0, 0, 1, 0, 1, 0, 0]
+    assert [file["name"] for file in prepared.manifest["label_files"]] == ["avenue.mat"]
 
 
 def test_shanghaitech_with_pixel_masks(tmp_path, tiny):
@@ -659,10 +660,23 @@ def test_what_is_prepared_is_not_prepared_again_until_something_changes(tmp_path
     lines = []
     run(folder, tmp_path / "out", progress=lines.append)
     assert lines == ["synthetic: prepared already"] and decoded.count("Train001") == 1  # for the size of the frames
+    path = folder / "Train" / "Train001" / "001.tif"
+    path.write_bytes((folder / "Train" / "Train001" / "002.tif").read_bytes())
+    os.utime(path, ns=(1, 1))
+    assert np.array_equal(run(folder, tmp_path / "out").frames("train")[0, ..., 0], frame("train", 1, 1))
     assert run(folder, tmp_path / "out", height=16).frames("test").shape == (9, 16, 48, 1)
-    cv2.imwrite(str(folder / "Train" / "Train001" / "001.tif"), np.full(SIZE, 7, np.uint8))
-    os.utime(folder / "Train" / "Train001" / "001.tif", ns=(1, 1))
-    assert run(folder, tmp_path / "out").frames("train")[0].max() == 7
+
+
+def test_an_unfinished_run_with_other_parameters_is_not_continued(tmp_path):
+    folder = make_ucsd(tmp_path)
+
+    def stop(line):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, tmp_path / "out", workers=1, progress=stop)
+    prepared = run(folder, tmp_path / "out", height=64, width=24)
+    assert np.array_equal(prepared.frames("train"), run(folder, tmp_path / "new", height=64, width=24).frames("train"))
 
 
 def test_a_large_file_is_looked_through_once(tmp_path, tiny, monkeypatch):
