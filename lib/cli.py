@@ -80,7 +80,13 @@ def main(arguments: list[str]) -> int:
         if options.targets == ["lab"]:
             return open_lab()
         grid, targets = understand(options)
-        return run(grid, targets, options, passed_on)
+        if options.dry_run:
+            return run(grid, targets, options, passed_on)
+        with pipeline.alone(paths.report(grid.profile) / ".state" / "lock", f"Profile {grid.profile}"):
+            return run(grid, targets, options, passed_on)
+    except pipeline.Failed as problem:
+        print(problem, file=sys.stderr)
+        return problem.code
     except (ConfigError, records.RecordError) as problem:
         print(problem, file=sys.stderr)
         return pipeline.EXIT_USAGE

@@ -306,9 +306,9 @@ def _types(name: str) -> Any:
 
 def nearest(word: str, known) -> str:
     """', did you mean X?' if some known word is close to `word`, else the whole list."""
-    known = list(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5) or [k for k in known if k.endswith("." + word)][:1]
-    return f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}."
+    lower = {k.lower(): k for k in known}
+    close = [lower[m] for m in difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.5)] or [k for k in lower.values() if k.endswith("." + word)][:1]
+    return f"Did you mean {close[0]}?" if close else f"Known: {', '.join(lower.values())}."
 
 
 def check_name(kind: str, word: str, known) -> str:

@@ -12,7 +12,7 @@ from lib.config import DATASETS, resolve, values
 from lib.datasets import DataError, find_raw
 from lib.losses import reconstruction_loss
 from lib.readers import read
-from lib.training import build_autoencoder, data_range, reconstruct
+from lib.stage1 import build_autoencoder, data_range, reconstruct
 
 DISK_GB = {"synthetic": 0.1, "ped2": 2, "avenue": 12, "shanghaitech": 90}  # raw and prepared, at the paper's size
 

@@ -22,10 +22,10 @@ import torch
 
 from lib.config import Config
 from lib.datasets import Clip, Prepared, windows
-from lib.features import app_input, error_map, intensity, pool
+from lib.features import error_map, intensity, pool
 from lib.itae import ITAE
 from lib.scoring import WindowMean, absolute_error, foreground, frame_reductions, mog_background
-from lib.training import data_range, load_windows, reconstruct
+from lib.stage1 import data_range, load_windows, reconstruct
 
 BATCH = 4  # windows at once
 
@@ -144,46 +144,3 @@ class _Arrays:
         (self.folder / f"{self.split}_readings.npy").unlink()
         maps = [] if self.maps is None else ["test_error_maps.npy"]
         return [f"{self.split}_errors.npz", *maps, *(f"{self.split}_{name}.npy" for name in self.features)]
-
-
-def flow_input(folder: Path, split: str, variant: str) -> "FlowInput":
-    """What F_app or F_mot is trained on or scores: features of all windows of a split, (n, C, h, w), read row by row.
-
-    `variant` is "app_none", "app_intensity", "app_error" (Table 4) or "mot".
-    """
-    if variant == "mot":
-        return FlowInput(np.load(folder / f"{split}_mot.npy", mmap_mode="r"), None)
-    extra = variant.removeprefix("app_")
-    return FlowInput(np.load(folder / f"{split}_app.npy", mmap_mode="r"),
-                     None if extra == "none" else np.load(folder / f"{split}_{extra}.npy", mmap_mode="r"))
-
-
-class FlowInput:
-    """Pooled features and extra information on the disk, joined as they are read. Indexed by windows, like an array."""
-
-    def __init__(self, pooled: np.ndarray, extra: np.ndarray | None):
-        self.pooled, self.extra = pooled, extra
-        self.shape = (len(pooled), pooled.shape[1] + (0 if extra is None else extra.shape[1]), *pooled.shape[2:])
-
-    def __len__(self) -> int:
-        return len(self.pooled)
-
-    def __getitem__(self, rows) -> np.ndarray:
-        pooled = torch.from_numpy(np.array(self.pooled[rows]))
-        extra = None if self.extra is None else torch.from_numpy(np.array(self.extra[rows]))
-        return app_input(pooled, extra).numpy()
-
-
-@torch.no_grad()
-def likelihoods(density, inputs: FlowInput, device: torch.device, *, tick: Callable) -> dict[str, np.ndarray]:
-    """Eq. 2 of every window, in nats, term by term: nll (n,), log_p_z (n, L), log_det (n, L), and `dims` of the input."""
-    parts = {"nll": [], "log_p_z": [], "log_det": []}
-    for first in range(0, len(inputs), 32):
-        x = torch.from_numpy(inputs[first:first + 32]).to(device)
-        terms = density.glow.terms(density.standardise(x))
-        parts["nll"].append(-(terms.log_p_z.sum(1) + terms.log_det.sum(1)))
-        parts["log_p_z"].append(terms.log_p_z)
-        parts["log_det"].append(terms.log_det)
-        tick(min(first + 32, len(inputs)), len(inputs), "likelihoods")
-    out = {name: torch.cat(values).double().cpu().numpy() for name, values in parts.items()}
-    return out | {"dims": np.array(int(np.prod(inputs.shape[1:])))}

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
-from lib.glow import Glow
+from torch import Tensor
 
 EXTRAS = ("none", "intensity", "error")  # Table 4: -, Intensity, Error map
 CONSTANT = 1e-6  # a feature that varies less than this in training is only centred
@@ -52,7 +50,7 @@ def app_input(pooled: Tensor, extra: Tensor | None) -> Tensor:
 
 
 def statistics(batches, *, standardise: str) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of training features, for `Density`.
+    """Mean and standard deviation of training features, for `stage2.Density`.
 
     `batches` yields (B, C, h, w). "channel": one pair a channel, (C, 1, 1); "element": one a channel and place,
     (C, h, w); "none": 0 and 1. Sums are in float64. A feature that is constant in training gets standard deviation 1.
@@ -71,25 +69,3 @@ def statistics(batches, *, standardise: str) -> tuple[Tensor, Tensor]:
     std = torch.where(std < CONSTANT, torch.ones_like(std), std)
     shape = (-1, 1, 1) if standardise == "channel" else mean.shape
     return mean.float().reshape(shape), std.float().reshape(shape)
-
-
-class Density(nn.Module):
-    """F_app or F_mot: standardisation with training statistics, then Glow. The statistics are part of its state.
-
-    `nll(x)`: -log p of the standardised features in nats (Eq. 6), (B, C, h, w) -> (B,). The standardisation itself
-    would add the same constant to every window; it is left out, so that one unit means the same in each data set.
-    """
-
-    def __init__(self, glow: Glow, mean: Tensor, std: Tensor):
-        super().__init__()
-        self.glow = glow
-        self.register_buffer("mean", mean)
-        self.register_buffer("std", std)
-
-    def standardise(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) -> the same, in units of training standard deviations."""
-        return (x - self.mean) / self.std
-
-    def nll(self, x: Tensor) -> Tensor:
-        """Negative log-likelihood of each window's features, in nats: (B, C, h, w) -> (B,)."""
-        return -self.glow.log_prob(self.standardise(x))

@@ -9,6 +9,8 @@ code and results, and never from the times of files.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import functools
 import json
 import os
@@ -145,8 +147,26 @@ class Failed(Exception):
         self.code = code
 
 
+@contextlib.contextmanager
+def alone(path: Path, what: str):
+    """Holds a lock while something runs that must not run twice. The system lets go of it however the process ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Failed(f"{what} is being run by another process. Wait for it, or stop it, and run this again.",
+                         EXIT_USAGE) from None
+        yield
+
+
 def execute(grid: Grid, job: Job) -> None:
     """Runs a job's notebook and writes its record. Raises Failed."""
+    with alone(marker(job).with_name(job.name.replace("/", ".") + ".lock"), job.name):
+        _execute(grid, job)
+
+
+def _execute(grid: Grid, job: Job) -> None:
     config = grid.config(job)
     if job.name not in grid.again and job.step not in grid.again and not records.why_stale(job, config, grid.scored()):
         say(job, "unchanged: its inputs came out as before")

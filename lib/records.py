@@ -6,7 +6,7 @@ so, never because its notebook looks finished (a killed kernel leaves a notebook
 **Code version.** A run depends on the code cells of its notebook and on the library modules that they import, directly or
 through one another. What counts is a hash of their syntax trees without comments and docstrings, so that a better
 sentence costs nobody a night of training. The granularity is the module. Modules that only pass values and files around
-(PLUMBING) are left out: what they pass, the parameters and the inputs, is compared by itself.
+(PLUMBING) are left out themselves: what they pass, the parameters and the inputs, is compared by its value.
 """
 from __future__ import annotations
 
@@ -89,12 +89,15 @@ def code_version(notebook: str) -> dict[str, str]:
     """
     try:
         source = notebook_source(paths.NOTEBOOKS / f"{notebook}.ipynb")
-        hashes, todo = {f"notebooks/{notebook}.ipynb": hash_of(source)}, imports_of(source)
+        hashes, todo, seen = {f"notebooks/{notebook}.ipynb": hash_of(source)}, imports_of(source), set()
         while todo:
             name = todo.pop()
-            if name not in PLUMBING and f"lib/{name}.py" not in hashes:
-                hashes[f"lib/{name}.py"], more = module(name)
+            if name not in seen:
+                seen.add(name)
+                found, more = module(name)
                 todo |= more
+                if name not in PLUMBING:
+                    hashes[f"lib/{name}.py"] = found
     except SyntaxError as problem:
         raise RecordError(f"The code under notebook {notebook} is not valid Python: {problem}.") from None
     except FileNotFoundError as problem:

@@ -1,7 +1,7 @@
-"""Training in two stages ("Overview", "Implementations"), with checkpoints from which a killed run continues.
+"""The training loop of both stages, with checkpoints from which a killed run continues ("Implementations").
 
-Stage 1 teaches ITAE to reconstruct windows of normal video (Eq. 4); stage 2 teaches a flow the density of its features
-(Eq. 6). Both use Adam with a cosine-annealed learning rate and differ in nothing but the loss, so both run `fit`.
+Stage 1 teaches ITAE to reconstruct windows of normal video (Eq. 4, `stage1`); stage 2 teaches a flow the density of its
+features (Eq. 6, `stage2`). Both use Adam with a cosine-annealed learning rate and differ in nothing but the loss.
 
 Which windows a step sees follows from the seed and the number of the step alone. Nothing random has to be remembered,
 and a run that was interrupted ends with the same weights, bit for bit on a CPU, as one that was not.
@@ -20,12 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.config import Config, values
-from lib.datasets import Prepared, windows
-from lib.features import Density, statistics
-from lib.glow import Glow
-from lib.itae import ITAE
-from lib.losses import reconstruction_loss
+from lib.config import Config
 
 
 class TrainingError(RuntimeError):
@@ -54,102 +49,6 @@ def draw(count: int, *, batch_size: int, seed: int, step: int) -> np.ndarray:
     positions = np.arange(first, first + batch_size)
     orders = {n: np.random.default_rng([seed, int(n)]).permutation(count) for n in set(positions // count)}
     return np.array([orders[p // count][p % count] for p in positions])
-
-
-def load_windows(frames: np.ndarray, starts, *, T: int, input_range: str) -> Tensor:
-    """Windows from the prepared array: (N, H, W, C) uint8 and n first rows -> (n, C, T, H, W) float32."""
-    batch = torch.from_numpy(np.stack([frames[s:s + T] for s in starts]))  # (n, T, H, W, C)
-    return to_range(batch.permute(0, 4, 1, 2, 3), input_range=input_range)
-
-
-def to_range(frames: Tensor, *, input_range: str) -> Tensor:
-    """8-bit frames as float32 in [-1, 1] or [0, 1]."""
-    scaled = frames.float() / 255
-    return scaled * 2 - 1 if input_range == "-1..1" else scaled
-
-
-def data_range(input_range: str) -> float:
-    """The largest difference of two pixels: 2 for [-1, 1]."""
-    return 2.0 if input_range == "-1..1" else 1.0
-
-
-def layout_of(config: Config) -> torch.memory_format:
-    """PyTorch's name for `machine.layout`."""
-    return {"contiguous": torch.contiguous_format, "channels_last_3d": torch.channels_last_3d}[config.machine.layout]
-
-
-def build_autoencoder(config: Config, *, two_path: bool, seed: int) -> ITAE:
-    """ITAE with the weights that `seed` gives, on its device and in its memory layout."""
-    settings = {k: v for k, v in values(config.model).items() if k != "input_range"}
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = ITAE(channels=config.data.channels, two_path=two_path, **settings)
-    return model.to(device_of(config), memory_format=layout_of(config))
-
-
-def reconstruct(model: ITAE, x: Tensor, config: Config):
-    """One forward pass in the precision and layout of the configuration: I (B, C, T, H, W) -> `itae.Output`."""
-    device = device_of(config)
-    x = x.to(device).contiguous(memory_format=layout_of(config))
-    with torch.autocast(device.type, torch.bfloat16, enabled=config.machine.precision == "bfloat16"):
-        return model(x)
-
-
-def train_autoencoder(config: Config, data: Prepared, *, two_path: bool, seed: int, folder: Path, identity: str,
-                      tick: Callable, say: Callable) -> tuple[ITAE, list[dict]]:
-    """Stage 1: ITAE on windows of the training clips, Eq. 4. Returns the trained network and its history.
-
-    Writes `autoencoder.pt`, `history.csv` and, while it runs, a checkpoint into `folder`. `tick(done, total, text)` is
-    called at each step, `say(line)` at each epoch. Raises TrainingError, DataError, LossError and ModelError.
-    """
-    model = build_autoencoder(config, two_path=two_path, seed=seed)
-    frames, starts = data.frames("train"), windows(data.clips("train"), T=config.model.T, stride=1)[:, 1]
-    if not len(starts):
-        raise TrainingError(f"{data.manifest['dataset']} has no training clips here, so nothing can be learned from it.")
-    a, span = config.autoencoder, data_range(config.model.input_range)
-
-    def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        chosen = starts[draw(len(starts), batch_size=a.batch_size, seed=seed, step=step)]
-        I = load_windows(frames, chosen, T=config.model.T, input_range=config.model.input_range).to(device_of(config))
-        I_hat = reconstruct(model, I, config).reconstruction
-        return reconstruction_loss(I, I_hat, data_range=span, **values(config.loss))
-
-    history = fit(model, loss_of=loss_of, steps=a.steps, epoch_steps=a.epoch_steps, lr=a.lr, grad_clip=math.inf,
-                  batch_size=a.batch_size, folder=folder, identity=identity, tick=tick, say=say)
-    save_weights(model, folder / "autoencoder.pt")
-    return model, history
-
-
-def train_flow(config: Config, features: np.ndarray, *, seed: int, folder: Path, identity: str, tick: Callable,
-               say: Callable) -> tuple[Density, list[dict]]:
-    """Stage 2: a flow on the features of the training windows, (n, C, h, w), Eq. 6. Returns it and its history.
-
-    Writes `flow.pt`, which holds the training statistics too, `history.csv` and, while it runs, a checkpoint. The loss
-    is in nats a dimension. Raises TrainingError and GlowError.
-    """
-    device, f = device_of(config), config.flow
-    batches = (torch.from_numpy(np.array(features[i:i + 256])) for i in range(0, len(features), 256))
-    density = build_flow(config, features.shape[1], *statistics(batches, standardise=config.features.standardise), seed=seed)
-    dims = math.prod(features.shape[1:])
-
-    def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        chosen = np.sort(draw(len(features), batch_size=f.batch_size, seed=seed, step=step))
-        nll = density.nll(torch.from_numpy(np.array(features[chosen])).to(device)).mean() / dims
-        return nll, {"nll": nll}
-
-    history = fit(density, loss_of=loss_of, steps=f.steps, epoch_steps=f.epoch_steps, lr=f.lr, grad_clip=f.grad_clip,
-                  batch_size=f.batch_size, folder=folder, identity=identity, tick=tick, say=say)
-    save_weights(density, folder / "flow.pt")
-    return density, history
-
-
-def build_flow(config: Config, channels: int, mean: Tensor, std: Tensor, *, seed: int) -> Density:
-    """F_app or F_mot for features of `channels` channels, with the weights that `seed` gives."""
-    f = config.flow
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        glow = Glow(channels=channels, K=f.K, L=f.L, hidden=f.hidden, permutation=f.permutation, recompute=f.recompute)
-    return Density(glow, mean, std).to(device_of(config))
 
 
 def fit(model: nn.Module, *, loss_of: Callable, steps: int, epoch_steps: int, lr: float, grad_clip: float, batch_size: int,
@@ -216,22 +115,6 @@ def epoch_line(row: dict, steps: int) -> str:
     terms = "  ".join(f"{name} {row[name]:.4f}" for name in row
                       if name not in ("epoch", "step", "lr", "grad_norm", "windows_per_second"))
     return f"step {row['step']:>6} of {steps}  {terms}  lr {row['lr']:.1e}  {row['windows_per_second']:.1f} windows/s"
-
-
-def load_autoencoder(path: Path, config: Config, *, two_path: bool) -> ITAE:
-    """A trained ITAE, in evaluation mode. Raises TrainingError if the file does not fit the configuration."""
-    model = build_autoencoder(config, two_path=two_path, seed=0)
-    load_weights(model, path)
-    return model.eval()
-
-
-def load_flow(path: Path, config: Config) -> Density:
-    """A trained flow with its statistics, in evaluation mode. Raises TrainingError if it does not fit."""
-    state = load(path)["model"]
-    channels = len(state["mean"])
-    density = build_flow(config, channels, state["mean"], state["std"], seed=0)
-    load_weights(density, path)
-    return density.eval()
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
