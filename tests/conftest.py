@@ -1,0 +1,72 @@
+"""What several tests share."""
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# The whole pipeline in its smallest form: every step and notebook, hardly any training.
+TINY = {"synthetic.train_clips": 2, "synthetic.test_clips": 3, "synthetic.clip_frames": 36, "autoencoder.steps": 6,
+        "autoencoder.epoch_steps": 2, "flow.steps": 4, "flow.epoch_steps": 2, "flow.K": 1, "flow.hidden": 8,
+        "features.train_stride": 10, "features.test_stride": 10, "evaluate.resamples": 20}
+
+
+class Checkout:
+    """A copy of the checkout, in which a test may change files and run commands."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def run(self, *arguments, **more) -> subprocess.CompletedProcess:
+        """`./run_all.sh ...` without the shell part, which looks for an environment."""
+        return subprocess.run([sys.executable, "-m", "lib.cli", *arguments], cwd=self.folder, capture_output=True, text=True,
+                              env=self.environment(), timeout=900, **more)
+
+    def tiny(self, *arguments, **more) -> subprocess.CompletedProcess:
+        return self.run(*arguments, *self.settings(), **more)
+
+    @staticmethod
+    def settings() -> list[str]:
+        return [part for name, value in TINY.items() for part in ("--set", f"{name}={value}")]
+
+    def environment(self) -> dict[str, str]:
+        keep = {k: v for k, v in os.environ.items() if not k.startswith(("KIT_", "JUPYTER"))}
+        return keep | {"PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def stale(self, *arguments) -> dict[str, str]:
+        """What a dry run says would run, with the reasons."""
+        done = self.tiny("--dry-run", *arguments)
+        assert done.returncode == 0, done.stderr
+        lines = [line.split(None, 1) for line in done.stdout.splitlines() if line.startswith("  ") and "/" in line.split()[0]]
+        return dict(lines)
+
+
+def copy_checkout(folder: Path) -> Checkout:
+    """The files that git tracks or would track, as they are now."""
+    names = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT,
+                           capture_output=True, text=True, check=True).stdout.split("\0")
+    for name in names:
+        if name and (ROOT / name).is_file() and not name.startswith(("reports/reference", "tests/")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, folder / name)
+    return Checkout(folder)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Checkout:
+    """A checkout in which the whole tiny pipeline has run once. Tests leave it as they found it."""
+    checkout = copy_checkout(tmp_path_factory.mktemp("checkout"))
+    done = checkout.tiny()
+    assert done.returncode == 0, done.stdout + done.stderr
+    checkout.first = done
+    return checkout
+
+
+@pytest.fixture
+def fresh(tmp_path) -> Checkout:
+    """A checkout in which nothing has run."""
+    return copy_checkout(tmp_path)
