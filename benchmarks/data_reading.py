@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from lib import config, datasets, paths  # noqa: E402
+from lib import config, datasets, paths, preparation, readers  # noqa: E402
 from lib.frames import read_image  # noqa: E402
 from lib.readers import read  # noqa: E402
 
@@ -32,7 +32,7 @@ def quiet(line: str) -> None:
 
 
 def prepare(dataset: str, raw: Path, out: Path, data, workers: int) -> datasets.Prepared:
-    return datasets.prepare(dataset=dataset, raw=raw, out=out, workers=workers, progress=quiet,
+    return preparation.prepare(dataset=dataset, raw=raw, out=out, workers=workers, progress=quiet,
                             **{**config.values(data), "subset": True})
 
 
@@ -48,7 +48,7 @@ def reading(dataset: str, raw: Path, prepared: datasets.Prepared, data, T: int, 
     for clip, row in np.random.default_rng(0).permutation(table)[:number]:
         start = row - clips[clip].start
         before = time.perf_counter()
-        each_time = np.stack([datasets.fit_frame(read_image(path), data.height, data.width, data.channels)
+        each_time = np.stack([preparation.fit_frame(read_image(path), data.height, data.width, data.channels)
                               for path in source[clips[clip].name].images[start:start + T]])
         between = time.perf_counter()
         from_array = np.array(frames[row:row + T])
@@ -73,7 +73,7 @@ def peak_of_preparing(copies: int, raw: Path, data, workers: int) -> float:
 
 def child(copies: str, tree: str, out: str, height: str, width: str, channels: str, workers: str) -> None:
     if int(copies):
-        datasets.prepare(dataset="copies", raw=Path(tree), out=Path(out), height=int(height), width=int(width),
+        preparation.prepare(dataset="copies", raw=Path(tree), out=Path(out), height=int(height), width=int(width),
                          channels=int(channels), avenue_labels="masks", subset=True, workers=int(workers),
                          progress=quiet)
     # Not getrusage: its maximum is inherited from the process that started this one. Linux only.
@@ -93,7 +93,7 @@ def main() -> None:
     chosen = config.resolve(arguments.profile, arguments.dataset)
     data, T = chosen.data, chosen.model.T
     torch.set_num_threads(1)
-    raw = datasets.find_raw(arguments.dataset, arguments.data_root)
+    raw = readers.find_raw(arguments.dataset, arguments.data_root)
     with tempfile.TemporaryDirectory() as out:
         before = time.perf_counter()
         prepared = prepare(arguments.dataset, raw, Path(out) / "prepared", data, arguments.workers)

@@ -9,9 +9,9 @@ import torch
 
 from lib import paths, pins, records
 from lib.config import DATASETS, resolve, values
-from lib.datasets import DataError, find_raw
+from lib.datasets import DataError
 from lib.losses import reconstruction_loss
-from lib.readers import read
+from lib.readers import find_raw, read
 from lib.stage1 import build_autoencoder, data_range, reconstruct
 
 DISK_GB = {"synthetic": 0.1, "ped2": 2, "avenue": 12, "shanghaitech": 90}  # raw and prepared, at the paper's size

@@ -17,14 +17,12 @@ import cv2
 import numpy as np
 import scipy.io
 
+from lib.datasets import DataError
+
 IMAGES = {".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp"}
 VIDEOS = {".avi", ".mp4", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg"}
 JUNK = re.compile(r"(?i)^(\._.*|\.DS_Store|Thumbs\.db|desktop\.ini|__MACOSX|\.ipynb_checkpoints)$")
 AGAIN = "Unpack the archive again, or fetch it again if that does not help."
-
-
-class DataError(ValueError):
-    """Something is wrong with the data as they lie on the disk. The text says what, where, and what to do."""
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ def layer_table(model: ITAE, height: int, width: int) -> list[dict]:
 
     def watch(path: str, name: str, block: nn.Sequential):
         def note(_, inputs, out):
-            conv, (B, C, T, H, W) = block[0], out.shape
+            conv, (_, C, T, H, W) = block[0], out.shape
             # A transposed convolution spreads each input position, an ordinary one gathers each output position.
             positions = inputs[0][0, 0].numel() if isinstance(conv, nn.ConvTranspose3d) else T * H * W
             rows.append({"path": path, "layer": name, "kernel": conv.kernel_size, "stride": conv.stride,

@@ -19,8 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.frames import (AGAIN, VIDEOS, DataError, Source, check_numbers, count_frames, entries, image_files, listing,
-                        load_npy, mask_volume, missing_numbers, number, read_bytes, read_frames, read_image,
+from lib.datasets import DataError
+from lib.frames import (AGAIN, VIDEOS, Source, check_numbers, count_frames, entries, image_files, listing,
+                        load_npy, mask_volume, missing_numbers, number, read_bytes, read_frames,
                         read_masks, read_mat, video_files)
 from lib.paths import ROOT
 

@@ -83,7 +83,7 @@ def fit(model: nn.Module, *, loss_of: Callable, steps: int, epoch_steps: int, lr
 
         for name, term in {"loss": loss, **terms}.items():
             sums[name] = sums.get(name, 0.0) + float(term.detach())
-        tick(step + 1, steps, f"loss {float(loss):.4f}")
+        tick(step + 1, steps, f"loss {float(loss.detach()):.4f}")
         done_in_epoch = step % epoch_steps + 1
         if done_in_epoch == epoch_steps or step + 1 == steps:
             seconds = time.perf_counter() - since

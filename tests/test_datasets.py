@@ -12,8 +12,10 @@ import pytest
 import scipy.io
 import torch
 
-from lib import datasets, frames, readers
-from lib.datasets import Clip, DataError, find_raw, fit_frame, fit_mask, open_prepared, prepare, windows
+from lib import frames, preparation, readers
+from lib.datasets import Clip, DataError, open_prepared, windows
+from lib.preparation import fit_frame, fit_mask, prepare
+from lib.readers import find_raw
 
 SIZE = (32, 48)  # raw frames, H x W
 ABNORMAL = {1: (1, 2), 2: (0,)}  # clip -> its abnormal frames, 0-based
@@ -638,7 +640,7 @@ def test_a_killed_run_continues_and_does_not_decode_finished_clips_again(tmp_pat
         run(folder, tmp_path / "out", workers=1, progress=kill)
     with pytest.raises(DataError, match="was begun but not finished"):
         open_prepared(tmp_path / "out")
-    journal = tmp_path / "out" / datasets.JOURNAL
+    journal = tmp_path / "out" / preparation.JOURNAL
     journal.write_bytes(journal.read_bytes() + b'{"clip": "test/Te')  # and its last line was cut off
     decoded.clear()
     lines = []
@@ -707,7 +709,7 @@ def test_the_manifest_says_what_was_prepared_from_what(tmp_path, tiny):
 
 def test_a_disk_that_is_too_small_is_told_before_anything_is_written(tmp_path, monkeypatch):
     folder = make_ucsd(tmp_path)
-    monkeypatch.setattr(datasets.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
+    monkeypatch.setattr(preparation.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
     with pytest.raises(DataError, match=r"arrays need 0\.0 GB, but the disk of .* has 0\.0 GB free. Make room"):
         run(folder, tmp_path / "out")
     assert not list((tmp_path / "out").glob("*.npy"))
