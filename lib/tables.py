@@ -1,0 +1,311 @@
+"""Tables 2, 3 and 4: the paper's numbers, ours from records and stored scores, and what separates them.
+
+A table is made in two steps: `cells`, one row a number with everything known about it (the csv), and from them the table
+that people read (Markdown, LaTeX, notebook, report), rounded to the paper's three digits. Nothing is shown that is not in
+a cell. Rules:
+
+* Only seeds that were run under the same conditions are averaged (`results.apart`); others stand in a row of their own,
+  with a note that says what differs.
+* A change is taken between runs with the same seeds and under the same conditions; otherwise a note says why there is none.
+* What was not run says so.
+"""
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lib import evaluation, paths
+from lib.evaluation import MIN_CLIPS, Protocol
+from lib.results import Result, apart, differences, interval, interval_of_difference
+
+PAPER_SETS = ("ped2", "avenue", "shanghaitech")
+NAMES = {"ped2": "UCSD Ped2", "avenue": "CUHK Avenue", "shanghaitech": "ShanghaiTech", "synthetic": "Generated set"}
+LABELS = {"one_path": "One path (appearance)", "two_path": "Two paths (+ motion)", "app_intensity": "+ F_app",
+          "mot": "+ F_mot", "app_intensity_mot": "+ F_app and F_mot", "app_none": "None",
+          "app_error": "Error map"}
+TITLES = {"table2": "Table 2. Comparison with other methods, frame-level AUC",
+          "table3": "Table 3. What the motion path and the two flows add, frame-level AUC",
+          "table4": "Table 4. Additional information for the appearance flow, frame-level AUC"}
+# Each row and the row that it is compared with.
+TABLE3 = {"one_path": "", "two_path": "one_path", "app_intensity": "two_path", "mot": "two_path",
+          "app_intensity_mot": "two_path"}
+TABLE4 = {"app_none": "", "app_intensity": "app_none", "app_error": "app_none"}
+CHANGES = {"table3": "The change of the second row is against the first (the motion path); of the rows with flows, against "
+                     "the second.",
+           "table4": "Changes are against the row without additional information."}
+ROUNDING = 1e-6              # between an AUC computed by sorting and the same by counting pairs
+FIELDS = ("table", "dataset", "group", "row", "variant", "paper", "auc", "sd", "n", "low", "high", "against",
+          "difference", "difference_low", "difference_high", "paper_difference", "status", "subset", "marks", "notes",
+          "cited", "profile", "protocol", "seeds", "commits", "runs")
+
+
+@dataclass(frozen=True)
+class Table:
+    """`cells` has one row a number, columns FIELDS; `notes` are the footnotes a, b, c...; `under` the lines beneath."""
+
+    name: str
+    cells: pd.DataFrame
+    notes: tuple[str, ...]
+    under: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        return TITLES[self.name]
+
+
+# -- the paper's numbers -------------------------------------------------------------------------------------------
+
+def paper_results(path: Path = paths.PAPER_RESULTS) -> list[dict]:
+    """The rows of data/paper_results.csv; value is a number, or None where the paper prints a dash."""
+    with open(path, encoding="utf-8", newline="") as file:
+        return [row | {"value": float(row["value"]) if row["value"] else None} for row in csv.DictReader(file)]
+
+
+def paper_value(paper: list[dict], table: int, variant: str, dataset: str) -> float | None:
+    """What a table of the paper says of one of our models; None if it says nothing."""
+    return next((row["value"] for row in paper if row["table"] == str(table) and row["variant"] == variant
+                 and row["dataset"] == dataset), None)
+
+
+# -- cells ---------------------------------------------------------------------------------------------------------
+
+def _mean(values) -> float:
+    return float(np.mean(list(values)))
+
+
+def _why_no_interval(group: tuple[Result, ...]) -> str:
+    trouble = next((r.trouble for r in group if r.trouble), "")
+    if trouble or any(r.subset for r in group):
+        return f"no interval: {trouble}" if trouble else ""
+    return f"no interval: there are {len(set(group[0].clips))} test clips, and resampling fewer than {MIN_CLIPS} says nothing"
+
+
+def _describe(group: list[Result]) -> dict:
+    """What a cell says of its runs."""
+    return {"n": len(group), "subset": any(r.subset for r in group), "profile": group[0].job.profile,
+            "seeds": " ".join(str(r.job.seed) for r in group), "commits": " ".join(dict.fromkeys(r.commit for r in group)),
+            "runs": " ".join(r.job.name for r in group)}
+
+
+def _conditions(group: list[Result]) -> list[str]:
+    """Notes on a group of runs by itself."""
+    said = [f"{r.job.name} was made from results that are no longer there: {', '.join(r.changed)}" for r in group if r.changed]
+    if any(r.subset for r in group):
+        said.append("subset: made from a part of the data set, so not comparable with the paper")
+    if any(r.record.get("by_hand") for r in group):
+        said.append("run by hand, so without a record of how the runs beneath it were made")
+    return said
+
+
+def measured(results, dataset: str, variant: str, *, protocol: Protocol, resamples: int, against: str = "") -> list[dict]:
+    """The cells of one of our models on one data set: one for each group of seeds run under the same conditions.
+
+    With none there is one cell whose status says so. `against` is the variant whose AUC is subtracted.
+    """
+    def runs(name):
+        return [r for r in results if r.job.step == "score" and r.job.dataset == dataset and r.job.variant == name]
+
+    row = {"dataset": dataset, "group": "this kit", "row": LABELS[variant], "variant": variant, "against": against,
+           "protocol": str(protocol), "status": "", "said": []}
+    everything = runs(variant)
+    groups = apart(r for r in everything if r.labelled)
+    if not groups:
+        return [row | {"status": "no labels" if everything else "not run"}]
+    cells = []
+    for group in groups:
+        cell = row | _describe(group) | {"said": _conditions(group)}
+        aucs = {r.job.seed: r.auc(protocol) for r in group}
+        cell |= {"auc": _mean(aucs.values()), "sd": float(np.std(list(aucs.values()), ddof=1)) if len(aucs) > 1 else None}
+        found = interval(tuple(group), protocol, resamples)
+        if found:
+            cell |= {"low": found.low, "high": found.high}
+            if abs(found.estimate - cell["auc"]) > ROUNDING:
+                cell["said"].append(f"the AUC on record is not that of the stored scores, {found.estimate:.3f}")
+        elif said := _why_no_interval(tuple(group)):
+            cell["said"].append(said)
+        if group is not groups[0]:
+            cell["said"].append(f"not averaged with seed {', '.join(str(r.job.seed) for r in groups[0])}: "
+                                + "; ".join(differences(groups[0][0], group[0])))
+        if against:
+            cell |= _difference(cell, group, apart(r for r in runs(against) if r.labelled), protocol, resamples)
+        cells.append(cell)
+    return cells
+
+
+def _difference(cell: dict, group: list[Result], baselines: list[list[Result]], protocol, resamples) -> dict:
+    """The fields of a cell that compare it, paired seed by seed, with the baseline run under the same conditions."""
+    said, name = list(cell["said"]), LABELS[cell["against"]]
+    equal = [b for b in baselines if not differences(b[0], group[0])]
+    if not equal:
+        why = "; ".join(differences(baselines[0][0], group[0])) if baselines else "it was not run"
+        return {"said": said + [f"not compared with \"{name}\": {why}"]}
+    pairs = [(a, b) for a in group for b in equal[0] if a.job.seed == b.job.seed]
+    if not pairs:
+        return {"said": said + [f"not compared with \"{name}\": no seed is common to both"]}
+    if len(pairs) < max(len(group), len(equal[0])):
+        said.append(f"compared with \"{name}\" over seed {', '.join(str(a.job.seed) for a, _ in pairs)}, which both have")
+    mine, theirs = (tuple(side) for side in zip(*pairs))
+    found = interval_of_difference(mine, theirs, protocol, resamples)
+    return {"said": said, "difference": _mean(a.auc(protocol) - b.auc(protocol) for a, b in pairs),
+            "difference_low": found.low if found else None, "difference_high": found.high if found else None}
+
+
+def references(results, dataset: str, *, protocol: Protocol, resamples: int) -> list[dict]:
+    """The cells of the reference scorers on one data set; labels come from a score run on the same frames."""
+    cells = []
+    for group in apart(r for r in results if r.job.step == "reference" and r.job.dataset == dataset):
+        key = ("", "the prepared data")
+        partner = next((r for r in results if r.job.step == "score" and r.job.dataset == dataset and r.labelled
+                        and not r.trouble and r.conditions.get(key) == group[0].conditions.get(key)), None)
+        usable = partner is not None and not any(r.trouble for r in group)
+        for scorer in group[0].record["metrics"]["aucs"]:
+            cell = {"dataset": dataset, "group": "reference scorer", "row": scorer, "variant": "", "status": "",
+                    "protocol": str(protocol), "said": _conditions(group)} | _describe(group)
+            if protocol == evaluation.PROTOCOLS["paper"]:
+                aucs = [r.record["metrics"]["aucs"][scorer] for r in group]
+            elif usable:
+                aucs = [evaluation.frame_auc(r.scores[scorer].to_numpy(), partner.labels, partner.clips, protocol) for r in group]
+            else:
+                cells.append(cell | {"status": "no stored scores"})
+                continue
+            cell |= {"auc": _mean(aucs), "sd": float(np.std(aucs, ddof=1)) if len(aucs) > 1 else None}
+            found = usable and not cell["subset"] and evaluation.bootstrap_auc(
+                [r.scores[scorer].to_numpy() for r in group], partner.labels, partner.clips, protocol, resamples=resamples)
+            if found:
+                cell |= {"low": found.low, "high": found.high}
+            cells.append(cell)
+    return cells
+
+
+def mark(index: int) -> str:
+    """The letters of a footnote: a to z, then aa, ab..."""
+    return (mark(index // 26 - 1) if index >= 26 else "") + chr(ord("a") + index % 26)
+
+
+def order_of(results) -> list[str]:
+    """Data sets in the order of a table: those that were run first, then the paper's others."""
+    run = {r.job.dataset for r in results if r.job.step == "score"}
+    return [d for d in NAMES if d in run] + [d for d in PAPER_SETS if d not in run]
+
+
+def _table(name: str, results, cells: list[dict], protocol: Protocol, resamples: int) -> Table:
+    """Numbers the notes and writes the lines beneath."""
+    notes = list(dict.fromkeys(said for cell in cells for said in cell["said"]))
+    rows = [cell | {"table": name, "notes": "; ".join(cell["said"]),
+                    "marks": " ".join(mark(notes.index(said)) for said in cell["said"])} for cell in cells]
+    frame = pd.DataFrame(rows).reindex(columns=FIELDS)
+    frame["subset"] = frame["subset"].fillna(False).astype(bool)
+    under = [f"Frame-level ROC AUC, {protocol}.",
+             f"± is the standard deviation over n seeds of the networks; brackets are 95 % intervals from {resamples} resamples of "
+             "the test clips, the same for all rows and seeds. An interval of a change is that of paired values; where it "
+             "contains 0, the change may be chance."]
+    if name in CHANGES:
+        under.append(CHANGES[name])
+    absent = []
+    for dataset in order_of(results):
+        numbers = frame[(frame["dataset"] == dataset) & frame["auc"].notna()]
+        if numbers.empty:
+            absent.append(NAMES[dataset])
+        else:
+            under.append(_provenance(numbers, results, dataset))
+    if absent:
+        under.append(f"Not run: {', '.join(absent)}.")
+    return Table(name, frame, tuple(notes), tuple(under))
+
+
+def _provenance(cells: pd.DataFrame, results, dataset: str) -> str:
+    """Where the numbers of a data set come from, in one line."""
+    names = list(dict.fromkeys(run for runs in cells["runs"] for run in runs.split()))
+    mine = [r for r in results if r.job.name in names]
+    said = [f"profile {', '.join(dict.fromkeys(r.job.profile for r in mine))}"]
+    whole = next((r for r in mine if r.job.step == "score" and not r.trouble), None)
+    if whole:
+        said.append(f"{whole.clips.max() + 1} test clips, {len(whole.labels):,} frames, {int(whole.labels.sum()):,} of them abnormal")
+        if dataset == "avenue" and "data.avenue_labels" in whole.parameters():
+            said.append(f"labels: {whole.parameters()['data.avenue_labels']}")
+    if any(r.subset for r in mine):
+        said.append("subset")
+    said.append(f"seed {', '.join(dict.fromkeys(str(r.job.seed) for r in mine))}")
+    commits = list(dict.fromkeys(r.commit for r in mine))
+    said.append(f"commit {', '.join(commits)}{' (+: with other changes)' if any(c.endswith('+') for c in commits) else ''}")
+    return f"{NAMES[dataset]}: {'; '.join(said)}. Runs: {', '.join(names)}."
+
+
+def table2(results, paper: list[dict], *, protocol: Protocol, resamples: int) -> Table:
+    """The paper's rows as it prints them, our two models as measured, and the reference scorers."""
+    cells = [{"dataset": row["dataset"], "group": row["group"], "row": row["row"], "variant": "", "paper": row["value"],
+              "status": "", "cited": row["cited"], "said": [row["note"].rstrip(".")] if row["note"] else []}
+             for row in paper if row["table"] == "2"]
+    for dataset in order_of(results):
+        for variant, label in (("two_path", "ITAE"), ("app_intensity_mot", "ITAE + Generative Modeling")):
+            cells += [cell | {"row": label, "paper": paper_value(paper, 2, variant, dataset)} for cell in
+                      measured(results, dataset, variant, protocol=protocol, resamples=resamples)]
+        cells += references(results, dataset, protocol=protocol, resamples=resamples)
+    return _table("table2", results, cells, protocol, resamples)
+
+
+def table3(results, paper: list[dict], *, protocol: Protocol, resamples: int) -> Table:
+    """One path, two paths, and the flows."""
+    return _ablation("table3", TABLE3, results, paper, protocol, resamples)
+
+
+def table4(results, paper: list[dict], *, protocol: Protocol, resamples: int) -> Table:
+    """What the appearance flow is given beside the pooled features."""
+    return _ablation("table4", TABLE4, results, paper, protocol, resamples)
+
+
+def _ablation(name: str, rows: dict[str, str], results, paper, protocol, resamples) -> Table:
+    number, cells = int(name[-1]), []
+    for dataset in order_of(results):
+        for variant, against in rows.items():
+            said = paper_value(paper, number, variant, dataset)
+            base = paper_value(paper, number, against, dataset) if against else None
+            label = "Intensity" if name == "table4" and variant == "app_intensity" else LABELS[variant]
+            cells += [cell | {"paper": said, "row": label, "paper_difference": None if base is None else round(said - base, 6)}
+                      for cell in measured(results, dataset, variant, protocol=protocol, resamples=resamples, against=against)]
+        cells += references(results, dataset, protocol=protocol, resamples=resamples)
+    return _table(name, results, cells, protocol, resamples)
+
+
+MAKERS = {"table2": table2, "table3": table3, "table4": table4}
+
+
+# -- one cell, explained -------------------------------------------------------------------------------------------
+
+def why(profile: str, cell: str) -> str:
+    """The runs, parameters, commits and commands behind a cell, named as table3:ped2:two_path.
+
+    Raises ConfigError for a table, data set or row that does not exist.
+    """
+    from lib.config import DATASETS, check_name
+    from lib.results import of_profile
+    table, dataset, variant = (cell.split(":") + ["", ""])[:3]
+    rows = {"table2": ("two_path", "app_intensity_mot"), "table3": tuple(TABLE3), "table4": tuple(TABLE4)}
+    check_name("table", table, rows)
+    check_name("data set", dataset, DATASETS)
+    check_name("row", variant, rows[table])
+    said = paper_value(paper_results(), int(table[-1]), variant, dataset)
+    lines = [f"{cell}, profile {profile}", f"  the paper: {'no number' if said is None else f'{said:.3f}'}"]
+    runs = [r for r in of_profile(profile) if (r.job.step, r.job.dataset, r.job.variant) == ("score", dataset, variant)]
+    if not runs:
+        return "\n".join([*lines, "  this kit: not run"])
+    for result in runs:
+        record = result.record
+        auc = record["metrics"]["auc"]
+        lines += [f"  {result.job.name}: {'no labels' if auc is None else repr(auc)}{', subset' if result.subset else ''}",
+                  f"    record   {paths.shown(result.folder / 'run.json')}, ended {record.get('ended', '?')}",
+                  f"    commit   {result.commit}{' (+: with other changes)' if result.commit.endswith('+') else ''}",
+                  f"    command  {record.get('command', 'by hand')}"]
+        lines += [f"    changed since: {name}" for name in result.changed]
+        lines += ["    stands on"] + [f"      {name:<42} {under['git']['commit'] or '':.7}  {under['command']}"
+                                      for name, under in result.beneath.items()]
+    values = [r.parameters() for r in runs]
+    lines.append("  parameters")
+    for name in sorted(set().union(*values)):
+        seen = dict.fromkeys(str(v[name]) for v in values if name in v)
+        lines.append(f"    {name:<28} {' | '.join(seen)}")
+    return "\n".join(lines)
