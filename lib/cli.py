@@ -43,6 +43,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--again", nargs="+", default=[], metavar="STEP", help="run these steps though nothing has changed")
     p.add_argument("--dry-run", action="store_true", help="show what would run, and why")
     p.add_argument("--list", action="store_true", help="targets, profiles and parameters")
+    p.add_argument("--why", metavar="TABLE:DATA:ROW", help="the runs, parameters, commits and commands behind a cell, e.g. table3:ped2:two_path")
+    p.add_argument("--curate", action="store_true", help="put complete runs into reports/reference/ and their numbers into README.md")
     p.add_argument("--doctor", action="store_true", help="look at the environment, the machine and the data, and advise")
     p.add_argument("--use-this-environment", action="store_true",
                    help="take the python3 on PATH as it is; recorded as off the pins")
@@ -79,7 +81,17 @@ def main(arguments: list[str]) -> int:
             return examine(options.profile)
         if options.targets == ["lab"]:
             return open_lab()
+        if options.why:
+            from lib import tables
+            print(tables.why(options.profile, options.why))
+            return 0
         grid, targets = understand(options)
+        if options.curate:
+            from lib import reference
+            files = reference.curate(grid.profile, grid.datasets)
+            reference.update_readme()
+            print(f"{len(files)} files in {paths.shown(paths.REFERENCE / grid.profile)}; README.md has the numbers.")
+            return 0
         if options.dry_run:
             return run(grid, targets, options, passed_on)
         with pipeline.alone(paths.report(grid.profile) / ".state" / "lock", f"Profile {grid.profile}"):
@@ -90,6 +102,11 @@ def main(arguments: list[str]) -> int:
     except (ConfigError, records.RecordError) as problem:
         print(problem, file=sys.stderr)
         return pipeline.EXIT_USAGE
+    except ValueError as problem:  # the library's own sentences: data, results, curating
+        if type(problem) is ValueError:
+            raise
+        print(problem, file=sys.stderr)
+        return pipeline.USER_ERRORS.get(type(problem).__name__, pipeline.EXIT_NOTEBOOK)
 
 
 def understand(options) -> tuple[pipeline.Grid, list[str]]:
