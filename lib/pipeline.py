@@ -188,6 +188,8 @@ def _execute(grid: Grid, job: Job) -> None:
               "code": records.code_version(STEPS[job.step].notebook), "git": records.git_state(),
               "versions": records.versions(), "off_pins": os.environ.get("KIT_OFF_PINS", "").split(),
               "hardware": records.hardware(), "started": records.now(), "metrics": {}, "outputs": []}
+    if job.step == "prepare":
+        record["raw"] = records.raw_listing(job.dataset)
     records.write_json(folder / "run.json", record)
     notebook = paths.NOTEBOOKS / f"{STEPS[job.step].notebook}.ipynb"
     given = {"profile": job.profile, "dataset": job.dataset, "variant": job.variant, "seed": job.seed,

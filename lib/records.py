@@ -173,11 +173,36 @@ def why_stale(job: Job, config: Config, scored: tuple[Job, ...]) -> str:
     for name in (o["file"] for o in record["outputs"]):
         if not (job.folder / name).exists():
             return f"{name} is missing"
+    if job.step == "prepare":
+        if not (paths.ROOT / record["notes"]["prepared"] / "manifest.json").exists():
+            return "the prepared arrays are missing"
+        if record["raw"] != raw_listing(job.dataset) is not None:
+            return "the raw files changed"
     results = {j.name: result_digest(r) for j in upstream(job, scored) if (r := read(j.folder))}
     if set(results) != set(record["inputs"]):
         return "it covers other runs than asked for" if STEPS[job.step].per == "all" else "its inputs are missing"
     changed = [name for name in results if results[name] != record["inputs"][name]]
     return f"the result of {changed[0]} changed" if changed else ""
+
+
+def raw_listing(dataset: str) -> str | None:
+    """A hash of the names and sizes of a raw data set's files, None where there is none to look at.
+
+    The generated set has none: it follows from its parameters.
+    """
+    from lib.readers import DataError, find_raw
+    if dataset == "synthetic":
+        return None
+    try:
+        folder = find_raw(dataset, paths.data_root())
+    except DataError:
+        return None
+    files = []
+    for at, _, names in os.walk(folder, followlinks=True):
+        for name in names:
+            path = Path(at) / name
+            files.append([str(path.relative_to(folder)), path.stat().st_size if path.exists() else -1])
+    return digest(sorted(files))
 
 
 def find(profile: str) -> list[tuple[Job, dict]]:
