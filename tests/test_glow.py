@@ -9,7 +9,7 @@ from torch import nn
 
 from lib import glow as glow_module
 from lib.glow import (ActNorm, ActNormConv, AffineCoupling, FlowStep, Glow, GlowError, InvertibleConv, Level, Split,
-                      Squeeze, ZeroConv, bits_per_dimension, standard_normal_log_prob)
+                      Squeeze, ThreeConvs, ZeroConv, bits_per_dimension, standard_normal_log_prob)
 
 
 @pytest.fixture(autouse=True)
@@ -50,10 +50,10 @@ LAYERS = {
     "actnorm": lambda: ActNorm(channels=4),
     "conv_lu": lambda: InvertibleConv(channels=4, permutation="lu"),
     "conv_dense": lambda: InvertibleConv(channels=4, permutation="dense"),
-    "coupling": lambda: AffineCoupling(channels=4, hidden=6),
+    "coupling": lambda: AffineCoupling(channels=4, hidden=6, recompute=False),
     "split": lambda: Split(channels=4),
-    "step_lu": lambda: FlowStep(channels=4, hidden=6, permutation="lu"),
-    "step_dense": lambda: FlowStep(channels=4, hidden=6, permutation="dense"),
+    "step_lu": lambda: FlowStep(channels=4, hidden=6, permutation="lu", recompute=False),
+    "step_dense": lambda: FlowStep(channels=4, hidden=6, permutation="dense", recompute=False),
     "level": lambda: Level(channels=4, K=2, hidden=6, permutation="lu", recompute=False),
     "level_recompute": lambda: Level(channels=4, K=2, hidden=6, permutation="dense", recompute=True),
     "glow_1": lambda: Glow(channels=4, K=2, L=1, hidden=6, permutation="lu", recompute=False),
@@ -106,7 +106,7 @@ def test_squeeze_moves_each_block_of_pixels_into_channels():
 @pytest.mark.parametrize("L", [1, 2, 3])
 def test_log_prob_is_the_change_of_variables(L):
     x = data(6, 2, 8, 8)
-    flow = small_glow(x, L=L, permutation="dense")
+    flow = small_glow(x, L=L, permutation="dense", recompute=False)
     zs, log_det = flow(x)
     expected = torch.distributions.Normal(0.0, 1.0).log_prob(latents(zs)).sum(1) + log_det
     assert torch.allclose(flow.log_prob(x), expected, rtol=1e-12)
@@ -140,7 +140,7 @@ def test_a_sample_does_not_depend_on_its_batch():
 
 
 def test_two_dimensional_density_integrates_to_one():
-    layers = [*(FlowStep(channels=2, hidden=8, permutation=p) for p in ("lu", "dense", "lu")), Split(channels=2)]
+    layers = [*(FlowStep(channels=2, hidden=8, permutation=p, recompute=False) for p in ("lu", "dense", "lu")), Split(channels=2)]
     x = data(64, 2, 1, 1)
     for layer in layers:
         x, _ = prepared(layer, x, amount=0.03)(x)
@@ -161,24 +161,24 @@ def test_whole_flow_integrates_to_one():
     """E_q[p(x) / q(x)] = 1 for x from a wider Gaussian q, in the four dimensions of a 1x2x2 map."""
     flow = small_glow(torch.randn(256, 1, 2, 2), K=3)
     wide = torch.distributions.Normal(0.0, 1.5)
-    x = wide.sample((200_000, 1, 2, 2))
+    x = wide.sample((100_000, 1, 2, 2))
     with torch.no_grad():
         ratio = (flow.log_prob(x) - wide.log_prob(x).flatten(1).sum(1)).exp()
     error = ratio.std() / len(ratio) ** 0.5
-    assert error < 0.01
+    assert error < 0.02
     assert abs(ratio.mean() - 1) < 4 * error
 
 
 def test_flow_fitted_to_a_gaussian_reaches_its_entropy():
     mix = torch.tensor([[1.0, 0, 0, 0], [0.8, 0.5, 0, 0], [-0.5, 0.3, 0.7, 0], [0.2, -0.6, 0.4, 0.3]])
     target = torch.distributions.MultivariateNormal(torch.tensor([1.0, -2.0, 0.5, 3.0]), scale_tril=mix)
-    flow = Glow(channels=1, K=2, L=1, hidden=8, permutation="lu", recompute=False)
-    steps = 400
-    optimizer = torch.optim.Adam(flow.parameters(), lr=2e-2)
+    flow = Glow(channels=1, K=1, L=1, hidden=8, permutation="lu", recompute=False)
+    steps = 150
+    optimizer = torch.optim.Adam(flow.parameters(), lr=3e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
         optimizer.zero_grad()
-        (-flow.log_prob(target.sample((512,)).reshape(-1, 1, 2, 2)).mean()).backward()
+        (-flow.log_prob(target.sample((256,)).reshape(-1, 1, 2, 2)).mean()).backward()
         optimizer.step()
         schedule.step()
     flow.eval()
@@ -186,7 +186,7 @@ def test_flow_fitted_to_a_gaussian_reaches_its_entropy():
     with torch.no_grad():
         nll = -flow.log_prob(x.reshape(-1, 1, 2, 2))
     divergence = (nll + target.log_prob(x)).mean()      # Kullback-Leibler, at least 0 up to the noise of the sample
-    assert -0.01 < divergence < 0.03
+    assert -0.01 < divergence < 0.02
     assert abs(nll.mean() - target.entropy()) < 0.06
 
 
@@ -196,7 +196,7 @@ def test_flow_fitted_to_a_gaussian_reaches_its_entropy():
 @pytest.mark.parametrize("permutation", ["lu", "dense"])
 def test_a_step_agrees_with_normflows(permutation):
     nf = pytest.importorskip("normflows")
-    step = prepared(FlowStep(channels=6, hidden=10, permutation=permutation), data(8, 6, 5, 4))
+    step = prepared(FlowStep(channels=6, hidden=10, permutation=permutation, recompute=False), data(8, 6, 5, 4))
     block = nf.flows.GlowBlock(6, 10, scale_map="sigmoid", use_lu=False)
     coupling, conv, actnorm = block.flows
     first, _, second, _, last = coupling.flows[1].param_map.net
@@ -246,20 +246,41 @@ def test_actnorm_takes_statistics_over_batch_and_pixels_a_channel():
 
 def test_hidden_actnorm_is_a_convolution_then_an_actnorm():
     x = data(4, 3, 6, 5)
-    layer = prepared(ActNormConv(inputs=3, outputs=7, kernel=3), x)
+    layer = ActNormConv(inputs=3, outputs=7, kernel=3)
+    layer.initialise_once(x)
+    with torch.no_grad():
+        layer.norm.bias.add_(0.3)
+    weight, bias = layer.folded()
     plain = nn.functional.conv2d(x, layer.weight, padding=1)
-    assert torch.allclose(layer(x), layer.norm(plain)[0], atol=1e-12)
+    assert torch.allclose(nn.functional.conv2d(x, weight, bias, padding=1), layer.norm(plain)[0], atol=1e-12)
 
 
 def test_hidden_layers_are_normalised_by_the_first_batch():
     x = data(16, 4, 8, 8)
-    coupling = AffineCoupling(channels=4, hidden=5)
+    coupling = AffineCoupling(channels=4, hidden=5, recompute=False)
     coupling(x)
-    h = coupling.conv1(x[:, :2])
-    assert torch.allclose(h.mean((0, 2, 3)), torch.zeros(5), atol=1e-9)
-    h = coupling.conv2(h.relu())
-    assert torch.allclose(h.mean((0, 2, 3)), torch.zeros(5), atol=1e-9)
-    assert torch.allclose(h.std((0, 2, 3), correction=0), torch.ones(5), atol=1e-4)
+    h = x[:, :2]
+    for layer in (coupling.conv1, coupling.conv2):
+        h = nn.functional.conv2d(h, *layer.folded(), padding=layer.weight.shape[-1] // 2)
+        assert torch.allclose(h.mean((0, 2, 3)), torch.zeros(5), atol=1e-9)
+        assert torch.allclose(h.std((0, 2, 3), correction=0), torch.ones(5), atol=1e-4)
+        h = h.relu()
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_the_coupling_network_has_autograds_gradients(recompute):
+    conv = nn.functional.conv2d
+    inputs = [torch.randn(*shape, requires_grad=True)
+              for shape in ((3, 2, 5, 4), (6, 2, 3, 3), (6,), (6, 6, 1, 1), (6,), (4, 6, 3, 3), (4,))]
+    x, w1, b1, w2, b2, w3, b3 = inputs
+    expected = conv(conv(conv(x, w1, b1, padding=1).relu(), w2, b2).relu(), w3, b3, padding=1)
+    value = ThreeConvs.apply(recompute, *inputs)
+    assert torch.allclose(value, expected, atol=1e-12)
+    upstream = torch.randn_like(value)
+    kept = upstream.clone()
+    for a, b in zip(torch.autograd.grad(value, inputs, upstream), torch.autograd.grad(expected, inputs, upstream)):
+        assert torch.allclose(a, b, atol=1e-11)
+    assert torch.equal(upstream, kept)
 
 
 def test_an_uninitialised_flow_is_refused_and_stays_untouched():
@@ -344,7 +365,7 @@ def test_every_step_of_every_level_takes_the_permutation_asked_for():
 
 def test_the_coupling_starts_as_a_fixed_scale():
     x = data(3, 4, 5, 5)
-    z, log_det = AffineCoupling(channels=4, hidden=6)(x)
+    z, log_det = AffineCoupling(channels=4, hidden=6, recompute=False)(x)
     scale = 1 / (1 + math.exp(-2))
     assert torch.equal(z[:, :2], x[:, :2])
     assert torch.allclose(z[:, 2:], scale * x[:, 2:])
@@ -354,7 +375,7 @@ def test_the_coupling_starts_as_a_fixed_scale():
 def test_the_coupling_is_shift_then_scale():
     """(x2 + shift) * sigmoid(h + 2) with shift and h set by hand through the last layer's bias."""
     x = torch.tensor([5.0, 1.0]).reshape(1, 2, 1, 1)
-    coupling = AffineCoupling(channels=2, hidden=3)
+    coupling = AffineCoupling(channels=2, hidden=3, recompute=False)
     coupling(data(8, 2, 4, 4))
     with torch.no_grad():
         coupling.conv3.bias.copy_(torch.tensor([0.5, -2.0]))            # shift, h
@@ -375,7 +396,7 @@ def test_the_zero_convolution_scales_its_output():
 
 def test_a_step_is_its_three_layers_in_turn():
     x = data(4, 4, 3, 5)
-    step = prepared(FlowStep(channels=4, hidden=6, permutation="lu"), x)
+    step = prepared(FlowStep(channels=4, hidden=6, permutation="lu", recompute=False), x)
     z, total = x, 0
     for layer in (step.actnorm, step.conv, step.coupling):
         z, log_det = layer(z)
@@ -415,10 +436,10 @@ def test_recomputing_gives_the_same_gradients(L):
 
 
 def test_recomputing_keeps_a_small_part_of_the_activations():
-    x = data(8, 2, 8, 8)
+    x = data(8, 2, 32, 32)
     kept = {}
     for recompute in (False, True):
-        flow = Glow(channels=2, K=8, L=1, hidden=32, permutation="lu", recompute=recompute)
+        flow = Glow(channels=2, K=4, L=1, hidden=128, permutation="lu", recompute=recompute)
         flow(x)
         own = {p.untyped_storage().data_ptr() for p in flow.parameters()}
         storages = {}
@@ -508,7 +529,7 @@ def test_senseless_parameters_are_refused():
     with pytest.raises(GlowError, match="at least 1"):
         Glow(channels=2, K=0, L=1, hidden=4, permutation="lu", recompute=False)
     with pytest.raises(GlowError, match="3 is odd"):
-        AffineCoupling(channels=3, hidden=4)
+        AffineCoupling(channels=3, hidden=4, recompute=False)
 
 
 def test_bits_per_dimension_by_hand():
