@@ -82,7 +82,7 @@ def child(copies: str, tree: str, out: str, height: str, width: str, channels: s
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", default="ped2", choices=config.DATASETS)
+    parser.add_argument("--dataset", default="ped2", choices=[d for d in config.DATASETS if d != "own"])
     parser.add_argument("--profile", default="paper")
     parser.add_argument("--data-root", type=Path, default=paths.data_root())
     parser.add_argument("--windows", type=int, default=200)

@@ -18,7 +18,7 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-DATASETS = ("synthetic", "ped2", "avenue", "shanghaitech")
+DATASETS = ("synthetic", "ped2", "avenue", "shanghaitech", "own")
 
 
 class ConfigError(ValueError):
@@ -54,6 +54,18 @@ class Synthetic:
     train_clips: int = parameter(10, "training clips", reason="enough for small networks within minutes")
     test_clips: int = parameter(12, "test clips, two of each kind of anomaly", reason="as many as Ped2 has")
     clip_frames: int = parameter(120, "frames in a clip", reason="as short as Ped2's shortest clip")
+
+
+@dataclass(frozen=True)
+class Own:
+    """Your own video; read only when data set "own" is asked for. Paths stand here, and so in records, as they were typed,
+    but relative to the checkout where they lie in it and with ~ for the home folder, which keeps a user's name out."""
+
+    train_videos: str = parameter("", "folder of videos to learn from (--train-videos)", reason="nobody but you knows where")
+    score_videos: str = parameter("", "folder of videos to score (--score-videos)", reason="nobody but you knows where")
+    labels: str = parameter(
+        "", "table of labels, clip,first,last or clip,frame,label (--labels); none: scores, but no AUC",
+        reason="most people who try a video have no labels")
 
 
 @dataclass(frozen=True)
@@ -215,6 +227,7 @@ class Config:
 
     data: Data = Data()
     synthetic: Synthetic = Synthetic()
+    own: Own = Own()
     model: Model = Model()
     loss: Loss = Loss()
     autoencoder: Autoencoder = Autoencoder()
@@ -250,6 +263,7 @@ PAPER: dict[str, dict[str, Any]] = {
         "autoencoder.batch_size": 8, "autoencoder.lr": 2e-4, "flow.batch_size": 16, "flow.lr": 1e-4,
         "error.background": "mog",
     },
+    "own": {},
 }
 
 _EIGHTH = {"model.app_channels": (12, 16, 32, 32), "model.mot_channels": (4, 4, 8, 8)}
@@ -257,7 +271,8 @@ _QUARTER = {"model.app_channels": (24, 32, 64, 64), "model.mot_channels": (4, 4,
 _HALF = {"model.app_channels": (48, 64, 128, 128), "model.mot_channels": (6, 8, 16, 16)}
 _HALF_SIZE = {"ped2": {"data.height": 128, "data.width": 192, "loss.ms_ssim_window": 7},
               "avenue": {"data.height": 128, "data.width": 128},
-              "shanghaitech": {"data.height": 128, "data.width": 128}}
+              "shanghaitech": {"data.height": 128, "data.width": 128},
+              "own": {"data.height": 128, "data.width": 128}}
 
 # Profiles are only values: what is smaller or faster than the paper's. "all" holds for every data set.
 PROFILES: dict[str, dict[str, dict[str, Any]]] = {
@@ -334,6 +349,10 @@ def _cast(name: str, value: Any) -> Any:
             return tuple(_whole(v) for v in value)
         except (TypeError, ValueError):
             raise problem from None
+    if wanted is str:
+        if not isinstance(value, str):
+            raise problem
+        return value
     try:
         if wanted is bool:
             return value if isinstance(value, bool) else {"true": True, "false": False}[str(value).lower()]

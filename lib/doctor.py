@@ -50,8 +50,12 @@ def _data() -> None:
         if dataset == "synthetic":
             print("  ✓ synthetic: generated when it is needed")
             continue
+        if dataset == "own":
+            print("  ✓ own: your own video, from the folders that --train-videos and --score-videos name")
+            continue
         try:
-            found = read(dataset=dataset, raw=find_raw(dataset, paths.data_root()), avenue_labels="masks", subset=True)
+            found = read(dataset=dataset, raw=find_raw(dataset, paths.data_root()), avenue_labels="masks", subset=True,
+                         memory={}, progress=lambda line: None)
         except DataError as problem:
             print(f"  – {dataset}: {problem}")
             continue

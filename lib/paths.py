@@ -9,6 +9,7 @@ NOTEBOOKS = ROOT / "notebooks"
 LIB = ROOT / "lib"
 STYLE = LIB / "kit.mplstyle"
 PAPER_RESULTS = ROOT / "data" / "paper_results.csv"
+AVENUE_INTERVALS = ROOT / "data" / "avenue_intervals.csv"
 REFERENCE = ROOT / "reports" / "reference"
 KERNELS = ROOT / ".jupyter"  # the kernel specification that papermill and JupyterLab use
 
@@ -49,6 +50,15 @@ def figures(profile: str) -> Path:
 
 
 def shown(path: Path) -> str:
-    """A path as a person reads it: relative to the checkout where it lies below it."""
+    """A path as a person reads it: relative to the checkout where it lies below it, with ~ for the home folder."""
     path = Path(path)
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+    if path.is_relative_to(ROOT):
+        return str(path.relative_to(ROOT))
+    home = Path(os.path.expanduser("~"))
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) and home != Path("/") else str(path)
+
+
+def given(text: str) -> Path:
+    """The path that `shown` turned into text, or that a person wrote: ~ is the home folder, and what is relative is
+    relative to the checkout."""
+    return ROOT / os.path.expanduser(text)

@@ -7,7 +7,7 @@ Three layouts are told apart by looking:
     folders  {training,testing}/frames/NN/000.jpg or {training,testing}/videos/NN.avi: ShanghaiTech's own layout, and
              the one most repositories use since Liu et al. 2018, with label files of several kinds
 
-A reader only looks: `datasets.prepare` decodes everything once and writes it down.
+A reader only looks: `preparation.prepare` decodes everything once and writes it down.
 """
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ from lib.datasets import DataError
 from lib.frames import (AGAIN, VIDEOS, Source, check_numbers, count_frames, entries, image_files, listing,
                         load_npy, mask_volume, missing_numbers, number, read_bytes, read_frames,
                         read_masks, read_mat, video_files)
-from lib.paths import ROOT
-
-AVENUE_INTERVALS = ROOT / "data" / "avenue_intervals.csv"
+from lib.paths import AVENUE_INTERVALS
 
 # The official releases. Frames of each clip in the order of their numbers, or counts where the lengths are not listed.
 KNOWN = {

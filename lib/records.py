@@ -23,7 +23,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from lib import paths
-from lib.config import Config, flat
+from lib.config import DATASETS, Config, flat
 from lib.steps import STEPS, Job, upstream
 
 FORMAT = 1
@@ -109,7 +109,7 @@ def code_version(notebook: str) -> dict[str, str]:
 
 def parameters_of(job: Job, config: Config) -> dict:
     """The effective values of all parameters that matter to a job."""
-    groups = [g for g in STEPS[job.step].reads if g != "synthetic" or job.dataset == "synthetic"]
+    groups = [g for g in STEPS[job.step].reads if g not in DATASETS or g == job.dataset]
     return flat(config, groups)
 
 

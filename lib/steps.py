@@ -46,7 +46,7 @@ class Step:
 NETWORK = ("data", "synthetic", "model", "loss", "autoencoder", "machine")
 STEPS = {
     "start": Step("00_start_here", (), "all", "what this kit is and how to read it"),
-    "prepare": Step("01_data", ("data", "synthetic"), "dataset", "frames and labels as arrays"),
+    "prepare": Step("01_data", ("data", "synthetic", "own"), "dataset", "frames and labels as arrays"),
     "explain_autoencoder": Step("02_two_path_autoencoder", ("data", "model", "loss"), "dataset", "ITAE, explained"),
     "autoencoder": Step("03_train_autoencoder", NETWORK, "seed", "stage 1: ITAE", ("one_path", "two_path"), trains=True),
     "features": Step("04_features", ("data", "synthetic", "model", "features", "error", "machine"), "seed",

@@ -232,9 +232,9 @@ def deviations(results, dataset: str) -> pd.DataFrame:
     rows = []
     for name in specs:
         seen = list(dict.fromkeys(str(v[name]) for v in values if name in v))
-        if name in NO_DEVIATION or name.startswith("synthetic.") or not seen or seen == [str(paper[name])]:
+        if name in NO_DEVIATION or name.startswith(("synthetic.", "own.")) or not seen or seen == [str(paper[name])]:
             continue
-        stated = dataset != "synthetic" and (specs[name].metadata["paper"] or name in PAPER[dataset])
+        stated = dataset in PAPER_SETS and (specs[name].metadata["paper"] or name in PAPER[dataset])
         rows.append({"parameter": name, "these runs": " | ".join(seen), "profile paper": str(paper[name]),
                      "stated by": "the paper" if stated else "this kit (the paper leaves it open)"})
     return pd.DataFrame(rows, columns=["parameter", "these runs", "profile paper", "stated by"])
