@@ -178,7 +178,8 @@ def _execute(grid: Grid, job: Job) -> None:
             raise Failed(f"{job.name} reads {needed.name}, which is not complete.", EXIT_NOTEBOOK)
         inputs[needed.name] = records.result_digest(record)
     folder, identity = job.folder, records.identity(job, config, inputs)
-    set_aside(folder)
+    if job.step in ("autoencoder", "flow"):
+        set_aside(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "result.json").unlink(missing_ok=True)
     record = {"format": records.FORMAT, "job": job.name, "profile": job.profile, "dataset": job.dataset, "step": job.step,
@@ -217,7 +218,7 @@ def _execute(grid: Grid, job: Job) -> None:
 
 
 def set_aside(folder: Path) -> None:
-    """Keeps a complete run that is about to be replaced, beside it, until the next one is replaced."""
+    """Keeps a finished training that is about to be replaced, beside it, until the next one is replaced."""
     record = records.read(folder)
     if record and record["status"] == "complete":
         previous = folder.with_name(folder.name + ".previous")
