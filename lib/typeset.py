@@ -285,7 +285,7 @@ def notes(table: Table) -> str:
 def write(table: Table, folder: Path) -> list[str]:
     """Writes the csv (cells, in full precision), Markdown and LaTeX; returns their names."""
     folder.mkdir(parents=True, exist_ok=True)
-    table.cells.to_csv(folder / f"{table.name}.csv", index=False, lineterminator="\n")
+    table.cells.astype({"n": "Int64"}).to_csv(folder / f"{table.name}.csv", index=False, lineterminator="\n")
     (folder / f"{table.name}.md").write_text(markdown(table), encoding="utf-8")
     (folder / f"{table.name}.tex").write_text(latex(table), encoding="utf-8")
     return [f"{table.name}.{kind}" for kind in ("csv", "md", "tex")]
