@@ -190,7 +190,7 @@ def _execute(grid: Grid, job: Job) -> None:
               "versions": records.versions(), "off_pins": os.environ.get("KIT_OFF_PINS", "").split(),
               "hardware": records.hardware(), "started": records.now(), "metrics": {}, "outputs": []}
     if job.step == "prepare":
-        record["raw"] = records.raw_listing(job.dataset)
+        record["raw"] = records.raw_listing(job.dataset, config)
     records.write_json(folder / "run.json", record)
     notebook = paths.NOTEBOOKS / f"{STEPS[job.step].notebook}.ipynb"
     given = {"profile": job.profile, "dataset": job.dataset, "variant": job.variant, "seed": job.seed,

@@ -27,6 +27,7 @@ from torchvision.transforms.v2.functional import resize
 from lib.datasets import FORMAT, JOURNAL, DataError, Prepared, open_prepared
 from lib.frames import AGAIN, Source, digest, read_frames, read_masks
 from lib.readers import Raw, official_counts, read
+from lib.video import Videos, read_videos
 
 SPLITS = ("train", "test")
 LOOKED = "looked.json"       # what a first look at large files found, see readers.Looker
@@ -62,17 +63,18 @@ def fit_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
 
 # -- preparing ---------------------------------------------------------------------------------------------------
 
-def prepare(*, dataset: str, raw: Path, out: Path, height: int, width: int, channels: int, avenue_labels: str,
+def prepare(*, dataset: str, raw: Path | Videos, out: Path, height: int, width: int, channels: int, avenue_labels: str,
             subset: bool, workers: int, progress: Callable[[str], None]) -> Prepared:
-    """Decodes and resizes a raw data set into the folder `out`, clip by clip, over `workers` threads.
+    """Decodes and resizes a raw data set, or your own videos, into the folder `out`, clip by clip, over `workers` threads.
 
     A run that was killed continues where it stopped; a folder that is prepared already, from the same files with the
     same parameters, is opened as it is. `progress` is given a line after each clip. Memory does not grow with the set:
     a worker holds one frame. Raises DataError where the raw set is wrong or the disk is too small.
     """
-    raw, out = Path(raw), Path(out)
-    if out.resolve().is_relative_to(raw.resolve()):
-        raise DataError(f"{out} lies inside the raw data set {raw}, which is never written to. Choose another folder.")
+    out = Path(out)
+    for folder in raw.folders if isinstance(raw, Videos) else (Path(raw),):
+        if out.resolve().is_relative_to(folder.resolve()):
+            raise DataError(f"{out} lies inside the raw data set {folder}, which is never written to. Choose another folder.")
     out.mkdir(parents=True, exist_ok=True)
     found = look(dataset, raw, out, avenue_labels, subset, progress)
     parameters = {"height": height, "width": width, "channels": channels, "avenue_labels": avenue_labels}
@@ -110,12 +112,14 @@ def prepare(*, dataset: str, raw: Path, out: Path, height: int, width: int, chan
     return open_prepared(out)
 
 
-def look(dataset: str, raw: Path, out: Path, avenue_labels: str, subset: bool, progress) -> Raw:
+def look(dataset: str, raw: Path | Videos, out: Path, avenue_labels: str, subset: bool, progress) -> Raw:
     """readers.read, with what it found out about large files kept in `out` for the next time."""
     path = out / LOOKED
     memory = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     before = len(memory)
     try:
+        if isinstance(raw, Videos):
+            return read_videos(raw, memory, progress)
         return read(dataset=dataset, raw=raw, avenue_labels=avenue_labels, subset=subset, memory=memory,
                     progress=progress)
     finally:

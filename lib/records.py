@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import importlib
 import importlib.metadata
 import json
 import os
@@ -23,7 +24,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from lib import paths
-from lib.config import DATASETS, Config, flat
+from lib.config import DATASETS, Config, flat, values
 from lib.steps import STEPS, Job, upstream
 
 FORMAT = 1
@@ -176,7 +177,7 @@ def why_stale(job: Job, config: Config, scored: tuple[Job, ...]) -> str:
     if job.step == "prepare":
         if not (paths.ROOT / record["notes"]["prepared"] / "manifest.json").exists():
             return "the prepared arrays are missing"
-        if record["raw"] != raw_listing(job.dataset) is not None:
+        if record["raw"] != raw_listing(job.dataset, config) is not None:
             return "the raw files changed"
     results = {j.name: result_digest(r) for j in upstream(job, scored) if (r := read(j.folder))}
     if set(results) != set(record["inputs"]):
@@ -185,17 +186,20 @@ def why_stale(job: Job, config: Config, scored: tuple[Job, ...]) -> str:
     return f"the result of {changed[0]} changed" if changed else ""
 
 
-def raw_listing(dataset: str) -> str | None:
+def raw_listing(dataset: str, config: Config) -> str | None:
     """A hash of the names and sizes of a raw data set's files, None where there is none to look at.
 
     The generated set has none: it follows from its parameters.
     """
-    from lib.readers import DataError, find_raw
     if dataset == "synthetic":
         return None
+    # By name, because an import statement would say that all notebooks, which import this module, stand on the readers.
+    readers, video = importlib.import_module("lib.readers"), importlib.import_module("lib.video")
     try:
-        folder = find_raw(dataset, paths.data_root())
-    except DataError:
+        if dataset == "own":
+            return digest(video.state(video.own_videos(**values(config.own), T=config.model.T)))
+        folder = readers.find_raw(dataset, paths.data_root())
+    except readers.DataError:
         return None
     files = []
     for at, _, names in os.walk(folder, followlinks=True):
