@@ -3,16 +3,15 @@
 #
 # ./run_all.sh calls this with plain words. By hand, and with everything that Snakemake can do (clusters, drawing):
 #     snakemake --cores 2 --config 'grid={"profile":"quick","datasets":["synthetic"],"seeds":[0],"settings":[],"again":[]}'
-import os
+import json
 import shlex
 import sys
 
 sys.path.insert(0, workflow.basedir)
 from lib import pipeline, steps
 
-GRID = pipeline.Grid.from_json(config["grid"]) if isinstance(config.get("grid"), str) else pipeline.Grid(
-    **{k: tuple(tuple(x) if isinstance(x, list) else x for x in v) if isinstance(v, list) else v
-       for k, v in config.get("grid", {"profile": "quick", "datasets": ["synthetic"], "seeds": [0]}).items()})
+GIVEN = config.get("grid", {"profile": "quick", "datasets": ["synthetic"], "seeds": [0]})
+GRID = pipeline.Grid.from_json(GIVEN if isinstance(GIVEN, str) else json.dumps({"settings": [], "again": []} | GIVEN))
 WANTED = GRID.jobs(config.get("targets", "all").split(","))
 WHY = pipeline.plan(GRID, WANTED)
 if workflow.is_main_process:
@@ -32,7 +31,8 @@ rule all:
 for STEP in steps.STEPS:
     rule:
         name: STEP
-        input: lambda wildcards, step=STEP: [str(pipeline.marker(j)) for j in steps.upstream(job(step, wildcards), GRID.scored())]
+        input: lambda wildcards, step=STEP: [str(pipeline.marker(j)) for j in steps.upstream(job(step, wildcards), GRID.scored())
+                                                    if GRID.runs(j)]
         output: f"{MARKER}/{{dataset}}.{STEP}{{rest,(\\.\\w+)*}}"
         params:
             grid=shlex.quote(GRID.to_json()),

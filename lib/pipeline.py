@@ -15,6 +15,7 @@ import functools
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -49,7 +50,7 @@ class Grid:
     @staticmethod
     def from_json(text: str) -> "Grid":
         raw = json.loads(text)
-        return Grid(raw["profile"], tuple(raw["datasets"]), tuple(raw["seeds"]),
+        return Grid(raw["profile"], tuple(raw["datasets"]), tuple(map(int, raw["seeds"])),
                     tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in raw["settings"]), tuple(raw["again"]))
 
     def to_json(self) -> str:
@@ -63,15 +64,21 @@ class Grid:
         """The score jobs that tables and figures cover: those of this grid, and those that were run before."""
         return _scored(self)
 
+    def runs(self, job: Job) -> bool:
+        """Whether a job is one of this grid's. The results of other data sets and seeds, which tables cover too, are taken
+        as they are: they were made with settings of their own, and may have taken a night."""
+        return job.dataset == "all" or job.dataset in self.datasets and (job.seed is None or job.seed in self.seeds)
+
     def jobs(self, targets) -> tuple[Job, ...]:
-        """The jobs that targets name, and all that these read, inputs first."""
+        """The jobs that targets name, and all of this grid's that these read, inputs first."""
         wanted = [job for target in targets for job in jobs_for(self, target)]
         order: dict[Job, None] = {}
 
         def visit(job: Job):
             if job not in order:
                 for needed in upstream(job, self.scored()):
-                    visit(needed)
+                    if self.runs(needed):
+                        visit(needed)
                 order[job] = None
         for job in wanted:
             visit(job)
@@ -85,7 +92,8 @@ def _config(profile, dataset, settings):
 
 @functools.cache
 def _scored(grid: Grid) -> tuple[Job, ...]:
-    before = [job for job, _ in records.find(grid.profile) if job.step in ("score", "reference")]
+    before = [job for job, _ in records.find(grid.profile)
+              if job.step in ("score", "reference") and (grid.runs(job) or records.stands(job))]
     asked = [job for step in ("score", "reference") for job in jobs_of(grid.profile, grid.datasets, grid.seeds, step)]
     return tuple(dict.fromkeys([*asked, *before]))
 
@@ -368,7 +376,8 @@ def command_for(grid: Grid, job: Job) -> str:
         parts.append(f"--dataset {job.dataset}")
     if job.seed is not None:
         parts.append(f"--seeds {job.seed}")
-    parts += [f"--set {name}={','.join(map(str, v)) if isinstance(v, (list, tuple)) else v}" for name, v in grid.settings]
+    parts += ["--set " + shlex.quote(f"{name}={','.join(map(str, v)) if isinstance(v, (list, tuple)) else v}")
+              for name, v in grid.settings]
     return " ".join(parts)
 
 

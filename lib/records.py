@@ -186,6 +186,16 @@ def why_stale(job: Job, config: Config, scored: tuple[Job, ...]) -> str:
     return f"the result of {changed[0]} changed" if changed else ""
 
 
+def stands(job: Job) -> bool:
+    """Whether a job is complete and its result, and all that it was made from, is still there."""
+    record = read(job.folder)
+    if not record or record["status"] != "complete" or not all((job.folder / o["file"]).exists() for o in record["outputs"]):
+        return False
+    if job.step == "prepare" and not (paths.ROOT / record["notes"]["prepared"] / "manifest.json").exists():
+        return False
+    return all(stands(needed) for needed in upstream(job, ()))
+
+
 def raw_listing(dataset: str, config: Config) -> str | None:
     """A hash of the names and sizes of a raw data set's files, None where there is none to look at.
 
