@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The whole pipeline, or any part of it, from one command. ./run_all.sh --help
 set -u
+export KIT_CALLED_FROM=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
 for argument in "$@"; do
     [ "$argument" = -- ] && break

@@ -4,6 +4,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import time
 from pathlib import Path
 
 from lib import paths, pipeline, records
-from lib.config import DATASETS, PROFILES, ConfigError, check_name, nearest, parameters, resolve
+from lib.config import DATASETS, PROFILES, ConfigError, check_name, nearest, parameters, resolve, values
 from lib.steps import STEPS, TARGETS
 
 WIDTH = 46  # of the column of job names
@@ -29,6 +30,8 @@ def parser() -> argparse.ArgumentParser:
                "  ./run_all.sh                                       everything, on the generated data set, in minutes\n"
                "  ./run_all.sh table3 --dataset ped2 --profile small one table on a real data set\n"
                "  ./run_all.sh score --set score.lambda_L=0.5        one parameter changed; only what depends on it runs\n"
+               "  ./run_all.sh --fetch avenue                        download a benchmark from its owner\n"
+               "  ./run_all.sh score --dataset own --train-videos normal/ --score-videos new/    your own video\n"
                "  ./run_all.sh lab                                   JupyterLab on the notebooks\n"
                "  ./run_all.sh --dry-run -- --dag                    everything after -- goes to Snakemake\n\n"
                f"exit codes\n{exits}\n")
@@ -39,6 +42,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seeds", nargs="+", action="extend", metavar="N", help="seeds of the networks (0)")
     p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter, e.g. flow.K=8; see --list")
     p.add_argument("--data-root", metavar="FOLDER", help="where the raw data sets lie (data/raw)")
+    p.add_argument("--fetch", metavar="NAME", help="download, check and unpack a benchmark: ped2, avenue or shanghaitech")
+    p.add_argument("--train-videos", metavar="FOLDER", help="with --dataset own: videos in which nothing is abnormal, to learn from")
+    p.add_argument("--score-videos", metavar="FOLDER", help="with --dataset own: videos to score")
+    p.add_argument("--labels", metavar="FILE", help="with --dataset own: a table clip,first,last or clip,frame,label (none)")
     p.add_argument("--cores", type=int, metavar="N", help="processor cores to use (all)")
     p.add_argument("--again", nargs="+", default=[], metavar="STEP", help="run these steps though nothing has changed")
     p.add_argument("--dry-run", action="store_true", help="show what would run, and why")
@@ -70,11 +77,13 @@ def main(arguments: list[str]) -> int:
     options = parser().parse_args(own)
     try:
         if options.data_root:
-            if not Path(options.data_root).is_dir():
+            if not typed(options.data_root).is_dir():
                 raise ConfigError(f"--data-root {options.data_root} is not a folder.")
-            os.environ["KIT_DATA_ROOT"] = str(Path(options.data_root).resolve())
+            os.environ["KIT_DATA_ROOT"] = str(typed(options.data_root).resolve())
         if options.list:
             return show_list()
+        if options.fetch:
+            return get(options.fetch, options.data_root)
         check_name("profile", options.profile, PROFILES)
         if options.doctor:
             from lib.doctor import examine
@@ -130,12 +139,41 @@ def understand(options) -> tuple[pipeline.Grid, list[str]]:
             raise ConfigError(f"--set takes NAME=VALUE; '{item}' has no '='.")
         check_name("parameter", name, parameters())
         settings[name] = value
+    for option in ("train_videos", "score_videos", "labels"):
+        if getattr(options, option):
+            if "own" not in datasets:
+                raise ConfigError(f"--{option.replace('_', '-')} goes with --dataset own.")
+            settings[f"own.{option}"] = paths.shown(typed(getattr(options, option)))
+    if "own" in datasets:
+        from lib.video import own_videos, state
+        config = resolve(options.profile, "own", settings)
+        state(own_videos(**values(config.own), T=config.model.T))  # raises DataError for what can be seen at once
     for step in options.again:
         check_name("step", step, STEPS)
     for dataset in datasets:
         config = resolve(options.profile, dataset, settings)
         settings = {name: getattr(getattr(config, name.split(".")[0]), name.split(".")[1]) for name in settings}
     return pipeline.Grid(options.profile, datasets, seeds, tuple(sorted(settings.items())), tuple(options.again)), targets
+
+
+def typed(path: str) -> Path:
+    """A path as it was typed, which is relative to the folder in which run_all.sh was called; links are kept."""
+    return Path(os.path.abspath(Path(os.environ.get("KIT_CALLED_FROM", "."), os.path.expanduser(path))))
+
+
+def get(dataset: str, data_root: str | None) -> int:
+    """Downloads a benchmark. Raises DataError, which says what to do by hand, if that does not work."""
+    from lib import fetch
+    check_name("data set to fetch", dataset, [name for name in DATASETS if name in fetch.ARCHIVES])
+    try:
+        folder = fetch.fetch(dataset, paths.data_root(), lambda line: print(f"  {line}", file=sys.stderr, flush=True))
+    except KeyboardInterrupt:
+        print("\nInterrupted. What has come is kept: the same command goes on from there.", file=sys.stderr)
+        return pipeline.EXIT_INTERRUPTED
+    where = f" --data-root {shlex.quote(data_root)}" if data_root else ""
+    print(f"{dataset} lies in {paths.shown(folder)}. Next, prepare it, which counts its frames and labels: "
+          f"./run_all.sh prepare --dataset {dataset}{where}")
+    return 0
 
 
 def run(grid: pipeline.Grid, targets: list[str], options, passed_on: list[str]) -> int:
@@ -207,6 +245,8 @@ def show_results(grid: pipeline.Grid, jobs) -> int:
                 interval = "95 % interval {:.3f} to {:.3f}".format(*metrics["interval"]) if metrics["interval"] else "no interval"
                 subset = "  (subset)" if metrics["subset"] else ""
                 print(f"  {job.name:<{WIDTH}} {metrics['auc']:.3f}   {interval}{subset}")
+            else:
+                print(f"  {job.name:<{WIDTH}} no labels, so no AUC; the scores are in {paths.shown(job.folder / 'scores.csv')}")
     index = paths.report(grid.profile) / "index.html"
     if index.exists():
         print(f"\nLook at {paths.shown(index)}")
