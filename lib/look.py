@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from scipy.ndimage import binary_dilation, binary_fill_holes
 
 COLUMN, PAGE = 3.3, 7.0             # widths of the paper's column and page, in inches
 SCALE = {"paper": 1.0, "screen": 1.6}  # the same drawing, larger
@@ -42,20 +44,25 @@ MODELS = {
 }
 FLOWS = {"app_none": "$F_{app}$ (none)", "app_intensity": "$F_{app}$ (intensity)", "app_error": "$F_{app}$ (error map)",
          "mot": "$F_{mot}$"}
-DATASETS = {"synthetic": "generated set", "ped2": "UCSD Ped2", "avenue": "CUHK Avenue", "shanghaitech": "ShanghaiTech"}
 
 
-def new(width: float, height: float) -> Figure:
-    """An empty figure of so many inches whose parts keep clear of each other."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.03, hspace=0.04)
+def sheet(width: float, height: float, caption: str) -> Figure:
+    """An empty figure of so many inches, and below them, in small print, how its clips and frames were chosen.
+
+    Panels are placed on it in inches (`panel`), so that nothing moves when a number gets longer.
+    """
+    letters = int((width - 0.1) * 72 / (0.54 * SMALL))  # a letter is a little more than half as wide as the font is high
+    lines = textwrap.wrap(caption, letters)
+    below = (len(lines) * SMALL * 1.35 + 7) / 72 if lines else 0.0
+    figure = Figure(figsize=(width, height + below))
+    figure.text(0.05 / width, 0.04 / (height + below), "\n".join(lines), va="bottom", fontsize=SMALL, color=FAINT, linespacing=1.3)
     return figure
 
 
-def note(figure: Figure, text: str) -> None:
-    """Small print under a figure: the rule by which its clips and frames were chosen, and what it was made from."""
-    letters = int(figure.get_figwidth() * 72 / (0.50 * SMALL))  # a letter is about half as wide as the font is high
-    figure.supxlabel(textwrap.fill(text, letters), x=0.01, ha="left", fontsize=SMALL, color=FAINT, linespacing=1.25)
+def panel(figure: Figure, left: float, top: float, width: float, height: float, **options):
+    """Axes at a place in inches, counted from the figure's left and top edges."""
+    W, H = figure.get_size_inches()
+    return figure.add_axes((left / W, 1 - (top + height) / H, width / W, height / H), **options)
 
 
 def ranges(flags: np.ndarray) -> np.ndarray:
@@ -69,11 +76,11 @@ def shade(axis, flags: np.ndarray) -> None:
         axis.axvspan(first - 0.5, end - 0.5, facecolor=SHADE, edgecolor=ABNORMAL, linewidth=0.4, zorder=0)
 
 
-def not_run(axis, what: str = "") -> None:
-    """Says in an empty panel that what belongs there has not been run."""
+def missing(axis, why: str) -> None:
+    """Says in an empty panel why it is empty: "not run", for the most part."""
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set(visible=True, color="#C8C8C8", linestyle=DASHES["dashed"])
-    axis.text(0.5, 0.5, f"{what}\nnot run".strip(), transform=axis.transAxes, ha="center", va="center", fontsize=7, color=FAINT)
+    axis.text(0.5, 0.5, why, transform=axis.transAxes, ha="center", va="center", fontsize=7, color=FAINT)
 
 
 def picture(axis, image: np.ndarray, **options):
@@ -88,10 +95,16 @@ def picture(axis, image: np.ndarray, **options):
 
 
 def outline(axis, mask: np.ndarray | None) -> None:
-    """The edge of the labelled pixels of a frame, if there are any: dark on light, so that it is seen on anything."""
+    """A line around the labelled pixels of a frame, if there are any: dark on light, so that it is seen on anything.
+
+    It keeps a little distance, so that a small object is not hidden by its own outline.
+    """
     if mask is not None and mask.any():
-        for width, colour in ((1.5, "white"), (0.7, ABNORMAL)):
-            axis.contour(np.asarray(mask, float), levels=[0.5], colors=[colour], linewidths=width)
+        room = binary_dilation(binary_fill_holes(np.pad(mask, 1)), iterations=max(1, round(min(mask.shape) / 40)))
+        for width, colour in ((1.5, "white"), (0.8, ABNORMAL)):
+            axis.contour(np.arange(-1, mask.shape[1] + 1), np.arange(-1, mask.shape[0] + 1), room.astype(float), levels=[0.5],
+                         colors=[colour], linewidths=width)
+        axis.set(xlim=(-0.5, mask.shape[1] - 0.5), ylim=(mask.shape[0] - 0.5, -0.5))
 
 
 def over(frame: np.ndarray, strength: np.ndarray) -> np.ndarray:
@@ -111,6 +124,54 @@ def bars(axis, edges: np.ndarray, normal: np.ndarray, abnormal: np.ndarray) -> N
     axis.stairs(normal, edges, fill=True, facecolor=NORMAL, alpha=0.75, edgecolor="none", label="normal")
     axis.stairs(abnormal, edges, fill=True, facecolor=(1, 1, 1, 0), edgecolor=ABNORMAL, hatch="//////", linewidth=0.9,
                 label="abnormal")
+
+
+def box(axis, at: float, quantiles, *, abnormal: bool) -> None:
+    """A horizontal box: the first and last quantile are whiskers, the middle one is the median."""
+    low, first, median, third, high = quantiles
+    colour, fill = (ABNORMAL, (1, 1, 1, 0)) if abnormal else (FAINT, NORMAL)
+    axis.plot([low, first, None, third, high], [at, at, None, at, at], color=colour, linewidth=0.8)
+    axis.add_patch(Rectangle((first, at - 0.13), third - first, 0.26, facecolor=fill, edgecolor=colour, linewidth=0.7,
+                             hatch="//////" if abnormal else None))
+    axis.plot([median, median], [at - 0.13, at + 0.13], color=INK, linewidth=1.2)
+
+
+def key_of_bars(figure: Figure, middle: float, bottom: float, *, labelled: bool = True) -> None:
+    """The legend of `bars`, centred at a place in inches from the left and top."""
+    W, H = figure.get_size_inches()
+    keys = [Patch(facecolor=NORMAL, alpha=0.75, label="normal" if labelled else "all frames (no labels)"),
+            Patch(facecolor=(1, 1, 1, 0), edgecolor=ABNORMAL, hatch="//////", linewidth=0.9, label="abnormal")][:1 + labelled]
+    figure.legend(handles=keys, loc="lower center", bbox_to_anchor=(middle / W, 1 - bottom / H), ncol=2, borderpad=0,
+                  borderaxespad=0, handlelength=1.8)
+
+
+def line(model: str) -> dict:
+    """How a model's line is drawn."""
+    _, colour, dashes, _ = MODELS[model]
+    return dict(color=colour, linestyle=DASHES[dashes], linewidth=1.6 if colour == TOTAL else 1.1)
+
+
+def key_of_models(figure: Figure, left: float, top: float, numbers: dict[str, str]) -> None:
+    """A legend of lines, a row for each model, with what `numbers` says of it beside its name."""
+    axis = panel(figure, left, top, 2.8, 0.15 * len(numbers))
+    axis.set(xlim=(0, 2.8), ylim=(len(numbers) - 0.5, -0.5))
+    axis.axis("off")
+    for i, (model, number) in enumerate(numbers.items()):
+        axis.plot([0, 0.34], [i, i], **line(model))
+        axis.text(0.42, i, MODELS[model][0], va="center", fontsize=7)
+        axis.text(1.5, i, number, va="center", fontsize=7)
+
+
+def key_of_marks(figure: Figure, left: float, top: float, present) -> None:
+    """A legend of marks for all models in two columns; of those that are not present it says so."""
+    rows = -(-len(MODELS) // 2)
+    axis = panel(figure, left, top, 3.2, 0.15 * rows)
+    axis.set(xlim=(0, 3.2), ylim=(rows - 0.5, -0.5))
+    axis.axis("off")
+    for i, (model, (name, colour, _, symbol)) in enumerate(MODELS.items()):
+        x, y = 1.3 * (i // rows), i % rows
+        axis.plot([x + 0.05], [y], color=colour, marker=symbol, markersize=4, linestyle="none")
+        axis.text(x + 0.16, y, name if model in present else f"{name}: not run", va="center", fontsize=7)
 
 
 def letter(axis, text: str) -> None:

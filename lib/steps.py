@@ -27,7 +27,7 @@ MODELS = {
 }
 TABLE3 = ("one_path", "two_path", "app_intensity", "mot", "app_intensity_mot")
 TABLE4 = ("app_none", "app_intensity", "app_error")
-FIGURES = ("fig1", "fig2", "fig3", "fig4", "fig5", "roc")
+FIGURES = ("fig1", "fig2", "fig3", "fig4", "fig5", "roc", "likelihood_terms", "complexity", "training", "protocols", "kinds")
 
 
 @dataclass(frozen=True)
@@ -121,11 +121,22 @@ def upstream(job: Job, scored: tuple[Job, ...]) -> tuple[Job, ...]:
         case "figure" if job.variant == "fig2":
             return ()
         case "figure":
-            also = {j.other("features", v) for j in scored for v in ("one_path", "two_path")} if job.variant in (
-                "fig1", "fig3", "fig5") else set()
-            prepared = {j.other("prepare") for j in scored}
-            models = {"fig3": ("one_path", "two_path")}.get(job.variant, tuple(MODELS))
-            return (*sorted(also | prepared, key=lambda j: j.name), *(j for j in scored if j.variant in models))
+            full = "app_intensity_mot"
+            of_one_run = {"fig1": ("one_path", "two_path", full), "fig3": ("one_path", "two_path"), "fig4": (full,),
+                          "fig5": ("two_path", full), "likelihood_terms": tuple(MODELS), "complexity": (full,)}
+            shown = [j for j in scored if j.variant in of_one_run.get(job.variant, MODELS)]
+            if job.variant in of_one_run:  # which is that of the lowest seed
+                shown = [j for j in shown if j.seed == min(other.seed for other in shown if other.dataset == j.dataset)]
+            below = {j.other("prepare") for j in shown}
+            for j in shown:
+                autoencoder, flows = MODELS[j.variant]
+                if job.variant in ("fig1", "fig3", "fig5", "likelihood_terms"):
+                    below.add(j.other("features", autoencoder))
+                if job.variant in ("likelihood_terms", "complexity", "training"):
+                    below |= {j.other("flow", flow) for flow in flows}
+                if job.variant == "training":
+                    below.add(j.other("autoencoder", autoencoder))
+            return (*sorted(below, key=lambda j: j.name), *shown)
         case "table3":
             return tuple(j for j in scored if j.variant in TABLE3 or j.step == "reference")
         case "table4":
