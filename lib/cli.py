@@ -182,7 +182,7 @@ def run(grid: pipeline.Grid, targets: list[str], options, passed_on: list[str]) 
     reasons = pipeline.plan(grid, jobs)
     if not reasons and not passed_on:
         print(f"Nothing to do: all {len(jobs)} steps are up to date.")
-        return show_results(grid, jobs)
+        return show_results(grid, jobs, changed=False)
     cores = options.cores or records.hardware()["cores"]
     if cores < 1:
         raise ConfigError("--cores must be at least 1.")
@@ -221,7 +221,7 @@ def run(grid: pipeline.Grid, targets: list[str], options, passed_on: list[str]) 
         print(f"Stopped. What was finished before is kept; to continue: ./run_all.sh {' '.join(sys.argv[1:])}", file=sys.stderr)
         return failed["exit"]
     print(f"\n{len(reasons)} steps in {pipeline.duration(time.time() - started)}.")
-    return show_results(grid, jobs)
+    return show_results(grid, jobs, changed=True)
 
 
 def gpus() -> int:
@@ -234,8 +234,8 @@ def gpus() -> int:
     return 1000
 
 
-def show_results(grid: pipeline.Grid, jobs) -> int:
-    """The headline numbers of what was asked for, and where to look."""
+def show_results(grid: pipeline.Grid, jobs, changed: bool) -> int:
+    """The headline numbers of what was asked for, and where to look; the report page is made anew if anything ran."""
     rows = [(job, records.read(job.folder)) for job in jobs if job.step == "score"]
     if rows:
         print("\nFrame-level AUC by the paper's protocol:")
@@ -248,8 +248,10 @@ def show_results(grid: pipeline.Grid, jobs) -> int:
             else:
                 print(f"  {job.name:<{WIDTH}} no labels, so no AUC; the scores are in {paths.shown(job.folder / 'scores.csv')}")
     index = paths.report(grid.profile) / "index.html"
-    if index.exists():
-        print(f"\nLook at {paths.shown(index)}")
+    if changed or not index.exists():
+        from lib import report
+        report.write(grid.profile)
+    print(f"\nLook at {paths.shown(index)}")
     return 0
 
 
