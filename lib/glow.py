@@ -455,10 +455,12 @@ def _conv(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _conv_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of `_conv` with respect to x, weight and bias; what autograd itself calls."""
+    """Gradients of `_conv` with respect to x, weight and bias. On a CPU the sum is several times as fast as the bias
+    gradient of the convolution."""
     padding = weight.shape[-1] // 2
-    return torch.ops.aten.convolution_backward(grad, x, weight, [len(weight)], [1, 1], [padding, padding], [1, 1],
-                                               False, [0, 0], 1, [True, True, True])
+    grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
+        grad, x, weight, None, [1, 1], [padding, padding], [1, 1], False, [0, 0], 1, [True, True, False])
+    return grad_x, grad_weight, grad.sum((0, 2, 3))
 
 
 def _relu_backward_(grad: Tensor, h: Tensor) -> Tensor:
