@@ -61,6 +61,8 @@ def curate(profile: str, datasets) -> list[Path]:
         for name in (*KEPT, f"{STEPS[job.step].notebook}.ipynb"):
             if (job.folder / name).exists():
                 shutil.copyfile(job.folder / name, to / name)
+            if name.endswith(".ipynb"):
+                without_places(to / name)
     for name in ("tables", "figures"):
         if (source / name).exists():
             shutil.copytree(source / name, partial / name, ignore=shutil.ignore_patterns(".*", "*.part"))
@@ -71,6 +73,17 @@ def curate(profile: str, datasets) -> list[Path]:
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
     return sorted(target.rglob("*"))
+
+
+def without_places(notebook: Path) -> None:
+    """Takes what papermill noted about files and times out of an executed notebook, and the name of this checkout."""
+    content = json.loads(notebook.read_text(encoding="utf-8"))
+    content["metadata"].pop("papermill", None)
+    for cell in content["cells"]:
+        cell["metadata"].pop("papermill", None)
+        cell["metadata"].pop("execution", None)
+    text = json.dumps(content, indent=1, ensure_ascii=False).replace(str(paths.ROOT) + "/", "")
+    notebook.write_text(text + "\n", encoding="utf-8")
 
 
 def profiles() -> list[str]:

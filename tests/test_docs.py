@@ -1,0 +1,67 @@
+"""What the README and the other texts say is true: commands are understood, numbers come from the reference records."""
+import re
+import shlex
+import subprocess
+
+import pytest
+
+from lib import cli, config, paths, reference, tables
+
+ROOT = paths.ROOT
+README = (ROOT / "README.md").read_text()
+TEXTS = [ROOT / "README.md", ROOT / "data/README.md", ROOT / "CITATION.cff", *ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("lib/*.py")]
+
+
+def commands(text: str) -> list[str]:
+    """All calls of run_all.sh in a text, in code blocks and between backticks."""
+    found = re.findall(r"^\s*(\./run_all\.sh[^\n#]*)", text, flags=re.M) + re.findall(r"`(\./run_all\.sh[^`]*)`", text)
+    return [c.strip() for c in found if "<" not in c and "NAME=VALUE" not in c and "|" not in c and "…" not in c]
+
+
+@pytest.mark.parametrize("command", sorted(set(commands(README) + commands((ROOT / "data/README.md").read_text()))))
+def test_every_command_is_understood(command):
+    arguments = shlex.split(command)[1:]
+    options = cli.parser().parse_args(arguments)
+    if options.targets != ["lab"]:
+        cli.understand(options)
+    if options.why:
+        assert "the paper:" in tables.why(options.profile, options.why)
+
+
+def test_the_profiles_are_all_described():
+    for profile in config.PROFILES:
+        assert f"| `{profile}` |" in README
+
+
+@pytest.mark.parametrize("name, block", [("results", reference.results_block), ("costs", reference.costs_block)])
+def test_numbers_in_the_readme_are_those_of_the_reference(name, block):
+    shown = re.search(rf"<!-- {name}: [^\n]*-->\n(.*?)<!-- end of {name} -->", README, flags=re.S)[1]
+    assert shown == block()
+
+
+def test_files_that_the_readme_names_exist():
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_no_text_speaks_of_where_it_was_written():
+    """No path of a machine, no host of a package registry, nothing left to do."""
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True).stdout.split("\0")
+    words = re.compile(r"TODO|FIXME|/work/|/tmp/|/root/|files\.pythonhosted|pypi\.org|registry\.npmjs|deb\.debian|/home/")
+    for name in filter(None, names):
+        path = ROOT / name
+        if path.is_file() and path.suffix in {".py", ".md", ".sh", ".yml", ".txt", ".in", ".ipynb", ".json", ".cff", ".toml", ".csv",
+                                               ".html", ".svg", ".tex"} and name != "tests/test_docs.py":
+            found = words.search(path.read_text(errors="ignore"))
+            assert not found, f"{name} says {found[0]}"
+
+
+def test_lib_is_not_ignored_by_git():
+    done = subprocess.run(["git", "check-ignore", "-q", "lib/itae.py"], cwd=ROOT)
+    assert done.returncode == 1
+
+
+def test_the_records_of_the_reference_hold_no_names_of_machines():
+    for path in paths.REFERENCE.rglob("run.json"):
+        text = path.read_text()
+        assert '"hostname"' not in text and "/home/" not in text
