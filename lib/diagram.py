@@ -1,7 +1,7 @@
 """Figure 2: the framework, drawn from a configuration with the shapes of its maps. Nothing has to have been run.
 
-Every map is a row of slabs, one a time step: few on the appearance path (T/tau steps), many on the motion path (T steps).
-Heights follow the size of the map. Coordinates are inches.
+Every map is a row of slabs, one a time step: few on the appearance path (T/tau steps), many on the motion path (T
+steps). Heights follow the size of the map. Coordinates are inches.
 """
 from __future__ import annotations
 
@@ -63,10 +63,13 @@ def flow_layers(config: Config, extra: str = "intensity") -> list[dict]:
 def fig2(config: Config, *, title: str):
     """The framework with the shapes that a configuration gives it."""
     from lib.figures import Picture
-    table = pd.DataFrame([{"path": r["path"], "layer": r["layer"], "kernel": times(r.get("kernel", ())), "stride": times(r.get("stride", ())),
-                           "output": times(r["output"])} for r in (*layers(config), *flow_layers(config))])
-    caption = (f"Shapes are channels × frames, then height × width; slabs are time steps. ⊕: concatenation; on the way from the "
-               f"motion path a convolution 5×1² with stride {config.model.tau}×1² matches the frames and doubles the channels. {title}")
+    rows = (*layers(config), *flow_layers(config))
+    table = pd.DataFrame([{"path": row["path"], "layer": row["layer"]}
+                          | {name: "×".join(map(str, row.get(name, ()))) for name in ("kernel", "stride", "output")}
+                          for row in rows])
+    caption = ("Shapes are channels × frames, then height × width; slabs are time steps. ⊕: concatenation; on the way "
+               f"from the motion path a convolution 5×1² with stride {config.model.tau}×1² matches the frames and "
+               f"doubles the channels. {title}")
     figure = look.sheet(look.PAGE, HEIGHT, caption)
     axis = look.panel(figure, 0, 0, look.PAGE, HEIGHT)
     axis.set(xlim=(0, look.PAGE), ylim=(0, HEIGHT))
@@ -110,7 +113,8 @@ class Drawing:
             self.words(0.56, y - (0.02 if side > 0 else 0.13), text, look.FAINT)
         for i, x in enumerate(CONV):
             layer = f"Conv{i + 1}"
-            for path, y, colour, kernels in (("appearance", APP, look.APPEARANCE, APP_KERNELS), ("motion", MOT, look.MOTION, MOT_KERNELS)):
+            for path, y, colour, kernels in (("appearance", APP, look.APPEARANCE, APP_KERNELS),
+                                             ("motion", MOT, look.MOTION, MOT_KERNELS)):
                 shape = self.maps[path, layer]
                 self.stack(x, y, shape, colour)
                 self.label(x, y, shape, f"{layer}  {kernel(kernels[i])}")
@@ -142,19 +146,20 @@ class Drawing:
         for flow, y, lane, colour, name, side in (("F_app", F_APP, APP, look.APPEARANCE, "$F_{app}$", 1),
                                                   ("F_mot", F_MOT, MOT, look.MOTION, "$F_{mot}$", -1)):
             C, h, w = self.maps[flow, "pooled"]
-            self.arrow((CONV[3] + 0.2, lane + 0.2 if side > 0 else lane - 0.63), (3.42, y), colour, bend=(CONV[3] + 0.2, y))
+            x = CONV[3] + 0.2
+            self.arrow((x, lane + 0.2 if side > 0 else lane - 0.63), (3.42, y), colour, bend=(x, y))
             self.box(3.74, y, 0.62, 0.34, f"max | mean\n{C}×{size(h, w)}", colour)
             last = 4.05
             if (flow, "intensity") in self.maps:
                 self.plus(4.20, y)
                 self.arrow((last, y), (4.15, y), colour)
                 self.arrow((4.20, y - 0.24), (4.20, y - 0.05), look.FAINT)
-                self.words(4.24, y - 0.21, f"intensity {self.maps[flow, 'intensity'][0]}×{size(h, w)}", look.FAINT, ha="left")
+                more = self.maps[flow, "intensity"][0]
+                self.words(4.24, y - 0.21, f"intensity {more}×{size(h, w)}", look.FAINT, ha="left")
                 last = 4.25
             left, right = 4.42, 6.02
             self.arrow((last, y), (left, y), colour)
-            self.axis.add_patch(FancyBboxPatch((left, y - 0.15), right - left, 0.30, boxstyle="round,pad=0,rounding_size=0.05",
-                                               facecolor=tint(colour, 0.25), edgecolor=colour, linewidth=0.8))
+            self.box((left + right) / 2, y, right - left, 0.30, "", colour)
             L = self.config.flow.L
             for level in range(L):
                 c, h, w = self.maps[flow, f"level {level + 1}"]
@@ -179,46 +184,51 @@ class Drawing:
     # strokes
 
     def stack(self, x: float, y: float, shape, colour: str, every: int = 0) -> None:
-        """A map: one slab a time step from x on, in the middle at y. Every so many may be marked as those that are sampled."""
+        """A map: one slab a time step from x on, in the middle at y. One in `every` is marked as sampled."""
         _, T, H, _ = shape
         height = 0.52 * (H / self.config.data.height) ** 0.42
         depth = 0.17 * height / 0.52
         pitch = SPAN / T
         thick = 0.8 * pitch
+        into = np.array([depth * 0.55, depth * 0.45])
         for t in range(T):
             left, bottom = x + t * pitch, y - height / 2 - 0.03
             face = look.APPEARANCE if every and t % every == 0 else colour
-            corners = np.array([[left, bottom], [left + thick, bottom], [left + thick, bottom + height], [left, bottom + height]])
-            into = np.array([depth * 0.55, depth * 0.45])
-            edge = dict(edgecolor=tint(face, 1.35), linewidth=0.25, joinstyle="round")
-            self.axis.add_patch(Polygon([corners[1], corners[2], corners[2] + into, corners[1] + into], facecolor=tint(face, 0.55), **edge))
-            self.axis.add_patch(Polygon([corners[3], corners[2], corners[2] + into, corners[3] + into], facecolor=tint(face, 0.35), **edge))
-            self.axis.add_patch(Polygon(corners, facecolor=face, **edge))
+            a, b, c, d = np.array([(left, bottom), (left + thick, bottom), (left + thick, bottom + height),
+                                   (left, bottom + height)])
+            for corners, strength in (((b, c, c + into, b + into), 0.55), ((d, c, c + into, d + into), 0.35),
+                                      ((a, b, c, d), 1.0)):
+                self.axis.add_patch(Polygon(corners, facecolor=tint(face, strength), edgecolor=tint(face, 1.35),
+                                            linewidth=0.25, joinstyle="round"))
 
     def label(self, x: float, y: float, shape, name: str) -> None:
         C, T, H, W = shape
         self.words(x + SPAN / 2 + 0.03, y - 0.46, f"{name}\n{C}×{T}\n{size(H, W)}", look.INK)
 
     def words(self, x: float, y: float, text: str, colour: str, *, ha: str = "center", weight: str = "normal") -> None:
-        self.axis.text(x, y, text, ha=ha, va="center", fontsize=look.SMALL, color=darker(colour), linespacing=1.15, fontweight=weight)
+        self.axis.text(x, y, text, ha=ha, va="center", fontsize=look.SMALL, color=darker(colour), linespacing=1.15,
+                       fontweight=weight)
 
     def box(self, x: float, y: float, width: float, height: float, text: str, colour: str) -> None:
-        self.axis.add_patch(FancyBboxPatch((x - width / 2, y - height / 2), width, height, boxstyle="round,pad=0,rounding_size=0.05",
-                                           facecolor=tint(colour, 0.25), edgecolor=colour, linewidth=0.8))
+        self.axis.add_patch(FancyBboxPatch((x - width / 2, y - height / 2), width, height, facecolor=tint(colour, 0.25),
+                                           boxstyle="round,pad=0,rounding_size=0.05", edgecolor=colour, linewidth=0.8))
         self.words(x, y, text, look.INK)
 
     def plus(self, x: float, y: float) -> None:
         """Concatenation."""
         self.axis.add_patch(Circle((x, y), 0.05, facecolor="white", edgecolor=look.INK, linewidth=0.7, zorder=5))
-        self.axis.plot([x - 0.03, x + 0.03, None, x, x], [y, y, None, y - 0.03, y + 0.03], color=look.INK, linewidth=0.7, zorder=6)
+        self.axis.plot([x - 0.03, x + 0.03, None, x, x], [y, y, None, y - 0.03, y + 0.03], color=look.INK,
+                       linewidth=0.7, zorder=6)
 
     def arrow(self, start, end, colour: str, *, dashed: bool = False, bend=None) -> None:
         """A straight arrow, or one that turns a corner at `bend`."""
+        how = dict(color=colour, linewidth=1.0)
         if bend is not None:
-            self.axis.plot([start[0], bend[0]], [start[1], bend[1]], color=colour, linewidth=1.0, solid_capstyle="round")
+            self.axis.plot([start[0], bend[0]], [start[1], bend[1]], solid_capstyle="round", **how)
             start = bend
-        self.axis.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>,head_length=2.4,head_width=1.4", mutation_scale=1, color=colour,
-                                            linewidth=1.0, linestyle=look.DASHES["short"] if dashed else "solid", shrinkA=0, shrinkB=0))
+        head = "-|>,head_length=2.4,head_width=1.4"
+        self.axis.add_patch(FancyArrowPatch(start, end, arrowstyle=head, mutation_scale=1, shrinkA=0, shrinkB=0,
+                                            linestyle=look.DASHES["short"] if dashed else "solid", **how))
 
 
 def tint(colour: str, strength: float) -> tuple:
@@ -239,10 +249,6 @@ def size(H: int, W: int) -> str:
 
 def kernel(k: tuple[int, int, int]) -> str:
     return f"{k[0]}×{k[1]}²"
-
-
-def times(shape) -> str:
-    return "×".join(map(str, shape))
 
 
 def ordinal(n: int) -> str:

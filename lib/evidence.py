@@ -3,13 +3,13 @@
 A figure shows what a rule picks, never what looks best:
 
     clip    the clip of median AUC among those with normal and abnormal frames; where two clips are shown, those at the
-            lower and upper quartile; on the generated set, among the clips with the paper's kind of event; where nothing
-            is labelled, the clip of median length
-    frame   the abnormal frame of median score in its clip; where several are shown, abnormal frames evenly spread in time
+            lower and upper quartile; on the generated set, among the clips with the paper's kind of event; where
+            nothing is labelled, the clip of median length
+    frame   the abnormal frame of median score in its clip; where several are shown, abnormal frames evenly spread
 
-The AUC of a clip and the score of a frame are the full model's (or, where that was not run, those of the next in RANKING).
-Of an even number the lower median is taken. Figures of one run show the lowest seed; those of several average only seeds
-that were run under the same conditions.
+The AUC of a clip and the score of a frame are the full model's (or, where that was not run, those of the next in
+RANKING). Of an even number the lower median is taken. Figures of one run show the lowest seed; those of several average
+only seeds that were run under the same conditions.
 """
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ class Results:
     def folder(self, step: str, variant: str, seed: int | None = None) -> Path | None:
         """Of a run, with the lowest seed unless another is named; None if it was not run."""
         seed = self.seeds[0] if seed is None and self.seeds else seed
-        return next((folder for job, folder in self.runs.items() if (job.step, job.variant, job.seed) == (step, variant, seed)), None)
+        return next((folder for job, folder in self.runs.items()
+                     if (job.step, job.variant, job.seed) == (step, variant, seed)), None)
 
     def record(self, step: str, variant: str, seed: int | None = None) -> dict | None:
         """Its record; None if it was not run."""
@@ -55,7 +56,8 @@ class Results:
 
     def scores(self, model: str) -> pd.DataFrame | None:
         """The scores of the lowest seed, a row a test frame in the order of the arrays; None if it was not run."""
-        return next((result.scores for result in self.scored if (result.job.variant, result.job.seed) == (model, self.seeds[0])), None)
+        return next((result.scores for result in self.scored
+                     if (result.job.variant, result.job.seed) == (model, self.seeds[0])), None)
 
     def array(self, step: str, variant: str, name: str) -> np.ndarray | None:
         """A stored array, mapped from the disk; None if it was not run."""
@@ -81,7 +83,8 @@ class Results:
     def clip_auc(self) -> dict[str, float]:
         """AUC of each test clip with frames of both kinds, by the model that ranks."""
         record = self.record("score", self.ranking)
-        return {} if record is None else {name: auc for name, auc in record["metrics"]["by_clip"].items() if auc is not None}
+        aucs = {} if record is None else record["metrics"]["by_clip"]
+        return {name: auc for name, auc in aucs.items() if auc is not None}
 
     def rows(self, clip) -> slice:
         """The rows of a clip in the arrays of the test split."""
@@ -89,7 +92,8 @@ class Results:
 
     def labels(self, clip) -> np.ndarray:
         """(length,) bool, True where abnormal; all False for a set without labels."""
-        return np.zeros(clip.length, bool) if self.data.labels is None else np.asarray(self.data.labels[self.rows(clip)], bool)
+        labels = self.data.labels
+        return np.zeros(clip.length, bool) if labels is None else np.asarray(labels[self.rows(clip)], bool)
 
     def mask(self, clip, frame: int) -> np.ndarray | None:
         """(H, W) bool, or None for a set without pixel masks."""
@@ -115,8 +119,10 @@ class Results:
         groups = apart(self.scored)
         if len(groups) > 1:
             found = differences(groups[0][0], groups[1][0])
-            said.append(f"Not all runs were made alike: {'; '.join(found[:2])}{f'; and {len(found) - 2} more' * (len(found) > 2)}.")
-        said += [f"{result.job.name} stands on earlier results of {', '.join(result.changed)}." for result in self.scored if result.changed]
+            more = f"; and {len(found) - 2} more" if len(found) > 2 else ""
+            said.append(f"Not all runs were made alike: {'; '.join(found[:2])}{more}.")
+        said += [f"{result.job.name} stands on earlier results of {', '.join(result.changed)}."
+                 for result in self.scored if result.changed]
         return " ".join(said)
 
 
@@ -126,8 +132,8 @@ def read(profile: str, inputs: dict[str, Path], open_data) -> list[Results]:
     Raises RecordError if nothing was run.
     """
     if not inputs:
-        raise records.RecordError("This figure is drawn from the results of other runs, and there are none yet with profile "
-                                  f"{profile}. Make them first: ./run_all.sh scores --profile {profile}")
+        raise records.RecordError("This figure is drawn from the results of other runs, and there are none yet with "
+                                  f"profile {profile}. Make them first: ./run_all.sh scores --profile {profile}")
     jobs = {from_name(profile, name): folder for name, folder in inputs.items()}
     found = []
     for dataset in sorted({job.dataset for job in jobs}, key=lambda name: [*NAMES, name].index(name)):
@@ -163,7 +169,7 @@ def choose_clips(results: Results, *kinds: tuple[str, ...]) -> list:
 
 
 def choose_frame(results: Results, clip) -> int:
-    """The abnormal frame of median total score in a clip (of all frames, if none is abnormal), from the clip's first."""
+    """The abnormal frame of median total score in a clip (of all frames, if none is abnormal), counted from 0."""
     score = results.scores(results.ranking)["S"].to_numpy()[results.rows(clip)]
     frames = abnormal_frames(results, clip)
     return int(at_quantiles(frames[np.argsort(score[frames], kind="stable")], 1)[0])
@@ -184,14 +190,17 @@ def rule_for_clips(results: Results, *kinds: tuple[str, ...]) -> str:
     """The rule by which `choose_clips` chose, in words."""
     clips = "Clip" if len(kinds) == 1 else "Clips"
     if not results.clip_auc:
-        return f"{clips} {'of median length' if len(kinds) == 1 else 'at the quartiles of length'}; none has normal and abnormal frames."
+        where = "of median length" if len(kinds) == 1 else "at the quartiles of length"
+        return f"{clips} {where}; none has normal and abnormal frames."
     known = {kind for name in results.clip_auc for kind in results.kinds(name)}
     where = "of median AUC" if len(kinds) == 1 else "at the quartiles of AUC"
     if any(kinds) and all(set(wanted) & known for wanted in kinds):
         where = "of median AUC among " + " and ".join(f"those with {' or '.join(wanted)}" for wanted in kinds)
-    return f"{clips} {where}, by {SPOKEN.get(results.ranking, results.ranking)}, of clips with normal and abnormal frames."
+    model = SPOKEN.get(results.ranking, results.ranking)
+    return f"{clips} {where}, by {model}, of clips with normal and abnormal frames."
 
 
 def among(results: Results, *clips) -> str:
     """The frames from which `choose_frame` and `spread_frames` choose, in words."""
-    return "the abnormal ones" if all(results.labels(clip).any() for clip in clips) else "all (none is labelled abnormal)"
+    labelled = all(results.labels(clip).any() for clip in clips)
+    return "the abnormal ones" if labelled else "all (none is labelled abnormal)"

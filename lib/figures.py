@@ -1,8 +1,9 @@
-"""The paper's Figures 1, 3, 4 and 5 and its ROC curves, from records and stored arrays alone. Figure 2 is `lib/diagram.py`.
+"""The paper's Figures 1, 3, 4 and 5 and its ROC curves, from records and stored arrays alone (Figure 2: `diagram.py`).
 
 Each function takes the results of one data set and returns the figure, the numbers that it shows, and the small print
-under it. It first makes the table of numbers and then draws from that table, so that the csv beside a figure is what the
-figure shows. Frames and error maps are pictures already: of these the table has the place (clip, frame) and statistics.
+under it. It first makes the table of numbers and then draws from that table, so that the csv beside a figure is what
+the figure shows. Frames and error maps are pictures already: of these the table has the place (clip, frame) and
+statistics. Frames are counted from 0 within their clip, as in scores.csv.
 """
 from __future__ import annotations
 
@@ -13,15 +14,18 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lib import look
+from lib import evidence, look
 from lib.evaluation import PROTOCOLS, frame_auc, frame_roc
-from lib.evidence import BOTH_KINDS, MOTION_KINDS, Results, among, choose_clips, choose_frame, rule_for_clips, spread_frames
+from lib.evidence import BOTH_KINDS, MOTION_KINDS, Results
 from lib.scoring import normalise
 
 BINS = 20
-RAW = PROTOCOLS["micro, raw scores"]  # for scores that are normalised already, as S of Eq. 9 is
+RAW = PROTOCOLS["micro, raw scores"]  # for a single score, or one that is normalised already, as S of Eq. 9 is
 NLLS = {"nll_app": "appearance", "nll_mot": "motion"}
+NETWORKS = {"one_path": "one-path AE", "two_path": "two-path AE"}
 FULL = "app_intensity_mot"
+WIDE, GAP, EDGE = 1.03, 0.055, 0.05   # three pictures in a column: width, space between, margin, in inches
+LEFT, RIGHT, PLOT = 0.40, 2.02, 1.24  # two plots in a column: where they begin, their width
 
 
 class Picture(NamedTuple):
@@ -36,13 +40,13 @@ def nothing(width: float, height: float, why: str, results: Results) -> Picture:
     """A figure of which no part can be drawn, which says why."""
     figure = look.sheet(width, height, results.source)
     look.missing(look.panel(figure, 0.05, 0.05, width - 0.1, height - 0.1), why)
-    return Picture(figure, pd.DataFrame({"missing": [why]}), results.source)
+    return Picture(figure, pd.DataFrame({"missing": [why.replace("\n", " ")]}), results.source)
 
 
 NOT_SCORED = "no scores: not run"
 
 
-# -- error maps --------------------------------------------------------------------------------------------------
+# -- pictures ----------------------------------------------------------------------------------------------------
 
 def error_map(results: Results, autoencoder: str, clip, frame: int) -> np.ndarray | None:
     """|I - I^| of one frame in [0, 1], the mean over all windows with it: (H, W) float32; None if it was not run."""
@@ -62,10 +66,34 @@ def about_map(results: Results, autoencoder: str, clip, frame: int, panel: str) 
     if error is None:
         return row | {"missing": "not run"}
     marked = above_mean(error)
-    row |= {"mean_error": float(error.mean(dtype=np.float64)), "largest_error": float(error.max()), "marked": float(marked.mean())}
+    row |= {"mean_error": float(error.mean(dtype=np.float64)), "largest_error": float(error.max()),
+            "marked": float(marked.mean())}
     if mask is not None and mask.any():
-        row |= {"marked_inside_label": float(marked[mask].mean()), "marked_outside_label": float(marked[~mask].mean())}
+        row |= {"marked_in_label": float(marked[mask].mean()), "marked_elsewhere": float(marked[~mask].mean())}
     return row
+
+
+def row_of_pictures(figure: Figure, results: Results, top: float) -> list:
+    """Three panels beside each other, in the shape of the data set's frames."""
+    height = height_of_pictures(results)
+    return [look.panel(figure, EDGE + i * (WIDE + GAP), top, WIDE, height) for i in range(3)]
+
+
+def height_of_pictures(results: Results) -> float:
+    _, H, W, _ = results.data.frames("test").shape
+    return WIDE * H / W
+
+
+def draw_frame(axis, results: Results, clip, frame: int) -> None:
+    """A test frame, and a line around what is labelled in it."""
+    look.picture(axis, results.data.frames("test")[clip.start + frame])
+    look.outline(axis, results.mask(clip, frame))
+
+
+def draw_over(axis, results: Results, clip, frame: int, strength: np.ndarray) -> None:
+    """A test frame with red over it, strength (H, W) in [0, 1], and a line around what is labelled in it."""
+    look.picture(axis, look.over(results.data.frames("test")[clip.start + frame], strength))
+    look.outline(axis, results.mask(clip, frame))
 
 
 # -- likelihoods within a clip -----------------------------------------------------------------------------------
@@ -84,9 +112,11 @@ def likelihood_rows(results: Results, clip, panel: str) -> list[dict]:
         nll = scores[column].to_numpy()[results.rows(clip)]
         likely = 1 - normalise(nll)
         share = [np.histogram(likely[chosen], edges)[0] / max(chosen.sum(), 1) for chosen in (~labels, labels)]
-        auc = frame_auc(nll, labels, np.zeros(len(nll), int), RAW) if labels.any() and not labels.all() else None
-        rows += [{"panel": f"{panel} {name}", "clip": clip.name, "from": low, "to": high, "normal": normal, "abnormal": abnormal,
-                  "auc": auc} for low, high, normal, abnormal in zip(edges[:-1], edges[1:], *share)]
+        one_class = labels.all() or not labels.any()
+        auc = None if one_class else frame_auc(nll, labels, np.zeros(len(nll), int), RAW)
+        rows += [{"panel": f"{panel} {name}", "clip": clip.name, "from": low, "to": high, "normal": normal,
+                  "abnormal": abnormal, "auc": auc}
+                 for low, high, normal, abnormal in zip(edges[:-1], edges[1:], *share)]
     return rows
 
 
@@ -111,76 +141,70 @@ def fig1(results: Results) -> Picture:
     """An abnormal frame, its error with one path and with two, and the likelihoods of its clip."""
     if results.ranking is None:
         return nothing(look.COLUMN, 2.5, NOT_SCORED, results)
-    clip, = choose_clips(results, BOTH_KINDS)
-    frame = choose_frame(results, clip)
-    errors = {name: error_map(results, name, clip, frame) for name in ("one_path", "two_path")}
-    table = pd.DataFrame([about_map(results, name, clip, frame, panel) for name, panel in zip(errors, "bc")]
+    clip, = evidence.choose_clips(results, BOTH_KINDS)
+    frame = evidence.choose_frame(results, clip)
+    table = pd.DataFrame([about_map(results, network, clip, frame, panel) for network, panel in zip(NETWORKS, "bc")]
                          + likelihood_rows(results, clip, "d"))
-    caption = (f"{results.title(clip)}. {rule_for_clips(results, BOTH_KINDS)} Frame of median score among {among(results, clip)}. "
-               f"(d) 1: the most likely frame of the clip. {results.source}")
+    caption = (f"{results.title(clip)}. {evidence.rule_for_clips(results, BOTH_KINDS)} Frame of median score among "
+               f"{evidence.among(results, clip)}. (d) 1: the most likely frame of the clip. {results.source}")
 
-    frames, wide = results.data.frames("test"), 1.03
-    high = wide * frames.shape[1] / frames.shape[2]
-    figure = look.sheet(look.COLUMN, high + 2.14, caption)
-    axes = [look.panel(figure, 0.05 + i * (wide + 0.055), 0.18, wide, high) for i in range(3)]
-    for axis, title in zip(axes, (f"(a) frame {frame}", "(b) one-path AE", "(c) two-path AE")):
-        look.letter(axis, title)
-    look.picture(axes[0], frames[clip.start + frame])
-    look.outline(axes[0], results.mask(clip, frame))
-    largest = max((float(error.max()) for error in errors.values() if error is not None), default=1.0)
-    for axis, error in zip(axes[1:], errors.values()):
+    below = 0.18 + height_of_pictures(results)
+    figure = look.sheet(look.COLUMN, below + 1.96, caption)
+    first, *others = row_of_pictures(figure, results, 0.18)
+    draw_frame(first, results, clip, frame)
+    look.letter(first, f"(a) frame {frame}")
+    errors = [error_map(results, network, clip, frame) for network in NETWORKS]
+    largest = max((float(error.max()) for error in errors if error is not None), default=1.0)
+    image = None
+    for axis, error, title, panel in zip(others, errors, NETWORKS.values(), "bc"):
+        look.letter(axis, f"({panel}) {title}")
         if error is None:
             look.missing(axis, "not run")
-        else:
-            image = look.picture(axis, error, cmap=look.ERROR, vmin=0, vmax=largest)
-            look.outline(axis, results.mask(clip, frame))
-    if any(error is not None for error in errors.values()):
-        bar = look.panel(figure, 0.05 + wide + 0.055, high + 0.25, 2 * wide + 0.055, 0.07)
-        figure.colorbar(image, cax=bar, orientation="horizontal").outline.set_linewidth(0.4)
-        bar.tick_params(labelsize=look.SMALL, length=2, pad=1.5)
-        bar.text(-0.02, 0.4, "error $|I-\\hat{I}|$", transform=bar.transAxes, ha="right", va="center", fontsize=7)
-    pair = [look.panel(figure, left, high + 0.73, 1.24, 0.85) for left in (0.40, 2.02)]
-    for axis, name in zip(pair, NLLS.values()):
+            continue
+        image = look.picture(axis, error, cmap=look.ERROR, vmin=0, vmax=largest)
+        look.outline(axis, results.mask(clip, frame))
+    if image is not None:
+        bar = look.panel(figure, EDGE + WIDE + GAP, below + 0.07, 2 * WIDE + GAP, 0.07)
+        look.colours(bar, image, "error $|I-\\hat{I}|$")
+    for left, name in zip((LEFT, RIGHT), NLLS.values()):
+        axis = look.panel(figure, left, below + 0.55, PLOT, 0.85)
         draw_likelihood(axis, table, f"d {name}", f"(d) {name}")
         axis.set_xlabel("normalised −bits/dim", labelpad=2)
-    look.key_of_bars(figure, look.COLUMN / 2, high + 2.1, labelled=results.data.labels is not None)
-    pair[0].set_ylabel("% of frames", labelpad=2)
+        if left == LEFT:
+            axis.set_ylabel("% of frames", labelpad=2)
+    look.key_of_bars(figure, look.COLUMN / 2, below + 1.92, labelled=results.data.labels is not None)
     return Picture(figure, table, caption)
 
 
 def fig3(results: Results) -> Picture:
-    """What one path and two mark in the same abnormal frames; a pixel is marked where its error exceeds the frame's mean."""
+    """What one path and two mark in the same abnormal frames: pixels whose error exceeds the frame's mean error."""
     if results.ranking is None:
         return nothing(look.COLUMN, 2.5, NOT_SCORED, results)
-    kinds = (MOTION_KINDS, BOTH_KINDS)
-    clips = choose_clips(results, *kinds)
-    chosen = [(clip, choose_frame(results, clip)) for clip in clips]
-    networks = {"one_path": "one-path AE", "two_path": "two-path AE"}
-    table = pd.DataFrame([about_map(results, network, *place, panel) for place, panel in zip(chosen, "ab") for network in networks])
-    caption = (f"Red, and its share of all pixels (and of those labelled): error above the frame's mean (Park et al. 2020). {rule_for_clips(results, *kinds)} Frames of median score among "
-               f"{among(results, *clips)} of their clip. {results.source}")
+    clips = evidence.choose_clips(results, MOTION_KINDS, BOTH_KINDS)
+    chosen = [(clip, evidence.choose_frame(results, clip)) for clip in clips]
+    table = pd.DataFrame([about_map(results, network, clip, frame, panel)
+                          for (clip, frame), panel in zip(chosen, "ab") for network in NETWORKS])
+    caption = ("Red, and its share of all pixels (and of those labelled): error above the frame's mean (Park et al. "
+               f"2020). {evidence.rule_for_clips(results, MOTION_KINDS, BOTH_KINDS)} Frames of median score among "
+               f"{evidence.among(results, *clips)} of their clip. {results.source}")
 
-    frames, wide = results.data.frames("test"), 1.03
-    high = wide * frames.shape[1] / frames.shape[2]
-    figure = look.sheet(look.COLUMN, 2 * (high + 0.36), caption)
-    for i, ((clip, frame), name) in enumerate(zip(chosen, "ab")):
-        mask, kinds_shown = results.mask(clip, frame), ", ".join(results.kinds(clip.name)).replace("_", " ")
-        axes = [look.panel(figure, 0.05 + j * (wide + 0.055), 0.18 + i * (high + 0.36), wide, high) for j in range(3)]
-        look.letter(axes[0], f"({name}) {kinds_shown}")
-        look.picture(axes[0], frames[clip.start + frame])
-        look.outline(axes[0], mask)
-        axes[0].set_xlabel(f"{clip.name}, frame {frame}", fontsize=look.SMALL, labelpad=2)
-        for axis, (network, title) in zip(axes[1:], networks.items()):
+    step = height_of_pictures(results) + 0.36
+    figure = look.sheet(look.COLUMN, 2 * step, caption)
+    for i, ((clip, frame), panel) in enumerate(zip(chosen, "ab")):
+        first, *others = row_of_pictures(figure, results, 0.18 + i * step)
+        draw_frame(first, results, clip, frame)
+        look.letter(first, f"({panel}) {', '.join(results.kinds(clip.name)).replace('_', ' ')}")
+        look.under(first, f"{clip.name}, frame {frame}")
+        for axis, (network, title) in zip(others, NETWORKS.items()):
             look.letter(axis, title)
             error = error_map(results, network, clip, frame)
             if error is None:
                 look.missing(axis, "not run")
                 continue
-            look.picture(axis, look.over(frames[clip.start + frame], above_mean(error)))
-            look.outline(axis, mask)
-            row = table[(table["panel"] == name) & (table["series"] == network)].iloc[0]
-            in_label = f" ({row['marked_inside_label']:.0%} of label)" if pd.notna(row.get("marked_inside_label")) else ""
-            axis.set_xlabel(f"{row['marked']:.0%}{in_label}", fontsize=look.SMALL, labelpad=2)
+            draw_over(axis, results, clip, frame, above_mean(error))
+            row = table[(table["panel"] == panel) & (table["series"] == network)].iloc[0]
+            share = row.get("marked_in_label", np.nan)
+            look.under(axis, f"{row['marked']:.0%}" + (f" ({share:.0%} of label)" if pd.notna(share) else ""))
     return Picture(figure, table, caption)
 
 
@@ -188,19 +212,19 @@ def fig4(results: Results) -> Picture:
     """Likelihoods of the frames of two clips, one abnormal in motion, one in motion and appearance."""
     if results.ranking is None:
         return nothing(look.COLUMN, 2.5, NOT_SCORED, results)
-    kinds = (MOTION_KINDS, BOTH_KINDS)
-    clips = choose_clips(results, *kinds)
+    clips = evidence.choose_clips(results, MOTION_KINDS, BOTH_KINDS)
     table = pd.DataFrame([row for clip, panel in zip(clips, "ab") for row in likelihood_rows(results, clip, panel)])
-    caption = (f"{rule_for_clips(results, *kinds)} 1: the most likely frame of the clip, 0: the least. AUC: of the likelihood alone, "
-               f"within the clip. {results.source}")
+    caption = (f"{evidence.rule_for_clips(results, MOTION_KINDS, BOTH_KINDS)} 1: the most likely frame of the clip, "
+               f"0: the least. AUC: of the likelihood alone, within the clip. {results.source}")
+
     figure = look.sheet(look.COLUMN, 3.06, caption)
-    for i, (clip, letter) in enumerate(zip(clips, "ab")):
+    for i, (clip, panel) in enumerate(zip(clips, "ab")):
         top = 0.36 + i * 1.4
-        figure.text(0.05 / look.COLUMN, 1 - (top - 0.21) / figure.get_figheight(), f"({letter}) {results.title(clip)}", fontsize=7.5)
-        for left, name in zip((0.40, 2.02), NLLS.values()):
-            axis = look.panel(figure, left, top, 1.24, 0.8)
-            draw_likelihood(axis, table, f"{letter} {name}", name)
-            if left < 1:
+        look.write(figure, 0.05, top - 0.21, f"({panel}) {results.title(clip)}")
+        for left, name in zip((LEFT, RIGHT), NLLS.values()):
+            axis = look.panel(figure, left, top, PLOT, 0.8)
+            draw_likelihood(axis, table, f"{panel} {name}", name)
+            if left == LEFT:
                 axis.set_ylabel("% of frames", labelpad=2)
             if i == 1:
                 axis.set_xlabel("normalised −bits/dim", labelpad=2)
@@ -216,45 +240,51 @@ def fig5(results: Results) -> Picture:
     """Scores over one clip, and some of its abnormal frames with their errors in red."""
     if results.ranking is None:
         return nothing(look.COLUMN, 2.5, NOT_SCORED, results)
-    clip, = choose_clips(results, ())
-    marked = spread_frames(results, clip, 3)
+    clip, = evidence.choose_clips(results, ())
+    marked = evidence.spread_frames(results, clip, 3)
     full, two_path = results.scores(FULL), results.scores("two_path")
-    sources = {"R": two_path if full is None else full, "L": full, "S": full}
-    drawn = {name: normalise(scores[name].to_numpy()[results.rows(clip)]) for name, scores in sources.items() if scores is not None}
-    table = pd.DataFrame({"clip": clip.name, "frame": np.arange(clip.length), "label": results.labels(clip).astype(int), **drawn,
-                          "shown": np.isin(np.arange(clip.length), marked).astype(int)})
-    caption = (f"{results.title(clip)}. {rule_for_clips(results, ())} Scores are normalised within the clip; abnormal frames are "
-               f"shaded. Frames evenly spread over {among(results, clip)}; red: error of the two-path AE. {results.source}")
+    stored = {"R": two_path if full is None else full, "L": full, "S": full}
+    table = pd.DataFrame({"clip": clip.name, "frame": np.arange(clip.length)})
+    table["label"] = results.labels(clip).astype(int)
+    for name, scores in stored.items():
+        if scores is not None:
+            table[name] = normalise(scores[name].to_numpy()[results.rows(clip)])
+    table["shown"] = np.isin(table["frame"], marked).astype(int)
+    caption = (f"{results.title(clip)}. {evidence.rule_for_clips(results, ())} Scores are normalised within the clip; "
+               f"abnormal frames are shaded. Frames evenly spread over {evidence.among(results, clip)}; red: error of "
+               f"the two-path AE. {results.source}")
 
-    frames, wide = results.data.frames("test"), 1.03
-    high = wide * frames.shape[1] / frames.shape[2]
-    figure = look.sheet(look.COLUMN, high + 1.84, caption)
+    below = 0.18 + height_of_pictures(results)
+    figure = look.sheet(look.COLUMN, below + 1.66, caption)
     errors = [error_map(results, "two_path", clip, frame) for frame in marked]
     largest = max((float(error.max()) for error in errors if error is not None), default=1.0)
-    for i, (frame, error) in enumerate(zip(marked, errors)):
-        axis = look.panel(figure, 0.05 + i * (wide + 0.055), 0.18, wide, high)
-        look.letter(axis, f"({'abc'[i]}) frame {frame}")
+    for axis, frame, error, panel in zip(row_of_pictures(figure, results, 0.18), marked, errors, "abc"):
+        look.letter(axis, f"({panel}) frame {frame}")
         if error is None:
             look.missing(axis, "not run")
-            continue
-        look.picture(axis, look.over(frames[clip.start + frame], error / largest))
-        look.outline(axis, results.mask(clip, frame))
-    axis = look.panel(figure, 0.45, high + 0.46, 2.80, 0.88)
+        else:
+            draw_over(axis, results, clip, frame, error / largest)
+    draw_scores(look.panel(figure, 0.45, below + 0.28, 2.80, 0.88), table, marked)
+    figure.legend(*figure.axes[-1].get_legend_handles_labels(), loc="lower center", ncol=3, borderpad=0, borderaxespad=0,
+                  handlelength=2.4, columnspacing=1.4,
+                  bbox_to_anchor=(0.5, 1 - (below + 1.64) / figure.get_figheight()))
+    return Picture(figure, table, caption)
+
+
+def draw_scores(axis, table: pd.DataFrame, marked: list[int]) -> None:
+    """The scores of a clip's frames, with the abnormal ranges shaded and some frames marked a, b, c."""
     look.shade(axis, table["label"].to_numpy())
     for name, (title, colour, dashes) in SERIES.items():
         if name in table:
-            axis.plot(table["frame"], table[name], color=colour, linestyle=look.DASHES[dashes], label=title)
+            axis.plot(table["frame"], table[name], color=colour, linestyle=look.DASHES[dashes], label=title, gid=name)
         else:
             axis.plot([], [], color=colour, linestyle=look.DASHES[dashes], label=f"{title}: not run")
     for frame, name in zip(marked, "abc"):
         axis.annotate(name, (frame, 1.04), ha="center", va="bottom", fontsize=7, annotation_clip=False)
-        axis.plot([frame] * 2, [0, 1.04], color=look.FAINT, linewidth=0.5, zorder=1, clip_on=False)
-    axis.set(xlim=(-0.5, clip.length - 0.5), ylim=(0, 1.04), yticks=(0, 0.5, 1))
-    axis.set_xlabel(f"frame of {clip.name}", labelpad=2)
+        axis.plot([frame, frame], [0, 1.04], color=look.FAINT, linewidth=0.5, zorder=1, clip_on=False)
+    axis.set(xlim=(-0.5, len(table) - 0.5), ylim=(0, 1.04), yticks=(0, 0.5, 1))
+    axis.set_xlabel(f"frame of {table['clip'].iloc[0]}", labelpad=2)
     axis.set_ylabel("normalised score", labelpad=2)
-    figure.legend(*axis.get_legend_handles_labels(), loc="lower center", ncol=3, borderpad=0, borderaxespad=0, columnspacing=1.4,
-                  bbox_to_anchor=(0.5, 1 - (high + 1.82) / figure.get_figheight()), handlelength=2.4)
-    return Picture(figure, table, caption)
 
 
 def roc(results: Results) -> Picture:
@@ -262,30 +292,32 @@ def roc(results: Results) -> Picture:
     if not any(result.labelled for result in results.scored):
         return nothing(look.COLUMN, 3.0, "no scores of labelled frames", results)
     grid = np.linspace(0, 1, 501)
-    curves, names = {"false_positive_rate": grid}, {}
+    curves, numbers = {"false_positive_rate": grid}, {}
     for model in look.MODELS:
         runs = [result for result in results.alike(model) if result.labelled]
-        names[model] = in_figures([result.record["metrics"] for result in runs]) if runs else "not run"
+        numbers[model] = auc_in_words([result.record["metrics"] for result in runs]) if runs else "not run"
         if runs:
-            rates = [frame_roc(result.terms, result.labels, result.clips, PROTOCOLS["paper"])[:2] for result in runs]
+            rates = [frame_roc(run.terms, run.labels, run.clips, PROTOCOLS["paper"])[:2] for run in runs]
             curves[model] = np.mean([np.interp(grid, *rate) for rate in rates], axis=0)
     table = pd.DataFrame(curves)
-    seeds = "mean ± standard deviation over seeds" if len(results.seeds) > 1 else "in brackets its 95 % interval by resampling clips"
-    caption = f"AUC, {seeds}. Protocol: {PROTOCOLS['paper']}. {results.source}"
+    spread = ("mean ± standard deviation over seeds" if len(results.seeds) > 1
+              else "in brackets its 95 % interval by resampling clips")
+    caption = f"AUC, {spread}. Protocol: {PROTOCOLS['paper']}. {results.source}"
 
-    figure = look.sheet(look.COLUMN, 3.3 + 0.15 * len(names), caption)
+    figure = look.sheet(look.COLUMN, 3.3 + 0.15 * len(numbers), caption)
     axis = look.panel(figure, 0.45, 0.08, 2.75, 2.75)
     axis.plot([0, 1], [0, 1], color="#BBBBBB", linewidth=0.7)
-    for model in set(names) & set(table):
-        axis.plot(grid, table[model], gid=model, **look.line(model), zorder=3 if model == FULL else 2)
+    for model in numbers:
+        if model in table:
+            axis.plot(grid, table[model], gid=model, **look.line(model), zorder=3 if model == FULL else 2)
     axis.set(xlim=(0, 1), ylim=(0, 1), xticks=np.linspace(0, 1, 6), yticks=np.linspace(0, 1, 6))
     axis.set_xlabel("false positive rate", labelpad=2)
     axis.set_ylabel("true positive rate", labelpad=2)
-    look.key_of_models(figure, 0.45, 3.22, names)
+    look.key_of_models(figure, 0.45, 3.22, numbers)
     return Picture(figure, table, caption)
 
 
-def in_figures(metrics: list[dict]) -> str:
+def auc_in_words(metrics: list[dict]) -> str:
     """AUC of one model: of one run with its interval, of several as mean and standard deviation."""
     aucs = [m["auc"] for m in metrics]
     if len(aucs) > 1:

@@ -32,7 +32,7 @@ MARK = to_rgb("#D7142A")                    # a pixel whose error is marked
 DASHES = {"solid": "solid", "dashed": (0, (4, 1.6)), "short": (0, (1.8, 1.2)), "dotted": (0, (1, 1.2)),
           "dash-dot": (0, (5, 1.4, 1, 1.4)), "dash-dot-dot": (0, (5, 1.4, 1, 1.4, 1, 1.4))}
 
-# Scored models: name in a legend, colour, dashes, marker. What a model adds has its colour; both together are the total.
+# Scored models: name in a legend, colour, dashes, mark. What a model adds has its colour; both together are the total.
 MODELS = {
     "one_path": ("one-path AE", ONE_PATH, "dotted", "x"),
     "two_path": ("two-path AE", TWO_PATH, "dashed", "s"),
@@ -51,11 +51,12 @@ def sheet(width: float, height: float, caption: str) -> Figure:
 
     Panels are placed on it in inches (`panel`), so that nothing moves when a number gets longer.
     """
-    letters = int((width - 0.1) * 72 / (0.54 * SMALL))  # a letter is a little more than half as wide as the font is high
+    letters = int((width - 0.1) * 72 / (0.54 * SMALL))  # a letter is a bit more than half as wide as the font is high
     lines = textwrap.wrap(caption, letters)
     below = (len(lines) * SMALL * 1.35 + 7) / 72 if lines else 0.0
     figure = Figure(figsize=(width, height + below))
-    figure.text(0.05 / width, 0.04 / (height + below), "\n".join(lines), va="bottom", fontsize=SMALL, color=FAINT, linespacing=1.3)
+    figure.text(0.05 / width, 0.04 / (height + below), "\n".join(lines), va="bottom", fontsize=SMALL, color=FAINT,
+                linespacing=1.3)
     return figure
 
 
@@ -84,7 +85,7 @@ def missing(axis, why: str) -> None:
 
 
 def picture(axis, image: np.ndarray, **options):
-    """A frame or a map without ticks: (H, W), (H, W, 1) or (H, W, 3). Grey is 0 to 255 unless `options` say otherwise."""
+    """A frame or a map without ticks: (H, W), (H, W, 1) or (H, W, 3). Grey is 0 to 255 unless `options` differ."""
     image = np.asarray(image)
     if image.ndim == 3 and image.shape[-1] == 1:
         image = image[..., 0]
@@ -102,8 +103,8 @@ def outline(axis, mask: np.ndarray | None) -> None:
     if mask is not None and mask.any():
         room = binary_dilation(binary_fill_holes(np.pad(mask, 1)), iterations=max(1, round(min(mask.shape) / 40)))
         for width, colour in ((1.5, "white"), (0.8, ABNORMAL)):
-            axis.contour(np.arange(-1, mask.shape[1] + 1), np.arange(-1, mask.shape[0] + 1), room.astype(float), levels=[0.5],
-                         colors=[colour], linewidths=width)
+            axis.contour(np.arange(-1, mask.shape[1] + 1), np.arange(-1, mask.shape[0] + 1), room.astype(float),
+                         levels=[0.5], colors=[colour], linewidths=width)
         axis.set(xlim=(-0.5, mask.shape[1] - 0.5), ylim=(mask.shape[0] - 0.5, -0.5))
 
 
@@ -139,8 +140,9 @@ def box(axis, at: float, quantiles, *, abnormal: bool) -> None:
 def key_of_bars(figure: Figure, middle: float, bottom: float, *, labelled: bool = True) -> None:
     """The legend of `bars`, centred at a place in inches from the left and top."""
     W, H = figure.get_size_inches()
-    keys = [Patch(facecolor=NORMAL, alpha=0.75, label="normal" if labelled else "all frames (no labels)"),
-            Patch(facecolor=(1, 1, 1, 0), edgecolor=ABNORMAL, hatch="//////", linewidth=0.9, label="abnormal")][:1 + labelled]
+    keys = [Patch(facecolor=NORMAL, alpha=0.75, label="normal" if labelled else "all frames (no labels)")]
+    if labelled:
+        keys.append(Patch(facecolor=(1, 1, 1, 0), edgecolor=ABNORMAL, hatch="//////", linewidth=0.9, label="abnormal"))
     figure.legend(handles=keys, loc="lower center", bbox_to_anchor=(middle / W, 1 - bottom / H), ncol=2, borderpad=0,
                   borderaxespad=0, handlelength=1.8)
 
@@ -174,9 +176,28 @@ def key_of_marks(figure: Figure, left: float, top: float, present) -> None:
         axis.text(x + 0.16, y, name if model in present else f"{name}: not run", va="center", fontsize=7)
 
 
+def colours(axis, image, title: str) -> None:
+    """A horizontal scale of colours for an image, with its title at the left."""
+    bar = axis.figure.colorbar(image, cax=axis, orientation="horizontal")
+    bar.outline.set_linewidth(0.4)
+    axis.tick_params(labelsize=SMALL, length=2, pad=1.5)
+    axis.text(-0.02, 0.4, title, transform=axis.transAxes, ha="right", va="center", fontsize=7)
+
+
 def letter(axis, text: str) -> None:
     """(a), (b), ... and what is shown, above a panel."""
     axis.set_title(text, loc="left", fontsize=7, pad=3)
+
+
+def under(axis, text: str) -> None:
+    """A few words below a picture."""
+    axis.set_xlabel(text, fontsize=SMALL, labelpad=2)
+
+
+def write(figure: Figure, left: float, top: float, text: str, *, ha: str = "left") -> None:
+    """A line of text whose base is at a place in inches from the left and top."""
+    W, H = figure.get_size_inches()
+    figure.text(left / W, 1 - top / H, text, ha=ha, fontsize=8)
 
 
 def save(figure: Figure, table: pd.DataFrame, folder: Path, name: str, *, size: str) -> list[str]:

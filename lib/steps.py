@@ -27,7 +27,8 @@ MODELS = {
 }
 TABLE3 = ("one_path", "two_path", "app_intensity", "mot", "app_intensity_mot")
 TABLE4 = ("app_none", "app_intensity", "app_error")
-FIGURES = ("fig1", "fig2", "fig3", "fig4", "fig5", "roc", "likelihood_terms", "complexity", "training", "protocols", "kinds")
+FIGURES = ("fig1", "fig2", "fig3", "fig4", "fig5", "roc", "likelihood_terms", "complexity", "training", "protocols",
+           "kinds")
 
 
 @dataclass(frozen=True)
