@@ -129,12 +129,14 @@ def person(*, phase, run, lift, arms, look) -> list[Shape]:
 
 def cyclist(*, phase, look) -> list[Shape]:
     """A bicycle and its rider; `phase` (T,) is the angle of the pedals."""
-    axle, seat, shoulder, bars = (np.array([point]) for point in ((0.02, -0.2), (-0.1, -0.52), (0.08, -0.86), (0.24, -0.48)))
+    joints = ((0.02, -0.2), (-0.1, -0.52), (0.08, -0.86), (0.24, -0.48))
+    axle, seat, shoulder, bars = (np.array([point]) for point in joints)
     pedal = 0.08 * np.stack([np.sin(phase), np.cos(phase)], -1)
     legs = []
     for foot in (axle - pedal, axle + pedal):
         legs.append(np.stack([seat + 0 * foot, (seat + foot) / 2 + [0.14, -0.03], foot], 1))
-    rear, front, frame = (-0.32, -0.2), (0.33, -0.2), [(-0.32, -0.2), (-0.12, -0.46), (0.22, -0.44), (0.02, -0.2), (-0.32, -0.2)]
+    rear, front = (-0.32, -0.2), (0.33, -0.2)
+    frame = [rear, (-0.12, -0.46), (0.22, -0.44), (0.02, -0.2), rear]
     return [Shape("line", legs[0], look["trousers"] + 12, 0.08),
             Shape("ring", np.array([rear]), look["trousers"], 0.055, 0.19),
             Shape("ring", np.array([front]), look["trousers"], 0.055, 0.19),
@@ -148,7 +150,8 @@ def cyclist(*, phase, look) -> list[Shape]:
 
 def cart(look) -> list[Shape]:
     """A small open vehicle with a roof and a driver."""
-    body = [(-0.75, -0.16), (-0.75, -0.5), (-0.2, -0.5), (-0.15, -0.3), (0.3, -0.3), (0.35, -0.55), (0.62, -0.48), (0.72, -0.16)]
+    body = [(-0.75, -0.16), (-0.75, -0.5), (-0.2, -0.5), (-0.15, -0.3), (0.3, -0.3), (0.35, -0.55), (0.62, -0.48),
+            (0.72, -0.16)]
     return [Shape("line", np.array([(-0.05, -0.35), (0.0, -0.66)]), look["pack"], 0.17),
             *head(np.array([(0.03, -0.81)]), look),
             Shape("polygon", np.array(body), look["coat"]),
@@ -211,7 +214,7 @@ def way(lane: float) -> int:
 def crowd(rng, *, times, aspect, free) -> list[Actor]:
     """Normal walkers on all lanes but `free`. Those of a lane keep their distance and about the same pace."""
     actors = []
-    warm = int(aspect / (WALK[0] * body_height(LANES[0]))) + 1             # the slowest crossing: nobody appears from nowhere
+    warm = int(aspect / (WALK[0] * body_height(LANES[0]))) + 1             # the slowest crossing: full from the start
     moments = np.arange(-warm, len(times))
     tide = RATE * (1 + 0.9 * np.sin(2 * np.pi * (moments / rng.uniform(60, 160) + rng.random())))
     for lane in LANES:
@@ -265,7 +268,7 @@ def throwers(rng, track: Track, made, t, during) -> list[Actor]:
     gap, h = 1.3 * track.h, track.h
     turn, into = np.divmod(t, 10)
     flight = np.clip(into / 8, 0, 1)
-    along = np.where(turn % 2 == 0, flight, 1 - flight) - 0.5              # -0.5: at the one behind, 0.5: at the one in front
+    along = np.where(turn % 2 == 0, flight, 1 - flight) - 0.5              # -0.5: the one behind has it, 0.5: the other
     actors = []
     for place in (-0.5, 0.5):
         reaching = np.clip(1.5 - 3 * np.abs(along - place), 0, 1)          # arms towards the bag when it is near
@@ -362,14 +365,17 @@ def render(rng, actors: list[Actor], scene, *, frames: int, oversample: int, hei
                 alone = np.zeros(size, np.uint8)
                 draw(alone, actor, frame, **place, tone=255)
                 mask[frame] = shrink(alone, oversample) >= 64              # a quarter of the pixel, so that spokes count
+    # The camera's automatic exposure: the mean follows the light alone, and says nothing about who is in the picture.
+    exposure = scene.mean() * light / film.mean(axis=(1, 2), dtype=np.float64)
     noise = NOISE * rng.standard_normal(film.shape, dtype=np.float32)
-    film = np.clip(np.rint(film * light[:, None, None] + noise), 0, 255).astype(np.uint8)
+    film = np.clip(np.rint(film * exposure[:, None, None] + noise), 0, 255).astype(np.uint8)
     return film, [(actor.kind, mask) for actor, mask in zip(odd, masks) if mask.any()]
 
 
 # -- the files --------------------------------------------------------------------------------------------------------
 
-def generate(folder: Path, *, seed: int, train_clips: int, test_clips: int, clip_frames: int, height: int, width: int) -> Path:
+def generate(folder: Path, *, seed: int, train_clips: int, test_clips: int, clip_frames: int,
+             height: int, width: int) -> Path:
     """Write the data set into `folder` and return it. The same parameters give the same bytes.
 
     A folder that was generated with the same parameters by the same code (its generator.json says so) is left alone, one
