@@ -31,8 +31,7 @@ rule all:
 for STEP in steps.STEPS:
     rule:
         name: STEP
-        input: lambda wildcards, step=STEP: [str(pipeline.marker(j)) for j in steps.upstream(job(step, wildcards), GRID.scored())
-                                                    if GRID.runs(j)]
+        input: lambda wildcards, step=STEP: [str(pipeline.marker(j)) for j in GRID.inputs(job(step, wildcards))]
         output: f"{MARKER}/{{dataset}}.{STEP}{{rest,(\\.\\w+)*}}"
         params:
             grid=shlex.quote(GRID.to_json()),

@@ -214,11 +214,11 @@ def run(grid: pipeline.Grid, targets: list[str], options, passed_on: list[str]) 
     if passed_on or options.dry_run:
         return code
     if interrupted or code in (-signal.SIGINT, 130):
-        print(f"\nInterrupted. Nothing is lost: ./run_all.sh {' '.join(sys.argv[1:])} continues.", file=sys.stderr)
+        print(f"\nInterrupted. Nothing is lost: ./run_all.sh {shlex.join(sys.argv[1:])} continues.", file=sys.stderr)
         return pipeline.EXIT_INTERRUPTED
     if code:
         failed = json.loads(failure.read_text()) if failure.exists() else {"exit": pipeline.EXIT_NOTEBOOK}
-        print(f"Stopped. What was finished before is kept; to continue: ./run_all.sh {' '.join(sys.argv[1:])}", file=sys.stderr)
+        print(f"Stopped. What was finished before is kept; to continue: ./run_all.sh {shlex.join(sys.argv[1:])}", file=sys.stderr)
         return failed["exit"]
     print(f"\n{len(reasons)} steps in {pipeline.duration(time.time() - started)}.")
     return show_results(grid, jobs, changed=True)

@@ -69,6 +69,10 @@ class Grid:
         as they are: they were made with settings of their own, and may have taken a night."""
         return job.dataset == "all" or job.dataset in self.datasets and (job.seed is None or job.seed in self.seeds)
 
+    def inputs(self, job: Job) -> list[Job]:
+        """The jobs of this grid that a job reads."""
+        return [needed for needed in upstream(job, self.scored()) if self.runs(needed)]
+
     def jobs(self, targets) -> tuple[Job, ...]:
         """The jobs that targets name, and all of this grid's that these read, inputs first."""
         wanted = [job for target in targets for job in jobs_for(self, target)]
@@ -76,9 +80,8 @@ class Grid:
 
         def visit(job: Job):
             if job not in order:
-                for needed in upstream(job, self.scored()):
-                    if self.runs(needed):
-                        visit(needed)
+                for needed in self.inputs(job):
+                    visit(needed)
                 order[job] = None
         for job in wanted:
             visit(job)
