@@ -1,32 +1,29 @@
 """`reports/<profile>/index.html`: everything that the runs of a profile gave, on one page, from records alone.
 
-The page needs nothing but itself and the files below its folder, so it can be opened from a disk, copied and printed. The
-executed notebooks are turned into pages beside them when they are newer than their page; their equations are set by
-MathJax where there is a network, and are TeX otherwise.
+The page needs nothing but itself and the files below its folder, so it can be opened from a disk, copied and printed.
 """
 from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
 
-import jinja2
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from lib import paths, records, results, tables, typeset, verdict
+from lib import pages, paths, records, results, tables, typeset, verdict
 from lib.config import flat, resolve
 from lib.pipeline import duration
 from lib.steps import FIGURES, STEPS, Job, from_name, jobs_of
 
-TEMPLATES = paths.LIB / "templates"
 FULL = "app_intensity_mot"
 FIGURE_TITLES = {"fig1": "Figure 1. Input, errors and likelihoods of one clip", "fig2": "Figure 2. The network",
                  "fig3": "Figure 3. Errors of one path and of two", "fig4": "Figure 4. Likelihoods of normal and abnormal frames",
-                 "fig5": "Figure 5. Scores within a clip", "roc": "ROC curves"}
+                 "fig5": "Figure 5. Scores within a clip", "roc": "ROC curves",
+                 "likelihood_terms": "Likelihood by scale, and in its two terms", "complexity": "Likelihood against image complexity",
+                 "training": "Training curves", "protocols": "AUC by protocol", "kinds": "AUC by kind of anomaly"}
 
 
 def write(profile: str) -> Path:
@@ -39,29 +36,18 @@ def write(profile: str) -> Path:
     paper = tables.paper_results()
     made = {name: maker(scored, paper, **how) for name, maker in tables.MAKERS.items()}
     found = verdict.findings(scored, paper, **how)
-    pages = write_pages(profile, known)
+    executed = pages.write_all(profile, known)
+    drawn = figures(profile)
     states = Counter(record["status"] for record in known.values())
-    page = _templates().get_template("index.html").render(
+    page = pages.templates().get_template("index.html").render(
         profile=profile, protocol=protocol, counts=f"{states['complete']} complete runs" + "".join(
             f", {n} {status}" for status, n in states.items() if status != "complete"),
-        cards=cards(made["table3"], paper), absent=_absent(made["table3"]), chart=chart(made["table3"]),
+        headline=headline(made["table3"], paper), absent=typeset.absent(made["table3"]), ticks=ticks(made["table3"]),
         claims=claims(found), deviations=deviations(scored), tables=[show(profile, t) for t in made.values()],
-        figures=figures(profile), groups=groups(profile, known, pages), makings=makings(known))
+        figures=[f for f in drawn if f["image"]], undrawn=[f["title"] for f in drawn if not f["image"]], groups=groups(profile, known, executed), makings=makings(known))
     path = paths.report(profile) / "index.html"
-    _write(path, page)
+    pages.put(path, page)
     return path
-
-
-def _templates() -> jinja2.Environment:
-    return jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=jinja2.select_autoescape(["html"]),
-                              trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
 
 
 # -- records -------------------------------------------------------------------------------------------------------
@@ -91,59 +77,67 @@ def _id(name: str) -> str:
 
 # -- numbers -------------------------------------------------------------------------------------------------------
 
-def cards(table: tables.Table, paper: list[dict]) -> list[dict]:
-    """The headline of each data set that was run: the whole method, the paper, and the best reference scorer."""
-    found = []
+def headline(table: tables.Table, paper: list[dict]) -> list[dict]:
+    """For each data set that was run: the whole method, the paper, the best reference scorer, and Table 3 as a chart."""
+    found, position = [], _scale(table)
     for dataset, own in table.cells.groupby("dataset", sort=False):
         if own["auc"].isna().all():
             continue
-        for cell in own[own["variant"] == FULL].itertuples():
-            scorers = own[own["group"] == "reference scorer"]
-            best = scorers.loc[scorers["auc"].idxmax()] if scorers["auc"].notna().any() else None
-            found.append({
-                "name": tables.NAMES[dataset], "number": typeset.measured(cell) if not cell.status else "", "status": cell.status,
-                "interval": typeset.interval(cell.low, cell.high), "n": cell.seeds if not cell.status else typeset.DASH,
-                "paper": typeset.number(tables.paper_value(paper, 2, FULL, dataset) or math.nan),
-                "reference": f"{typeset.number(best.auc)} ({best.row})" if best is not None else typeset.NOT_RUN})
+        ours, scorers = own[own["group"] == "this kit"], own[own["group"] == "reference scorer"]
+        best = scorers.loc[scorers["auc"].idxmax()] if scorers["auc"].notna().any() else None
+        said = tables.paper_value(paper, 2, FULL, dataset)
+        whole = next(ours[ours["variant"] == FULL].itertuples())
+        found.append({
+            "name": tables.NAMES[dataset], "number": "" if whole.status else typeset.number(whole.auc), "status": whole.status,
+            "subset": whole.subset, "interval": typeset.interval(whole.low, whole.high),
+            "seeds": typeset.DASH if whole.status else f"{whole.n:.0f} (seed{'s' if whole.n > 1 else ''} {whole.seeds.replace(' ', ', ')})",
+            "paper": typeset.DASH if said is None else typeset.number(said),
+            "reference": typeset.NOT_RUN if best is None else f"{typeset.number(best.auc)}, {best.row}",
+            "free": None if best is None else position(best.auc),
+            "rows": [{"label": c.row, "value": c.status or typeset.number(c.auc), "at": position(c.auc), "paper": position(c.paper),
+                      "low": position(c.low), "high": position(c.high)} for c in ours.itertuples()]})
     return found
 
 
-def _absent(table: tables.Table) -> str:
-    return next((line for line in table.under if line.startswith("Not run:")), "")
+def _scale(table: tables.Table):
+    """Maps an AUC to percent of the chart's width, None to None; the chart ends at 1."""
+    low = _lowest(table)
+    return lambda auc: None if auc is None or auc != auc else round(100 * (auc - low) / (1 - low), 2)
 
 
-def chart(table: tables.Table) -> dict | None:
-    """Positions in percent for the rows of Table 3 as dots and intervals, one block a data set; None without a number."""
-    cells = table.cells[table.cells["dataset"].isin(table.cells.loc[table.cells["auc"].notna(), "dataset"])]
-    if cells.empty:
-        return None
-    shown = cells[["paper", "auc", "low"]].stack()
-    low, high = math.floor(shown.min() * 10) / 10, 1.0
+def _lowest(table: tables.Table) -> float:
+    """The tenth at or below the lowest number of a chart."""
+    cells = table.cells[table.cells["auc"].notna()]
+    shown = cells.loc[cells["group"] == "this kit", ["auc", "low", "paper"]].min().to_list()
+    shown += cells[cells["group"] == "reference scorer"].groupby("dataset")["auc"].max().to_list()
+    return math.floor(min([0.9, *(value for value in shown if value == value)]) * 10) / 10
 
-    def at(value):
-        return None if value != value or value is None else round(100 * (value - low) / (high - low), 2)
-    blocks = []
-    for dataset, own in cells.groupby("dataset", sort=False):
-        rows = [{"label": c.row, "at": at(c.auc), "low": at(c.low), "width": None if c.low != c.low else at(c.high - c.low + low),
-                 "paper": at(c.paper), "value": typeset.number(c.auc) if not c.status else c.status}
-                for c in own[own["group"] == "this kit"].itertuples()]
-        blocks.append({"name": tables.NAMES[dataset], "rows": rows,
-                       "reference": at(own.loc[own["group"] == "reference scorer", "auc"].max())})
-    ticks = [low + i / 10 for i in range(round((high - low) * 10) + 1)]
-    return {"blocks": blocks, "ticks": [{"at": at(t), "text": f"{t:.1f}"} for t in ticks]}
+
+def ticks(table: tables.Table) -> list[dict]:
+    """The tenths below the chart."""
+    low, position = _lowest(table), _scale(table)
+    return [{"at": position(low + i / 10), "text": f"{low + i / 10:.1f}"} for i in range(round((1 - low) * 10) + 1)]
 
 
 def claims(found: list[verdict.Finding]) -> list[dict]:
     """The claims, each with its verdict and its findings as a table."""
     summary = verdict.overall(found)
-    return [{"name": name, "statement": statement, "verdict": summary[name], "table": Markup(typeset.html_table(verdict.face(found, name))),
-             "kind": summary[name].removesuffix(" where tested").replace(" ", "-")} for name, statement in verdict.CLAIMS.items()]
+    shown = []
+    for name, statement in verdict.CLAIMS.items():
+        signed = name != "C5"
+        lines = [f"{tables.NAMES[f.dataset]}: {f.quantity} {(typeset.change if signed else typeset.number)(f.ours)} ("
+                 + ("no interval" if f.low is None else (typeset.interval_of_change if signed else typeset.interval)(f.low, f.high))
+                 + f"), {f.verdict}" for f in found if f.claim == name and f.ours is not None and "largest" not in f.quantity]
+        shown.append({"name": name, "statement": statement, "verdict": summary[name], "lines": lines,
+                      "table": Markup(typeset.html_table(verdict.face(found, name))),
+                      "kind": summary[name].removesuffix(" where tested").replace(" ", "-")})
+    return shown
 
 
 def deviations(scored) -> list[dict]:
     """For each data set that was run, where its configuration is not the paper's."""
     found = []
-    for dataset in dict.fromkeys(r.job.dataset for r in scored):
+    for dataset in [d for d in tables.order_of(scored) if any(r.job.dataset == d for r in scored)]:
         table = verdict.deviations(scored, dataset)
         face = typeset.Face(list(table.columns), table.values.tolist())
         found.append({"name": tables.NAMES[dataset], "count": len(table), "table": Markup(typeset.html_table(face))})
@@ -157,7 +151,7 @@ def show(profile: str, table: tables.Table) -> dict:
     return {"name": table.name, "title": table.title, "face": Markup(typeset.html_table(typeset.face(table))),
             "scorers": Markup(typeset.html_table(scorers)) if scorers else "", "under": table.under,
             "notes": [(tables.mark(i), text) for i, text in enumerate(table.notes)],
-            "sentences": [Markup(re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", str(escape(line)))) for line in typeset.sentences(table)],
+            "words": typeset.words(table), "absent": typeset.absent(table),
             "files": [name for name in files if (paths.tables(profile) / name).exists()]}
 
 
@@ -183,7 +177,7 @@ def _figure(folder: Path, stem: str, title: str) -> dict:
 
 # -- runs ----------------------------------------------------------------------------------------------------------
 
-def groups(profile: str, known: dict[Job, dict], pages: dict[Job, Path]) -> list[dict]:
+def groups(profile: str, known: dict[Job, dict], executed: dict[Job, Path]) -> list[dict]:
     """All runs that the data sets and seeds on record call for, by data set: those there are, and those not run."""
     scored = tuple(job for job in known if job.step in ("score", "reference") and known[job]["status"] == "complete")
     found = []
@@ -193,7 +187,7 @@ def groups(profile: str, known: dict[Job, dict], pages: dict[Job, Path]) -> list
         called = [job for step, kind in STEPS.items() if (kind.per == "all") == (dataset == "all")
                   for job in jobs_of(profile, [dataset], seeds, step)]
         jobs = called + [job for job in mine if job not in called]
-        runs = [_run(profile, job, known.get(job), scored, pages.get(job)) for job in jobs]
+        runs = [_run(profile, job, known.get(job), scored, executed.get(job)) for job in jobs]
         spent = sum(known[job].get("seconds", 0) for job in mine)
         found.append({"name": tables.NAMES.get(dataset, "Over all data sets"), "runs": runs,
                       "counts": f"{sum(r['record'] is not None for r in runs)} of {len(runs)}, {duration(spent)}"})
@@ -205,19 +199,19 @@ def _run(profile: str, job: Job, record: dict | None, scored, page: Path | None)
     name = job.name.removeprefix(f"{job.dataset}/")
     if record is None:
         return {"name": name, "record": None}
-    status, kind = record["status"], ""
+    status, kind, old = record["status"], "", ""
     if status != "complete":
         kind = "failed"
     else:
         old = _outdated(job, record, scored)
-        status, kind = (f"out of date: {old}", "old") if old else (status, kind)
+        status, kind = ("out of date", "old") if old else (status, kind)
     auc = record["metrics"].get("auc")
     memory = record.get("peak_memory_gib")
     ended = record.get("ended") or record.get("started")
-    return {"name": name, "record": record, "id": _id(job.name), "status": status, "kind": kind, "error": record.get("error", ""),
+    return {"name": name, "record": record, "id": _id(job.name), "status": status, "kind": kind, "error": record.get("error", ""), "old": old,
             "auc": "" if auc is None else typeset.number(auc) + (" (subset)" if record["metrics"].get("subset") else ""),
             "time": duration(record["seconds"]) if "seconds" in record else typeset.DASH,
-            "memory": f"{memory:.2f} GiB" if memory is not None else typeset.DASH, "commit": commit_of(record),
+            "memory": f"{memory:.2f} GiB" if memory is not None else typeset.DASH, "commit": pages.commit_of(record),
             "when": datetime.fromisoformat(ended).strftime("%-d %B %Y, %H:%M UTC") if ended else "",
             "page": page.relative_to(paths.report(profile)).as_posix() if page else "",
             "inputs": [(name, _id(name)) for name in record["inputs"]],
@@ -232,11 +226,6 @@ def _outdated(job: Job, record: dict, scored) -> str:
         return records.why_stale(job, config, scored)
     except (records.RecordError, ValueError) as problem:
         return str(problem)
-
-
-def commit_of(record: dict) -> str:
-    git = record.get("git") or {}
-    return f"{git['commit'][:7]}{'+' if git.get('dirty') else ''}" if git.get("commit") else "none"
 
 
 def _plain(value) -> str:
@@ -256,36 +245,3 @@ def makings(known: dict[Job, dict]) -> list[dict]:
                       + (f"; {gpu}" if gpu else ""), "versions": list(versions.items()),
                       "runs": f"{len(jobs)} runs" if len(jobs) > 3 else ", ".join(job.name for job in jobs)})
     return found
-
-
-# -- notebooks as pages --------------------------------------------------------------------------------------------
-
-def write_pages(profile: str, known: dict[Job, dict]) -> dict[Job, Path]:
-    """Turns executed notebooks into pages beside them where they are newer; returns the page of each run that has one."""
-    found, exporter = {}, None
-    for job, record in known.items():
-        notebook = job.folder / f"{STEPS[job.step].notebook}.ipynb"
-        page = notebook.with_suffix(".html")
-        if not notebook.exists():
-            continue
-        if not page.exists() or page.stat().st_mtime < notebook.stat().st_mtime:
-            exporter = exporter or _exporter()
-            _write(page, _page(exporter, profile, job, record, notebook))
-        found[job] = page
-    return found
-
-
-def _exporter():
-    from nbconvert import HTMLExporter  # two seconds, and only where a notebook has changed
-    return HTMLExporter(template_name="basic")
-
-
-def _page(exporter, profile: str, job: Job, record: dict, notebook: Path) -> str:
-    from pygments.formatters import HtmlFormatter
-    body, _ = exporter.from_filename(str(notebook))
-    highlighting = HtmlFormatter(style="xcode").get_style_defs(".highlight") + "\n@media (prefers-color-scheme: dark) {\n" + (
-        HtmlFormatter(style="github-dark").get_style_defs(".highlight")) + "\n}\n.highlight { background: none !important; }"
-    return _templates().get_template("notebook.html").render(
-        title=f"{job.name}", highlighting=Markup(highlighting), body=Markup(body), profile=f"profile {profile}", run=job.name,
-        status=record["status"], commit=commit_of(record), home=os.path.relpath(paths.report(profile) / "index.html", notebook.parent),
-        mathjax=exporter.mathjax_url if "$" in body else "")

@@ -154,7 +154,7 @@ def _beneath(profile: str, record: dict) -> tuple[dict[str, dict], tuple[str, ..
 def differences(a: Result, b: Result) -> tuple[str, ...]:
     """What differs between the conditions of two results, of all that both state; nothing: they may be compared.
 
-    `autoencoder.steps is 240 and 2500`, `lib/glow.py of flow is of two versions`.
+    `autoencoder.steps is 240 against 2500`, `lib/glow.py of flow is of two versions`.
     """
     one, other = a.conditions, b.conditions
     found = []
@@ -166,7 +166,7 @@ def differences(a: Result, b: Result) -> tuple[str, ...]:
             found.append(f"{name}{f' of {step}' if step else ''} is of two versions")
         else:
             said = [" or ".join(sorted(v.strip('"') for v in side)) for side in (values, others)]
-            found.append(f"{name} is {said[0]} and {said[1]}")
+            found.append(f"{name} is {said[0]} against {said[1]}")
     return tuple(dict.fromkeys(found))
 
 

@@ -78,6 +78,12 @@ def _mean(values) -> float:
     return float(np.mean(list(values)))
 
 
+def seeds_of(group) -> str:
+    """seed 0; seeds 0, 1"""
+    seeds = list(dict.fromkeys(r.job.seed for r in group))
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
 def _why_no_interval(group: tuple[Result, ...]) -> str:
     trouble = next((r.trouble for r in group if r.trouble), "")
     if trouble or any(r.subset for r in group):
@@ -102,15 +108,17 @@ def _conditions(group: list[Result]) -> list[str]:
     return said
 
 
-def measured(results, dataset: str, variant: str, *, protocol: Protocol, resamples: int, against: str = "") -> list[dict]:
+def measured(results, dataset: str, variant: str, *, protocol: Protocol, resamples: int, against: str = "",
+             label: str = "") -> list[dict]:
     """The cells of one of our models on one data set: one for each group of seeds run under the same conditions.
 
-    With none there is one cell whose status says so. `against` is the variant whose AUC is subtracted.
+    With none there is one cell whose status says so. `against` is the variant whose AUC is subtracted; `label` is what
+    the row is called in place of LABELS'. Where there are several groups, their rows name their seeds.
     """
     def runs(name):
         return [r for r in results if r.job.step == "score" and r.job.dataset == dataset and r.job.variant == name]
 
-    row = {"dataset": dataset, "group": "this kit", "row": LABELS[variant], "variant": variant, "against": against,
+    row = {"dataset": dataset, "group": "this kit", "row": label or LABELS[variant], "variant": variant, "against": against,
            "protocol": str(protocol), "status": "", "said": []}
     everything = runs(variant)
     groups = apart(r for r in everything if r.labelled)
@@ -119,6 +127,8 @@ def measured(results, dataset: str, variant: str, *, protocol: Protocol, resampl
     cells = []
     for group in groups:
         cell = row | _describe(group) | {"said": _conditions(group)}
+        if len(groups) > 1:
+            cell["row"] += f" ({seeds_of(group)})"
         aucs = {r.job.seed: r.auc(protocol) for r in group}
         cell |= {"auc": _mean(aucs.values()), "sd": float(np.std(list(aucs.values()), ddof=1)) if len(aucs) > 1 else None}
         found = interval(tuple(group), protocol, resamples)
@@ -129,7 +139,7 @@ def measured(results, dataset: str, variant: str, *, protocol: Protocol, resampl
         elif said := _why_no_interval(tuple(group)):
             cell["said"].append(said)
         if group is not groups[0]:
-            cell["said"].append(f"not averaged with seed {', '.join(str(r.job.seed) for r in groups[0])}: "
+            cell["said"].append(f"not averaged with {seeds_of(groups[0])}: "
                                 + "; ".join(differences(groups[0][0], group[0])))
         if against:
             cell |= _difference(cell, group, apart(r for r in runs(against) if r.labelled), protocol, resamples)
@@ -148,7 +158,7 @@ def _difference(cell: dict, group: list[Result], baselines: list[list[Result]], 
     if not pairs:
         return {"said": said + [f"not compared with \"{name}\": no seed is common to both"]}
     if len(pairs) < max(len(group), len(equal[0])):
-        said.append(f"compared with \"{name}\" over seed {', '.join(str(a.job.seed) for a, _ in pairs)}, which both have")
+        said.append(f"compared with \"{name}\" over {seeds_of([a for a, _ in pairs])}, which both have")
     mine, theirs = (tuple(side) for side in zip(*pairs))
     found = interval_of_difference(mine, theirs, protocol, resamples)
     return {"said": said, "difference": _mean(a.auc(protocol) - b.auc(protocol) for a, b in pairs),
@@ -230,7 +240,7 @@ def _provenance(cells: pd.DataFrame, results, dataset: str) -> str:
             said.append(f"labels: {whole.parameters()['data.avenue_labels']}")
     if any(r.subset for r in mine):
         said.append("subset")
-    said.append(f"seed {', '.join(dict.fromkeys(str(r.job.seed) for r in mine))}")
+    said.append(seeds_of(mine))
     commits = list(dict.fromkeys(r.commit for r in mine))
     said.append(f"commit {', '.join(commits)}{' (+: with other changes)' if any(c.endswith('+') for c in commits) else ''}")
     return f"{NAMES[dataset]}: {'; '.join(said)}. Runs: {', '.join(names)}."
@@ -243,8 +253,8 @@ def table2(results, paper: list[dict], *, protocol: Protocol, resamples: int) ->
              for row in paper if row["table"] == "2"]
     for dataset in order_of(results):
         for variant, label in (("two_path", "ITAE"), ("app_intensity_mot", "ITAE + Generative Modeling")):
-            cells += [cell | {"row": label, "paper": paper_value(paper, 2, variant, dataset)} for cell in
-                      measured(results, dataset, variant, protocol=protocol, resamples=resamples)]
+            cells += [cell | {"paper": paper_value(paper, 2, variant, dataset)} for cell in
+                      measured(results, dataset, variant, protocol=protocol, resamples=resamples, label=label)]
         cells += references(results, dataset, protocol=protocol, resamples=resamples)
     return _table("table2", results, cells, protocol, resamples)
 
@@ -266,8 +276,8 @@ def _ablation(name: str, rows: dict[str, str], results, paper, protocol, resampl
             said = paper_value(paper, number, variant, dataset)
             base = paper_value(paper, number, against, dataset) if against else None
             label = "Intensity" if name == "table4" and variant == "app_intensity" else LABELS[variant]
-            cells += [cell | {"paper": said, "row": label, "paper_difference": None if base is None else round(said - base, 6)}
-                      for cell in measured(results, dataset, variant, protocol=protocol, resamples=resamples, against=against)]
+            cells += [cell | {"paper": said, "paper_difference": None if base is None else round(said - base, 6)} for cell in
+                      measured(results, dataset, variant, protocol=protocol, resamples=resamples, against=against, label=label)]
         cells += references(results, dataset, protocol=protocol, resamples=resamples)
     return _table(name, results, cells, protocol, resamples)
 

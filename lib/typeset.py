@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib.tables import NAMES, PAPER_SETS, Table, mark
+from lib.tables import NAMES, Table, mark
 
 DASH, NOT_RUN = "–", "not run"
 SUPERSCRIPTS = str.maketrans("abcdefghijklmnopqrstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖqʳˢᵗᵘᵛʷˣʸᶻ")
@@ -92,16 +92,16 @@ def _ablation(table: Table) -> Face:
 
 def _comparison(table: Table) -> Face:
     cells = table.cells[table.cells["group"] != "reference scorer"]
-    shown = [d for d in (*PAPER_SETS, *NAMES) if d in set(cells["dataset"])]
-    shown = list(dict.fromkeys(shown))
-    found = Face(["", "Method", "Source", *(NAMES[d] for d in shown)])
+    shown = [d for d in NAMES if d in set(cells["dataset"])]
+    found = Face(["", "Method", *(NAMES[d] for d in shown), "Source"])
     before = None
-    for (group, method, cited), own in cells.groupby(["group", "row", cells["cited"].fillna("this kit")], sort=False):
+    methods = cells["row"].str.partition(" (seed")[0]  # seeds run under different conditions share a cell here
+    for (group, method, cited), own in cells.groupby(["group", methods, cells["cited"].fillna("this kit")], sort=False):
         i = len(found.rows)
         if group != before:
             found.starts.add(i)
         texts = []
-        for j, dataset in enumerate(shown, start=3):
+        for j, dataset in enumerate(shown, start=2):
             here = list(own[own["dataset"] == dataset].itertuples())
             if group == "this kit":
                 texts.append("; ".join(_one_cell(cell) for cell in here) or NOT_RUN)
@@ -111,7 +111,7 @@ def _comparison(table: Table) -> Face:
             marks = " ".join(dict.fromkeys(m for cell in here for m in cell.marks.split()))
             if marks:
                 found.marks[i, j if group == "this kit" else 1] = marks
-        found.rows.append([GROUPS[group] if group != before else "", method, cited, *texts])
+        found.rows.append([GROUPS[group] if group != before else "", method, *texts, cited])
         before = group
     return found
 
@@ -119,7 +119,8 @@ def _comparison(table: Table) -> Face:
 def _one_cell(cell) -> str:
     if cell.status:
         return cell.status
-    return f"{measured(cell)}, n = {cell.n:.0f}" + ("" if pd.isna(cell.low) else f" [{interval(cell.low, cell.high)}]")
+    seeds = "".join(cell.row.partition(" (seed")[1:])
+    return f"{measured(cell)}, n = {cell.n:.0f}{seeds}" + ("" if pd.isna(cell.low) else f" [{interval(cell.low, cell.high)}]")
 
 
 def references_face(table: Table) -> Face | None:
@@ -196,7 +197,8 @@ def latex(table: Table) -> str:
 
 def _tabular(found: Face) -> list[str]:
     first = next((j for j, name in enumerate(found.head) if name in ("Paper", *NAMES.values())), 1)
-    lines = [rf"\begin{{tabular}}{{{'l' * first}{'r' * (len(found.head) - first)}}}", r"\toprule",
+    columns = "".join("l" if j < first or name == "Source" else "r" for j, name in enumerate(found.head))
+    lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule",
              " & ".join(map(tex, found.head)) + r" \\", r"\midrule"]
     for i, row in enumerate(found.rows):
         if i in found.starts and i:
@@ -208,18 +210,24 @@ def _tabular(found: Face) -> list[str]:
 
 
 def html_table(found: Face) -> str:
-    """A face as an HTML table, without any style; classes say what a cell is."""
-    rows = ["<tr>" + "".join(f"<th>{html.escape(name)}</th>" for name in found.head) + "</tr>"]
+    """A face as an HTML table, without any style; classes say what a cell is.
+
+    Where blocks have a name in the first column, it becomes a line of its own above the block.
+    """
+    first = 1 if found.starts else 0
+    lines = ["<tr>" + "".join(f"<th>{html.escape(name)}</th>" for name in found.head[first:]) + "</tr>"]
     for i, row in enumerate(found.rows):
+        if i in found.starts:
+            lines.append(f'<tr class="block"><th colspan="{len(row) - 1}">{html.escape(row[0])}</th></tr>')
         cells = []
-        for j, text in enumerate(row):
+        for j, text in list(enumerate(row))[first:]:
             kinds = [name for name, holds in (("paper", (i, j) in found.paper), ("absent", text in (DASH, NOT_RUN)),
                                               ("number", text[:1] in "0123456789+−–")) if holds and text]
+            shown = html.escape(text).replace(" [", "<br><small>").replace("]; ", "</small><br>").replace("]", "</small>")
             marks = f"<sup>{found.marks[i, j]}</sup>" if (i, j) in found.marks else ""
-            cells.append(f'<td class="{" ".join(kinds)}">{html.escape(text)}{marks}</td>' if kinds
-                         else f"<td>{html.escape(text)}{marks}</td>")
-        rows.append(f'<tr class="start">{"".join(cells)}</tr>' if i in found.starts and i else f"<tr>{''.join(cells)}</tr>")
-    return f"<table><thead>{rows[0]}</thead><tbody>{''.join(rows[1:])}</tbody></table>"
+            cells.append(f'<td class="{" ".join(kinds)}">{shown}{marks}</td>' if kinds else f"<td>{shown}{marks}</td>")
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    return f"<table><thead>{lines[0]}</thead><tbody>{''.join(lines[1:])}</tbody></table>"
 
 
 def styled(found: Face):
@@ -235,8 +243,8 @@ def styled(found: Face):
         [{"selector": "th", "props": "text-align: left"}])
 
 
-def sentences(table: Table) -> list[str]:
-    """What a table shows, in words that follow from its cells."""
+def words(table: Table) -> list[tuple[str, list[str]]]:
+    """What a table shows on each data set that was run, in sentences that follow from its cells."""
     said = []
     for dataset, own in table.cells[table.cells["auc"].notna()].groupby("dataset", sort=False):
         ours = [cell for cell in own.itertuples() if cell.group == "this kit"]
@@ -249,17 +257,29 @@ def sentences(table: Table) -> list[str]:
         if scorers:
             best, model = max(scorers, key=lambda c: c.auc), max(ours, key=lambda c: c.auc)
             parts.append(f"The best reference scorer, {best.row}, reaches {number(best.auc)}: "
-                         f"{'less' if best.auc < model.auc else 'no less'} than the best row above, {number(model.auc)} ({model.row}).")
-        said.append(f"**{NAMES[dataset]}.** " + " ".join(parts))
-    absent = [NAMES[d] for d in dict.fromkeys(table.cells["dataset"]) if table.cells[
-        (table.cells["dataset"] == d) & (table.cells["group"] == "this kit")]["auc"].isna().all()]
-    return said + ([f"Not run: {', '.join(absent)}."] if absent else [])
+                         f"{'less' if best.auc < model.auc else 'no less'} than the best row of the table, {number(model.auc)}.")
+        said.append((NAMES[dataset], parts))
+    return said
+
+
+def absent(table: Table) -> str:
+    """Which data sets were not run, in a sentence; empty if all were."""
+    ours = table.cells[table.cells["group"] == "this kit"]
+    names = [NAMES[d] for d, own in ours.groupby("dataset", sort=False) if own["auc"].isna().all()]
+    return f"Not run: {', '.join(names)}." if names else ""
+
+
+def sentences(table: Table) -> str:
+    """The same as Markdown, for a notebook."""
+    blocks = [f"**{name}**\n\n" + "\n".join(f"- {part}" for part in parts) for name, parts in words(table)]
+    return "\n\n".join([*blocks, absent(table)])
 
 
 def _effect(cell) -> str:
     """How a row differs from the one it is compared with."""
     name, other = ((WITH if cell.table == "table4" else PHRASES)[v] for v in (cell.variant, cell.against))
-    told = f"{name[0].upper()}{name[1:]}: {number(cell.auc)}"
+    seeds = cell.row.partition(" (seed")  # where seeds were run under different conditions, rows name them
+    told = f"{name[0].upper()}{name[1:]}{''.join(seeds[1:])}: {number(cell.auc)}"
     if pd.isna(cell.difference):
         return f"{told}, which cannot be compared with {other}."
     told += f", {number(abs(cell.difference))} {'above' if cell.difference >= 0 else 'below'} {other}"
