@@ -3,19 +3,18 @@
     python benchmarks/synthetic_difficulty.py [--seeds 0 1 2 3 4] [--height 64] [--width 96] [--out difficulty.csv]
 
 For each seed the set is generated anew, with the default numbers of clips and frames, and read by the kit's own reader.
-Printed is the frame-level AUC by the paper's protocol (scores normalised within a clip, one ROC curve over all frames), the
-mean over the seeds and each; and, for the clips of each kind, the mean of their own AUCs. Bounds on the means:
+Printed is the frame-level AUC by the paper's protocol (scores normalised within a clip, one ROC curve over all frames),
+the mean over the seeds and each; and, for the clips of each kind, the mean of their own AUCs. Bounds on the means:
 
     frame position, mean intensity, random                             0.40 to 0.60
     mean or largest frame difference, over pixels or over patches      0.30 to 0.70
     principal components of space-time patches, fitted on training     at least 0.75, and each kind at least 0.60
 
-(Below one half counts too: a scorer can be turned round.)
-
-The last scorer is no competitor: it stands for "something that learns from the training clips". A patch of 6 frames and 10x10
-pixels of a 64x96 frame, with the median training frame taken off, is reconstructed from the 64 main components of the
-training patches in the same row of patches (people of one row have one size and one direction). A frame's score is the
-largest error of a patch, as the mean over the windows of six frames that show it. Exits with 1 if a bound does not hold.
+(Below one half counts too: a scorer can be turned round.) The last scorer is no competitor: it stands for "something
+that learns from the training clips". A patch of 6 frames and 10x10 pixels of a 64x96 frame, with the median training
+frame taken off, is reconstructed from the 64 main components of the training patches in the same row of patches (people
+of one row have one size and one direction). A frame's score is the largest error of a patch, as the mean over the
+windows of six frames that show it. Exits with 1 if a bound does not hold.
 """
 import argparse
 import csv
@@ -40,9 +39,11 @@ FRAMES, SIDE, COMPONENTS = 6, 10, 64
 
 def load(folder: Path):
     """Training clips and test clips (T, H, W) uint8, and the test clips' labels (T,), by the kit's reader."""
-    raw = readers.read(dataset="synthetic", raw=folder, avenue_labels="masks", subset=False, memory={}, progress=lambda line: None)
-    clips = {split: [np.stack(list(read_frames(source))) for source in raw.split(split)] for split in ("train", "test")}
-    return *(([clip.reshape(clip.shape[:3]) for clip in clips[split]]) for split in clips), [c.labels for c in raw.split("test")]
+    raw = readers.read(dataset="synthetic", raw=folder, avenue_labels="masks", subset=False, memory={},
+                       progress=lambda line: None)
+    train, test = ([np.stack([frame.reshape(raw.size) for frame in read_frames(source)]) for source in raw.split(split)]
+                   for split in ("train", "test"))
+    return train, test, [source.labels for source in raw.split("test")]
 
 
 def patch_differences(test, side: int) -> list[np.ndarray]:
@@ -84,12 +85,14 @@ def principal_components(train, test) -> list[np.ndarray]:
         usual_error = np.quantile(error(samples), 0.99)     # rows differ in how large people are
         for clip, scores in zip(test, largest):
             np.maximum(scores, error(patches(clip, top=top, side=side, step=2)).max(1) / usual_error, out=scores)
-    return [np.convolve(scores, np.ones(FRAMES)) / np.convolve(np.ones(len(scores)), np.ones(FRAMES)) for scores in largest]
+    window = np.ones(FRAMES)
+    return [np.convolve(scores, window) / np.convolve(np.ones_like(scores), window) for scores in largest]
 
 
 def auc(scores: list[np.ndarray], labels: list[np.ndarray], protocol: str = "paper") -> float:
     clip_ids = np.repeat(np.arange(len(labels)), [len(part) for part in labels])
-    return evaluation.frame_auc(np.concatenate(scores), np.concatenate(labels), clip_ids, evaluation.PROTOCOLS[protocol])
+    protocol = evaluation.PROTOCOLS[protocol]
+    return evaluation.frame_auc(np.concatenate(scores), np.concatenate(labels), clip_ids, protocol)
 
 
 def measure(folder: Path, seed: int) -> tuple[dict, dict]:
@@ -102,18 +105,18 @@ def measure(folder: Path, seed: int) -> tuple[dict, dict]:
     for side in (4, 8, 16):
         scorers[f"largest patch difference, {side}"] = patch_differences(test, round(side * test[0].shape[1] / 64))
     scorers["principal components"] = principal_components(train, test)
-    kinds = dict.fromkeys(kind for kind in synthetic.KINDS if kind != "normal")
     by_kind = {}
-    for name, scores in scorers.items():
-        for kind in kinds:
-            chosen = [i for i in range(len(test)) if synthetic.KINDS[i % len(synthetic.KINDS)] == kind and 0 < labels[i].mean() < 1]
-            if chosen:
-                by_kind[name, kind] = auc([scores[i] for i in chosen], [labels[i] for i in chosen], "macro")
-    return {name: auc(scores, labels) for name, scores in scorers.items()} | {"abnormal": np.concatenate(labels).mean()}, by_kind
+    for kind in dict.fromkeys(synthetic.KINDS):
+        chosen = [i for i, part in enumerate(labels)
+                  if synthetic.KINDS[i % len(synthetic.KINDS)] == kind and 0 < part.mean() < 1]
+        for name, scores in scorers.items() if chosen else ():
+            by_kind[name, kind] = auc([scores[i] for i in chosen], [labels[i] for i in chosen], "macro")
+    aucs = {name: auc(scores, labels) for name, scores in scorers.items()}
+    return aucs | {"share of abnormal frames": np.concatenate(labels).mean()}, by_kind
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--height", type=int, default=64)
     parser.add_argument("--width", type=int, default=96)
@@ -128,21 +131,23 @@ def main() -> int:
             result = measure(Path(folder) / "synthetic", seed)
         found.append(result[0])
         kinds.append(result[1])
-    names = list(dict.fromkeys(kind for _, kind in kinds[0]))
-    print(f"{'':30}  mean  " + " ".join(f"seed {seed:<2}" for seed in options.seeds) + "   by kind: " + "  ".join(names))
-    rows, held = [], True
-    for name in ("abnormal", *BOUNDS):
+    names = list(dict.fromkeys(kind for result in kinds for _, kind in result))
+    rows, held = [["scorer", "mean", *(f"seed {seed}" for seed in options.seeds), *names]], True
+    for name in ("share of abnormal frames", *BOUNDS):
         values = [result[name] for result in found]
-        parts = [np.mean([each[name, kind] for each in kinds if (name, kind) in each]) for kind in names if name in BOUNDS]
+        parts = [np.mean([result[name, kind] for result in kinds if (name, kind) in result]) for kind in names
+                 if name in BOUNDS]
         lowest, highest = BOUNDS.get(name, (0, 1))
-        fine = lowest <= np.mean(values) <= highest and (name != "principal components" or min(parts) >= LEAST_OF_A_KIND)
-        held &= bool(fine)
-        print(f"{name:30} {np.mean(values):.3f}  " + "   ".join(f"{value:.3f}" for value in values) + " " * 13
-              + "  ".join(f"{part:{len(kind)}.2f}" for part, kind in zip(parts, names)) + ("" if fine else "   OUT OF BOUNDS"))
-        rows.append([name, np.mean(values), *values, *parts])
+        learns = name == "principal components"
+        held &= bool(lowest <= np.mean(values) <= highest and (not learns or min(parts) >= LEAST_OF_A_KIND))
+        rows.append([name, *(f"{value:.3f}" for value in (np.mean(values), *values, *parts))])
+    widths = [max(len(row[column]) for row in rows if column < len(row)) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+    print("all bounds hold" if held else "A BOUND DOES NOT HOLD: see --help")
     if options.out:
         with options.out.open("w", newline="") as file:
-            csv.writer(file).writerows([["scorer", "mean", *options.seeds, *names], *rows])
+            csv.writer(file).writerows(rows)
     return 0 if held else 1
 
 

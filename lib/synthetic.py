@@ -1,19 +1,19 @@
 """The generated data set: a fixed camera over a walkway, so that everything runs with nothing downloaded.
 
-Not from the paper; it stands in for a benchmark. People walk on five lanes, to the left on the far half of the walkway and
-to the right on the near one. They differ in size, build, clothes and pace; how many there are rises and falls. Noise, slow
-changes of light and a slight shake of the camera lie over all. Training clips are normal. A test clip shows one kind of
-anomaly on one lane, in turns with normal walkers:
+Not from the paper; it stands in for a benchmark. People walk on five lanes, to the left on the far half of the walkway
+and to the right on the near one. They differ in size, build, clothes and pace; how many there are rises and falls.
+Noise, slow changes of light and a slight shake of the camera lie over all. Training clips are normal. A test clip shows
+one kind of anomaly on one lane, in turns with normal walkers:
 
     cart, bicycle                 appearance: a thing never seen, at a walker's pace and in the lane's direction
     running, jumping, wrong_way   motion: a person who looks like all others
     bag                           both: two walkers throw a large bag to one another
 
-The layout is UCSD's: Train/Train001/001.tif, Test/Test001/001.tif, Test/Test001_gt/001.bmp (0 and 255) and Test/<name>.m
+The layout is UCSD's: Train/Train001/001.tif, Test/Test001/001.tif, Test/Test001_gt/001.bmp (0 and 255), Test/<name>.m
 (abnormal frames, 1-based and inclusive). Test/tracks.csv has one row for each anomalous object and frame: clip, frame
-(0-based in the clip), track (numbered within the clip), kind, and its box x0, y0, x1, y1 in pixels, x1 and y1 exclusive.
-All three say the same: an anomalous object counts from when its middle enters the picture until it leaves it, and its mask
-is its silhouette, whether or not somebody walks before it.
+(0-based in the clip), track (numbered within the clip), kind, and its box x0, y0, x1, y1 in pixels, x1, y1 exclusive.
+All three say the same: an anomalous object counts from when its middle enters the picture until it leaves it, and its
+mask is its silhouette, whether or not somebody walks before it.
 
 Units: lengths are heights of the picture, or of the body where it says so; times are frames.
 """
@@ -31,9 +31,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-# What the test clips show, in turn: each kind twice in twelve, but for wrong_way, whose second place a wholly normal clip
-# has. Real test sets have clips of one class too: they have no AUC of their own, and min-max normalisation within the clip
-# lifts their least normal moment to the height of an anomaly.
+# What the test clips show, in turn: each kind twice in twelve, but for wrong_way, whose second place a wholly normal
+# clip has. Real test sets have clips of one class too: they have no AUC of their own, and min-max normalisation within
+# the clip lifts their least normal moment to the height of an anomaly.
 KINDS = ("cart", "running", "bicycle", "jumping", "bag", "wrong_way",
          "bicycle", "running", "cart", "jumping", "bag", "normal")
 ABNORMAL_SHARE = 0.46               # of the time of a clip with an anomaly
@@ -76,7 +76,7 @@ class Actor:
     abnormal: np.ndarray | None = None     # (T,) bool, when it is an anomaly; None: never
 
 
-# -- people and things, drawn in body heights around the point between the feet, looking to the right -------------------
+# -- people and things, in body heights around the point between the feet, looking to the right -----------------------
 
 def body_height(feet: float) -> float:
     """Perspective: how tall a person is whose feet are at y = `feet`."""
@@ -85,13 +85,13 @@ def body_height(feet: float) -> float:
 
 def looks(rng) -> dict:
     """Clothes and build. Things are painted with the same tones, so that brightness gives nothing away."""
-    return {"coat": int(rng.integers(35, 80)), "trousers": int(rng.integers(25, 65)), "skin": int(rng.integers(80, 120)),
-            "hair": int(rng.integers(25, 50)), "pack": int(rng.integers(30, 70)), "backpack": rng.random() < 0.25,
+    return {"coat": int(rng.integers(35, 80)), "trousers": int(rng.integers(25, 65)), "hair": int(rng.integers(25, 50)),
+            "skin": int(rng.integers(80, 120)), "pack": int(rng.integers(30, 70)), "backpack": rng.random() < 0.25,
             "stout": rng.uniform(0.9, 1.15)}
 
 
 def limb(start, length, angle, bend):
-    """Two segments of together `length` from `start` (T, 2): `angle` from hanging, forwards positive, then bent further."""
+    """Two segments of together `length` from `start` (T, 2), at `angle` from hanging, the second bent by `bend`."""
     joint = start + length / 2 * np.stack([np.sin(angle), np.cos(angle)], -1)
     end = joint + length / 2 * np.stack([np.sin(angle + bend), np.cos(angle + bend)], -1)
     return np.stack([start, joint, end], 1)
@@ -155,7 +155,7 @@ def cart(look) -> list[Shape]:
     return [Shape("line", np.array([(-0.05, -0.35), (0.0, -0.66)]), look["pack"], 0.17),
             *head(np.array([(0.03, -0.81)]), look),
             Shape("polygon", np.array(body), look["coat"]),
-            Shape("line", np.array([(-0.62, -0.5), (-0.6, -1.0), (0.36, -1.0), (0.46, -0.52)]), look["trousers"], 0.055),
+            Shape("line", np.array([(-0.62, -0.5), (-0.6, -1.0), (0.36, -1), (0.46, -0.52)]), look["trousers"], 0.055),
             Shape("line", np.array([(-0.62, -1.02), (0.38, -1.02)]), look["coat"], 0.09),
             Shape("disc", np.array([(-0.48, -0.14)]), look["trousers"], radius=0.15),
             Shape("disc", np.array([(0.46, -0.14)]), look["trousers"], radius=0.15)]
@@ -172,11 +172,8 @@ def bag(*, up, turn, look) -> list[Shape]:
 def placed(shapes, *, x, feet, h, direction) -> tuple[Shape, ...]:
     """The shapes in the picture: of body height h, with the middle at x (T,), looking in `direction` (-1 or 1)."""
     origin = np.stack([x, np.full_like(x, feet)], -1)[:, None]
-    return tuple(replace_points(shape, origin, h, direction) for shape in shapes)
-
-
-def replace_points(shape: Shape, origin, h, direction) -> Shape:
-    return shape._replace(points=origin + h * shape.points * [direction, 1], width=h * shape.width, radius=h * shape.radius)
+    return tuple(shape._replace(points=origin + h * shape.points * [direction, 1], width=h * shape.width,
+                                radius=h * shape.radius) for shape in shapes)
 
 
 # -- what happens in a clip -------------------------------------------------------------------------------------------
@@ -196,7 +193,8 @@ class Track:
 
     def actor(self, kind, shapes, made, abnormal=None) -> Actor:
         x = self.x(made)
-        return Actor(kind, self.feet, x, placed(shapes, x=x, feet=self.feet, h=self.h, direction=self.direction), abnormal)
+        shapes = placed(shapes, x=x, feet=self.feet, h=self.h, direction=self.direction)
+        return Actor(kind, self.feet, x, shapes, abnormal)
 
     def walker(self, rng, made, *, kind="walking", run=0.0, lift=0.0, arms=0.0, abnormal=None) -> Actor:
         """A person; the stride follows the way made, so that feet do not slide."""
@@ -364,7 +362,7 @@ def render(rng, actors: list[Actor], scene, *, frames: int, oversample: int, hei
             if actor.abnormal[frame] and 0 <= actor.x[frame] < aspect:
                 alone = np.zeros(size, np.uint8)
                 draw(alone, actor, frame, **place, tone=255)
-                mask[frame] = shrink(alone, oversample) >= 64              # a quarter of the pixel, so that spokes count
+                mask[frame] = shrink(alone, oversample) >= 64            # a quarter of the pixel, so that spokes count
     # The camera's automatic exposure: the mean follows the light alone, and says nothing about who is in the picture.
     exposure = scene.mean() * light / film.mean(axis=(1, 2), dtype=np.float64)
     noise = NOISE * rng.standard_normal(film.shape, dtype=np.float32)
@@ -378,8 +376,9 @@ def generate(folder: Path, *, seed: int, train_clips: int, test_clips: int, clip
              height: int, width: int) -> Path:
     """Write the data set into `folder` and return it. The same parameters give the same bytes.
 
-    A folder that was generated with the same parameters by the same code (its generator.json says so) is left alone, one
-    that was generated otherwise is replaced, and anything else is refused. The folder appears in one step, at the end.
+    A folder that was generated with the same parameters by the same code (its generator.json says so) is left alone,
+    one that was generated otherwise is replaced, and anything else is refused. The folder appears in one step, at the
+    end.
 
     Raises SyntheticError for parameters that make no data set, and for a folder that was not generated.
     """
@@ -446,7 +445,7 @@ def write(folder: Path, *, label_file: str, seed, train_clips, test_clips, clip_
 def clip(rng, kind: str, phase: float, scene, picture: dict):
     """One clip and its anomalous objects, as `render` returns them."""
     times, aspect = np.arange(picture["frames"]), picture["width"] / picture["height"]
-    lane = None if kind == "normal" else rng.choice(LANES[1:])             # people of the first lane stand before the grass
+    lane = None if kind == "normal" else rng.choice(LANES[1:])           # heads on the first reach the grass
     actors = crowd(rng, times=times, aspect=aspect, free=lane)
     if lane is not None:
         actors += anomaly(rng, kind, times=times, aspect=aspect, lane=lane, phase=phase)
