@@ -167,9 +167,7 @@ class ActNormConv(nn.Module):
         return self.weight * scale[:, None, None, None], self.norm.bias * scale
 
     def initialise_once(self, x: Tensor) -> None:
-        if not self.norm.initialised:
-            with torch.no_grad():
-                self.norm.initialise_once(_conv(x, self.weight, None))
+        self.norm.initialise_once(_conv(x, self.weight, None))
 
 
 class ZeroConv(nn.Module):
@@ -241,10 +239,11 @@ class AffineCoupling(nn.Module):
         self.conv2 = ActNormConv(inputs=hidden, outputs=hidden, kernel=1)
         self.conv3 = ZeroConv(inputs=hidden, outputs=channels)
 
+    @torch.no_grad()
     def initialise_once(self, x1: Tensor) -> None:
         """Set the actnorms of the hidden layers from x1, unless that has been done."""
-        self.conv1.initialise_once(x1)
         if not self.conv2.norm.initialised:
+            self.conv1.initialise_once(x1)
             self.conv2.initialise_once(_conv(x1, *self.conv1.folded()).relu())
 
     def shift_and_log_scale(self, x1: Tensor) -> tuple[Tensor, Tensor]:

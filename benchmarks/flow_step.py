@@ -1,0 +1,156 @@
+"""Training steps of `lib.glow` beside normflows' Glow blocks: time and peak memory.
+
+    python benchmarks/flow_step.py [--threads 2] [--rounds 5] [--hidden 256 512] [--out flow_step.csv]
+
+Both are the flow of the paper at L = 1: a squeeze and K = 32 steps of actnorm, invertible 1x1 convolution (LU) and
+affine coupling (sigmoid scale, three convolutions, actnorm on the hidden ones), in float32, on maps of the shapes of
+the appearance features (Table 1: 2 pooled maps x 4 frames, 32x32, or 60x90 on UCSD). A step is forward, backward and Adam.
+
+Time: the models alternate in one process, so that other load falls on all of them. The table shows medians over the
+rounds of the time passed and of the processor time used, and of normflows' times divided by ours in the same round.
+On a machine that is busy with other things read the processor times, with `--threads 1`: threads that wait for one
+another use processor time too. Memory: each model runs two steps in a process of its own; the table shows the peak of
+the whole process, Python and torch included, which the first line gives apart.
+"""
+import argparse
+import csv
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from lib.glow import Glow, standard_normal_log_prob  # noqa: E402
+
+MODELS = ("normflows", "lib.glow", "lib.glow recompute")
+
+
+class NormflowsGlow(nn.Module):
+    """The same flow from normflows' parts; its `inverse` is the direction from data to latents."""
+
+    def __init__(self, channels: int, K: int, hidden: int):
+        super().__init__()
+        import normflows as nf
+        self.squeeze = nf.flows.Squeeze()
+        self.blocks = nn.ModuleList(
+            nf.flows.GlowBlock(4 * channels, hidden, scale_map="sigmoid", use_lu=True, net_actnorm=True)
+            for _ in range(K))
+
+    def log_prob(self, x):
+        z, total = self.squeeze.inverse(x)
+        for block in self.blocks:
+            z, log_det = block.inverse(z)
+            total = total + log_det
+        return standard_normal_log_prob(z) + total
+
+
+class Contestant:
+    """A model, its optimizer and its data."""
+
+    def __init__(self, name: str, shape: tuple[int, ...], K: int, hidden: int):
+        torch.manual_seed(0)
+        self.x = torch.randn(shape)
+        if name == "normflows":
+            self.model = NormflowsGlow(shape[1], K, hidden)
+        else:
+            self.model = Glow(channels=shape[1], K=K, L=1, hidden=hidden, permutation="lu",
+                              recompute=name.endswith("recompute"))
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4)
+
+    def step(self) -> tuple[float, float]:
+        """One training step; seconds passed, and seconds of processor time."""
+        start = time.perf_counter(), time.process_time()
+        self.optimizer.zero_grad()
+        loss = -self.model.log_prob(self.x).mean()
+        loss.backward()
+        self.optimizer.step()
+        return time.perf_counter() - start[0], time.process_time() - start[1]
+
+
+def peak_memory(name: str, shape: tuple[int, ...], K: int, hidden: int, threads: int) -> float:
+    """Peak resident memory in MB of a process that trains this model for two steps."""
+    command = [sys.executable, "-W", "ignore", __file__, "--only", name, "--shape", "x".join(map(str, shape)),
+               "--K", str(K), "--hidden", str(hidden), "--threads", str(threads)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def compare(shape: tuple[int, ...], K: int, hidden: int, threads: int, rounds: int) -> list[dict]:
+    """One row a model."""
+    memory = {name: peak_memory(name, shape, K, hidden, threads) for name in MODELS}
+    contestants = {name: Contestant(name, shape, K, hidden) for name in MODELS}
+    seconds = {name: [] for name in MODELS}
+    for round_ in range(rounds + 1):            # the first one warms up, and sets the actnorms
+        for name, contestant in contestants.items():
+            measured = contestant.step()
+            if round_:
+                seconds[name].append(measured)
+
+    def median(clock: int, name: str) -> float:
+        return statistics.median(s[clock] for s in seconds[name])
+
+    def times_as_fast(clock: int, name: str) -> float:
+        return statistics.median(a[clock] / b[clock] for a, b in zip(seconds["normflows"], seconds[name]))
+
+    return [{
+        "shape": "x".join(map(str, shape)), "K": K, "hidden": hidden, "model": name,
+        "step_s": median(0, name), "times_as_fast": times_as_fast(0, name),
+        "cpu_s": median(1, name), "times_as_fast_cpu": times_as_fast(1, name),
+        "peak_mb": memory[name],
+        "peak_ratio": memory[name] / memory["normflows"],
+        "threads": threads, "torch": torch.__version__,
+    } for name in MODELS]
+
+
+def as_shape(text: str) -> tuple[int, ...]:
+    return tuple(int(n) for n in text.split("x"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", type=as_shape, nargs="+", default=[(16, 8, 32, 32), (4, 8, 60, 90)],
+                        metavar="BxCxHxW", help="inputs before the squeeze")
+    parser.add_argument("--K", type=int, default=32)
+    parser.add_argument("--hidden", type=int, nargs="+", default=[256, 512])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="also write the table as csv")
+    parser.add_argument("--only", choices=MODELS, help=argparse.SUPPRESS)       # the child process of `peak_memory`
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+
+    if arguments.only:
+        contestant = Contestant(arguments.only, arguments.shape[0], arguments.K, arguments.hidden[0])
+        for _ in range(2):
+            contestant.step()
+        unit = 1 if sys.platform == "darwin" else 1024
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
+        return
+
+    baseline = peak_memory("lib.glow", (1, 1, 2, 2), 1, 1, arguments.threads)
+    print(f"Training step of K = {arguments.K} steps of flow, L = 1, float32, {arguments.threads} threads, "
+          f"torch {torch.__version__}, {arguments.rounds} alternating rounds; Python and torch alone take "
+          f"{baseline:.0f} MB\n")
+    print(f"{'input':>12} {'hidden':>6}  {'model':<18} {'s':>8} {'times as fast':>13} {'CPU s':>8} {'times as fast':>13} "
+          f"{'peak MB':>8} {'of normflows':>12}")
+    rows = []
+    for shape in arguments.shape:
+        for hidden in arguments.hidden:
+            for row in compare(shape, arguments.K, hidden, arguments.threads, arguments.rounds):
+                rows.append({**row, "python_and_torch_mb": baseline})
+                print(f"{row['shape']:>12} {row['hidden']:>6}  {row['model']:<18} {row['step_s']:>8.3f} "
+                      f"{row['times_as_fast']:>13.2f} {row['cpu_s']:>8.3f} {row['times_as_fast_cpu']:>13.2f} "
+                      f"{row['peak_mb']:>8.0f} {row['peak_ratio']:>12.2f}", flush=True)
+    if arguments.out:
+        with arguments.out.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
