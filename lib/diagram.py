@@ -82,6 +82,7 @@ HEIGHT = 3.48
 APP, MOT, DEC, F_APP, F_MOT = 2.44, 1.12, 1.78, 3.14, 0.36    # y of the lanes
 CONV = (0.90, 1.56, 2.22, 2.88)                              # x of the encoders' maps
 DECONV = (3.94, 4.51, 5.08, 5.65)                            # x of the decoder's
+FRAMES = "#CFCFCF"                                           # light, so that sampled ones stand out in grey too
 SPAN = 0.29                                                  # a map's length in time
 
 
@@ -103,7 +104,7 @@ class Drawing:
     def encoders(self) -> None:
         model, data = self.config.model, self.config.data
         frames = (data.channels, model.T, data.height, data.width)
-        self.stack(0.12, DEC, frames, "#8C8C8C", every=model.tau)
+        self.stack(0.12, DEC, frames, FRAMES, every=model.tau)
         self.label(0.12, DEC, frames, "$I$")
         self.words(CONV[0], APP + 0.42, "appearance path", look.APPEARANCE, ha="left", weight="bold")
         self.words(CONV[0], MOT - 0.74, "motion path", look.MOTION, ha="left", weight="bold")
@@ -136,7 +137,7 @@ class Drawing:
         for i, x in enumerate(DECONV):
             shape = self.maps["decoder", f"DeConv{i + 1}"]
             self.arrow((before, DEC), (x - 0.03, DEC), look.TWO_PATH)
-            self.stack(x, DEC, shape, "#8C8C8C" if i == 3 else look.TWO_PATH)
+            self.stack(x, DEC, shape, FRAMES if i == 3 else look.TWO_PATH)
             self.label(x, DEC, shape, "$\\hat{I}$" if i == 3 else f"DeConv{i + 1}")
             before = x + SPAN + 0.08
         self.words(4.85, DEC + 0.46, "decoder, every kernel 3×3²", look.TWO_PATH, weight="bold")

@@ -265,8 +265,8 @@ def fig5(results: Results) -> Picture:
         else:
             draw_over(axis, results, clip, frame, error / largest)
     draw_scores(look.panel(figure, 0.45, below + 0.28, 2.80, 0.88), table, marked)
-    figure.legend(*figure.axes[-1].get_legend_handles_labels(), loc="lower center", ncol=3, borderpad=0, borderaxespad=0,
-                  handlelength=2.4, columnspacing=1.4,
+    figure.legend(*figure.axes[-1].get_legend_handles_labels(), loc="lower center", ncol=3, borderpad=0,
+                  borderaxespad=0, handlelength=2.4, columnspacing=1.4,
                   bbox_to_anchor=(0.5, 1 - (below + 1.64) / figure.get_figheight()))
     return Picture(figure, table, caption)
 
@@ -276,7 +276,8 @@ def draw_scores(axis, table: pd.DataFrame, marked: list[int]) -> None:
     look.shade(axis, table["label"].to_numpy())
     for name, (title, colour, dashes) in SERIES.items():
         if name in table:
-            axis.plot(table["frame"], table[name], color=colour, linestyle=look.DASHES[dashes], label=title, gid=name)
+            axis.plot(table["frame"], table[name], color=colour, linestyle=look.DASHES[dashes], label=title, gid=name,
+                      linewidth=1.5 if name == "S" else 1.0)
         else:
             axis.plot([], [], color=colour, linestyle=look.DASHES[dashes], label=f"{title}: not run")
     for frame, name in zip(marked, "abc"):

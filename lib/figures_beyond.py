@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 from lib import look
 from lib.evaluation import PROTOCOLS, frame_auc
 from lib.evidence import Results
-from lib.figures import FULL, LEFT, NLLS, NOT_SCORED, RAW, Picture, nothing
+from lib.figures import FULL, NLLS, NOT_SCORED, RAW, Picture, nothing
 from lib.scoring import windows_to_frames
 
 SAMPLE = 2000  # frames whose complexity is measured, evenly spaced, so that a large test set takes seconds too
@@ -191,7 +191,7 @@ MARKS = {0: ("normal", dict(color="#8A8A8A", marker="o", s=5, alpha=0.6, linewid
 
 
 def complexity(results: Results) -> Picture:
-    """Likelihood of frames against their complexity: their size after lossless compression (as in Serrà et al. 2019)."""
+    """Likelihood of frames against their complexity: the size of the frame as PNG, as in Serrà et al. 2019."""
     scores, labels = results.scores(FULL), results.data.labels
     folders = {"nll_app": results.folder("flow", "app_intensity"), "nll_mot": results.folder("flow", "mot")}
     if scores is None or None in folders.values():
@@ -208,8 +208,8 @@ def complexity(results: Results) -> Picture:
                f"full model's flows; complexity is the size of the frame as PNG. {results.source}")
 
     figure = look.sheet(look.COLUMN, 2.02, caption)
-    for left, name in zip((0.47, 2.08), NLLS.values()):
-        axis = look.panel(figure, left, 0.2, 1.17, 1.17)
+    for left, name in zip((0.55, 2.13), NLLS.values()):
+        axis = look.panel(figure, left, 0.2, 1.1, 1.17)
         for label, (kind, style) in MARKS.items():
             part = table[table["label"] == label]
             if len(part):
@@ -263,8 +263,8 @@ def training(results: Results) -> Picture:
     caption = ("Mean loss over the steps since the point before, on training windows; nothing was chosen by it, the "
                f"last weights are used. {results.source}")
     figure = look.sheet(look.COLUMN, 2.32, caption)
-    for left, step, label in ((LEFT + 0.06, "autoencoder", "reconstruction loss"), (2.1, "flow", "NLL, nats/dim")):
-        axis = look.panel(figure, left, 0.06, 1.15, 1.2)
+    for left, step, label in ((0.53, "autoencoder", "reconstruction loss"), (2.12, "flow", "NLL, nats/dim")):
+        axis = look.panel(figure, left, 0.06, 1.1, 1.2)
         for (kind, variant), style in NETWORKS.items():
             if kind == step:
                 draw_history(axis, table[table["network"] == f"{kind}/{variant}"], style, f"{kind}/{variant}")

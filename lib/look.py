@@ -6,14 +6,16 @@ line has a dash pattern of its own and the abnormal bars of a histogram are hatc
 """
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.textpath import TextToPath
+from matplotlib.ticker import MaxNLocator
 from scipy.ndimage import binary_dilation, binary_fill_holes
 
 COLUMN, PAGE = 3.3, 7.0             # widths of the paper's column and page, in inches
@@ -51,13 +53,29 @@ def sheet(width: float, height: float, caption: str) -> Figure:
 
     Panels are placed on it in inches (`panel`), so that nothing moves when a number gets longer.
     """
-    letters = int((width - 0.1) * 72 / (0.54 * SMALL))  # a letter is a bit more than half as wide as the font is high
-    lines = textwrap.wrap(caption, letters)
+    lines = wrap(caption, width - 0.1)
     below = (len(lines) * SMALL * 1.35 + 7) / 72 if lines else 0.0
     figure = Figure(figsize=(width, height + below))
     figure.text(0.05 / width, 0.04 / (height + below), "\n".join(lines), va="bottom", fontsize=SMALL, color=FAINT,
                 linespacing=1.3)
     return figure
+
+
+def wrap(text: str, width: float) -> list[str]:
+    """Small print broken into lines of at most so many inches."""
+    font, measure = FontProperties(size=SMALL), TextToPath()
+    points = 72 / 1.04  # on screens letters are fitted to pixels, which makes lines a little longer
+    inches = {word: measure.get_text_width_height_descent(word, font, False)[0] / points
+              for word in (*text.split(" "), " ")}
+    lines, used = [], width
+    for word in filter(None, text.split(" ")):
+        if used + inches[" "] + inches[word] > width:
+            lines.append(word)
+            used = inches[word]
+        else:
+            lines[-1] += " " + word
+            used += inches[" "] + inches[word]
+    return lines
 
 
 def panel(figure: Figure, left: float, top: float, width: float, height: float, **options):
@@ -167,8 +185,8 @@ def key_of_models(figure: Figure, left: float, top: float, numbers: dict[str, st
 def key_of_marks(figure: Figure, left: float, top: float, present) -> None:
     """A legend of marks for all models in two columns; of those that are not present it says so."""
     rows = -(-len(MODELS) // 2)
-    axis = panel(figure, left, top, 3.2, 0.15 * rows)
-    axis.set(xlim=(0, 3.2), ylim=(rows - 0.5, -0.5))
+    axis = panel(figure, left, top, 2.8, 0.15 * rows)
+    axis.set(xlim=(0, 2.8), ylim=(rows - 0.5, -0.5))
     axis.axis("off")
     for i, (model, (name, colour, _, symbol)) in enumerate(MODELS.items()):
         x, y = 1.3 * (i // rows), i % rows
@@ -178,7 +196,7 @@ def key_of_marks(figure: Figure, left: float, top: float, present) -> None:
 
 def colours(axis, image, title: str) -> None:
     """A horizontal scale of colours for an image, with its title at the left."""
-    bar = axis.figure.colorbar(image, cax=axis, orientation="horizontal")
+    bar = axis.figure.colorbar(image, cax=axis, orientation="horizontal", ticks=MaxNLocator(5, prune="upper"))
     bar.outline.set_linewidth(0.4)
     axis.tick_params(labelsize=SMALL, length=2, pad=1.5)
     axis.text(-0.02, 0.4, title, transform=axis.transAxes, ha="right", va="center", fontsize=7)
