@@ -278,7 +278,7 @@ def copy_checkout(folder: Path) -> None:
 
 
 def run_tests(folder: Path, files: list[str], output: Path) -> None:
-    """In a process of its own: pytest on test files of a copy, until the first that fails. Ends with pytest's status."""
+    """In a process of its own: pytest on test files of a copy, up to the first failure. Ends with its status."""
     import pytest
     with open(output, "w", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
@@ -287,6 +287,8 @@ def run_tests(folder: Path, files: list[str], output: Path) -> None:
     sys.path.insert(0, str(folder))
     # No compiled files: Python takes one for current if the time in seconds and the size of its source agree.
     sys.dont_write_bytecode = True
+    for name in [name for name in os.environ if name.startswith(("KIT_", "PYTEST_"))]:
+        del os.environ[name]
     os.environ |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(folder)}
     sys.exit(pytest.main(["-x", "-q", "-rfE", "-p", "no:cacheprovider", "--no-header", *files]))
 
@@ -301,8 +303,6 @@ class Copies:
             copy_checkout(top / str(number))
             self.free.put(top / str(number))
         # A server imports what is slow to import, and nothing of the kit, once; each process begins as a fork of it.
-        for name in [name for name in os.environ if name.startswith(("KIT_", "PYTEST_"))]:
-            del os.environ[name]
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(SLOW_IMPORTS)

@@ -18,14 +18,15 @@ from lib.stage1 import build_autoencoder
 T, TAU, H, W = 8, 4, 32, 48
 PATCH, PATCH_STRIDE = 8, 2                                  # 60 and 15 pixels of a 240x360 frame
 LENGTHS = {"train": (9, 11), "test": (24, 8, 13)}
-STARTS = {"train": [(0, 0), (0, 1), (1, 9), (1, 12)],       # strides 5 and 3, the last window that fits, clip after clip
+STARTS = {"train": [(0, 0), (0, 1), (1, 9), (1, 12)],       # clip and first row; strides 5 and 3, and the last that fits
           "test": [(0, 0), (0, 3), (0, 6), (0, 9), (0, 12), (0, 15), (0, 16), (1, 24), (2, 32), (2, 35), (2, 37)]}
-SETTINGS = {"model.T": T, "model.tau": TAU, "model.app_channels": (4, 4, 6, 6), "model.mot_channels": (2, 2, 4, 4),
-            "data.height": H, "data.width": W, "data.channels": 3, "features.train_stride": 5, "features.test_stride": 3}
+SETTINGS = {"data.height": H, "data.width": W, "data.channels": 3, "model.T": T, "model.tau": TAU,
+            "model.app_channels": (4, 4, 6, 6), "model.mot_channels": (2, 2, 4, 4),
+            "features.train_stride": 5, "features.test_stride": 3}
 
 
 def films(lengths, *, seed):
-    """Clips as MOG2 likes them: a background of its own with noise, and a bright square that moves, (N, H, W, 3) uint8."""
+    """Clips of a noisy background, each its own, and a bright square that moves: (N, H, W, 3) uint8."""
     generator = np.random.default_rng(seed)
     clips = []
     for length in lengths:
@@ -140,15 +141,15 @@ def test_windows_and_files_are_those_of_both_splits(whole):
     assert all(name.startswith(split) for split, own in names.items() for name in own)
     for split in STARTS:
         n = len(STARTS[split])
-        shapes = {"app": (2 * T // TAU, 8, 12), "mot": (2 * T, 8, 12), "intensity": (T // TAU, 8, 12), "error": (T // TAU, 8, 12)}
-        assert {k: found[f"{split}_{k}.npy"].shape for k in shapes} == {k: (n, *shape) for k, shape in shapes.items()}
+        channels = {"app": 2 * T // TAU, "mot": 2 * T, "intensity": T // TAU, "error": T // TAU}
+        assert {k: found[f"{split}_{k}.npy"].shape for k in channels} == {k: (n, C, 8, 12) for k, C in channels.items()}
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_errors_of_each_frame_are_the_mean_over_its_windows(whole, data, split):
     model, found, _ = whole
     expected, maps, spread = frame_by_frame(model, data.frames(split), STARTS[split], sum(LENGTHS[split]))
-    assert spread > 1e-3                                    # a frame's windows see it differently, so that a mean matters
+    assert spread > 1e-3                                    # a frame's windows differ in it, so that a mean matters
     assert [n for n in found if n.startswith(f"{split}_errors")] == [f"{split}_errors.npz:{n}" for n in expected]
     for name, values in expected.items():
         np.testing.assert_allclose(found[f"{split}_errors.npz:{name}"], values, rtol=2e-5)
@@ -163,12 +164,12 @@ def test_rows_of_the_features_belong_to_their_windows(whole, data, split):
     model, found, _ = whole
     for row, (_, start) in enumerate(STARTS[split]):
         I, I_hat, x_app, x_mot = run_window(model, data.frames(split), start)
-        extra = {"intensity": I, "error": np.abs(I - I_hat)}
         expected = {"app": np.concatenate((x_app.max(axis=0), x_app.mean(axis=0))),
-                    "mot": np.concatenate((x_mot.max(axis=0), x_mot.mean(axis=0))),
-                    **{name: x[:, [0, 4]].mean(axis=0).reshape(2, 8, 4, 12, 4).mean(axis=(2, 4)) for name, x in extra.items()}}
+                    "mot": np.concatenate((x_mot.max(axis=0), x_mot.mean(axis=0)))}
+        for name, x in (("intensity", I), ("error", np.abs(I - I_hat))):
+            expected[name] = x[:, [0, 4]].mean(axis=0).reshape(2, 8, 4, 12, 4).mean(axis=(2, 4))
         for name, values in expected.items():
-            np.testing.assert_allclose(found[f"{split}_{name}.npy"][row], values, atol=2e-5, err_msg=f"{name}, window {row}")
+            np.testing.assert_allclose(found[f"{split}_{name}.npy"][row], values, atol=2e-5, err_msg=f"{name}, {row}")
 
 
 def test_time_may_be_averaged(data, tmp_path, whole):
@@ -246,8 +247,8 @@ def kill_at(clip, done):
     return tick
 
 
-LOST = pytest.mark.xfail(strict=True, reason="a pass that is resumed in the test split loses what it wrote of the training "
-                         "split, and takes over arrays of another shape")
+LOST = pytest.mark.xfail(strict=True, reason="a pass that is resumed in the test split loses what it wrote of the "
+                         "training split, and takes over arrays of another shape")
 
 
 @pytest.mark.parametrize(("clip", "done"), [
@@ -277,13 +278,13 @@ def test_progress_counts_every_window_once(config, data, tmp_path, whole):
 
 @pytest.mark.parametrize("clip", [pytest.param("train train1", marks=LOST), pytest.param("test test1", marks=LOST)])
 def test_a_pass_of_another_identity_is_not_continued(config, data, tmp_path, whole, clip):
-    """Other weights, other strides: what a killed pass of before has left behind changes nothing, killed again or not."""
+    """Other weights, other strides: what a killed pass has left behind changes nothing, killed again or not."""
     other = resolve("quick", "synthetic", SETTINGS | {"features.test_stride": 8, "features.train_stride": 2})
     with pytest.raises(Killed):
         extract(whole[0], data, config, tmp_path / "here", identity="one", tick=kill_at("test test1", 12))
     model = autoencoder(other, seed=3)
     with pytest.raises(Killed):
-        extract(model, data, other, tmp_path / "here", identity="two", tick=lambda count, total, text: stop(text == clip))
+        extract(model, data, other, tmp_path / "here", identity="two", tick=lambda *progress: stop(progress[2] == clip))
     extract(model, data, other, tmp_path / "here", identity="two")
     next((tmp_path / "here").glob("extracted-one*")).unlink()
     extract(model, data, other, tmp_path / "new", identity="two")
