@@ -87,7 +87,7 @@ def _drawn(escaped: str, *, block: bool) -> str | None:
     from matplotlib.textpath import TextPath
     tex = " ".join(html.unescape(escaped).split())
     source = re.sub(r"\\tag\{(.+?)\}", r"\\qquad\\mathrm{(\1)}", tex)
-    for name, same in SAME.items():
+    for name, same in (SAME | ({r"\frac": r"\dfrac"} if block else {})).items():
         source = re.sub(re.escape(name) + r"(?![A-Za-z])", lambda _: same, source)
     try:
         path = TextPath((0, 0), f"${source}$", size=SIZE, prop={"math_fontfamily": "cm"})

@@ -5,6 +5,7 @@ Italics are the paper's numbers and upright ones ours, everywhere. Numbers are r
 from __future__ import annotations
 
 import html
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -223,7 +224,8 @@ def html_table(found: Face) -> str:
         for j, text in list(enumerate(row))[first:]:
             kinds = [name for name, holds in (("paper", (i, j) in found.paper), ("absent", text in (DASH, NOT_RUN)),
                                               ("number", text[:1] in "0123456789+−–")) if holds and text]
-            shown = html.escape(text).replace(" [", "<br><small>").replace("]; ", "</small><br>").replace("]", "</small>")
+            # The interval of a number goes below it.
+            shown = re.sub(r" \[([^][]* to [^][]*)\](; )?", lambda m: f"<br><small>{m[1]}</small>{'<br>' if m[2] else ''}", html.escape(text))
             marks = f"<sup>{found.marks[i, j]}</sup>" if (i, j) in found.marks else ""
             cells.append(f'<td class="{" ".join(kinds)}">{shown}{marks}</td>' if kinds else f"<td>{shown}{marks}</td>")
         lines.append(f"<tr>{''.join(cells)}</tr>")

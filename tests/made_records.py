@@ -1,6 +1,11 @@
 """Small hand-made records and scores, as the pipeline would leave them, for the tests of what is built from records."""
+import atexit
+import functools
 import json
+import os
 import shutil
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -103,6 +108,20 @@ def everything(dataset="ped2", seeds=(0,), **options):
     """All score runs of Tables 2, 3 and 4 and the reference scorers of a data set."""
     jobs = [scored(dataset, variant, seed, **options) for seed in seeds for variant in MODELS]
     return jobs + [reference(dataset, seed, profile=options.get("profile", "quick")) for seed in seeds]
+
+
+@functools.cache
+def complete():
+    """A folder of reports with everything on one data set and one seed, made once for all tests, which copy it."""
+    folder = Path(tempfile.mkdtemp(prefix="made-records-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    before = os.environ.get("KIT_REPORTS")
+    os.environ["KIT_REPORTS"] = str(folder)
+    everything("ped2")
+    os.environ.pop("KIT_REPORTS")
+    if before is not None:
+        os.environ["KIT_REPORTS"] = before
+    return folder
 
 
 def change(job, edit):
