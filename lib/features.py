@@ -55,17 +55,21 @@ def statistics(batches, *, standardise: str) -> tuple[Tensor, Tensor]:
     `batches` yields (B, C, h, w). "channel": one pair a channel, (C, 1, 1); "element": one a channel and place,
     (C, h, w); "none": 0 and 1. Sums are in float64. A feature that is constant in training gets standard deviation 1.
     """
-    count, total, squares = 0, 0.0, 0.0
+    # Sums are of differences to the first batch's mean: squares of large, nearly equal values would leave only rounding.
+    count, total, squares, shift = 0, 0.0, 0.0, None
     for x in batches:
         if standardise == "none":
             return torch.zeros(x.shape[1], 1, 1), torch.ones(x.shape[1], 1, 1)
         x, axes = x.double(), (0, 2, 3) if standardise == "channel" else (0,)
+        shift = x.mean(axes, keepdim=True) if shift is None else shift
+        x = x - shift
         count += x.numel() // x.sum(axes).numel()
         total, squares = total + x.sum(axes), squares + x.square().sum(axes)
     if not count:
         raise FeatureError("There are no training features to take statistics from.")
     mean = total / count
     std = (squares / count - mean.square()).clamp(min=0).sqrt()
+    mean = mean + shift.reshape(mean.shape)
     std = torch.where(std < CONSTANT, torch.ones_like(std), std)
     shape = (-1, 1, 1) if standardise == "channel" else mean.shape
     return mean.float().reshape(shape), std.float().reshape(shape)
