@@ -19,7 +19,8 @@ from lib.steps import STEPS, Job
 
 TEMPLATES = paths.LIB / "templates"
 SIZE = 10  # units to one em of an equation
-SAME = {r"\lVert": r"\Vert", r"\rVert": r"\Vert", r"\lvert": "|", r"\rvert": "|", r"\bigl": "", r"\bigr": "", r"\operatorname": r"\mathrm",
+SAME = {r"\lVert": r"\Vert", r"\rVert": r"\Vert", r"\lvert": "|", r"\rvert": "|", r"\bigl": "", r"\bigr": "",
+        r"\operatorname": r"\mathrm",
         r"\text": r"\mathrm", r"\lbrace": r"\{", r"\rbrace": r"\}"}
 
 
@@ -44,7 +45,7 @@ def commit_of(record: dict) -> str:
 
 
 def write_all(profile: str, known: dict[Job, dict]) -> dict[Job, Path]:
-    """Turns executed notebooks into pages where they are newer than theirs; returns the page of each run that has one."""
+    """Turns executed notebooks into pages where they are newer than theirs; returns the page of each run with one."""
     found, exporter = {}, None
     for job, record in known.items():
         notebook = job.folder / f"{STEPS[job.step].notebook}.ipynb"
@@ -64,10 +65,12 @@ def _page(exporter, profile: str, job: Job, record: dict, notebook: Path) -> str
     from pygments.formatters import HtmlFormatter
     body, _ = exporter.from_filename(str(notebook))
     light, dark = (HtmlFormatter(style=style).get_style_defs(".highlight") for style in ("xcode", "github-dark"))
-    highlighting = f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n.highlight {{ background: none !important; }}"
+    dark = f"@media (prefers-color-scheme: dark) {{\n{dark}\n}}"
+    highlighting = f"{light}\n{dark}\n.highlight {{ background: none !important; }}"
     home = os.path.relpath(paths.report(profile) / "index.html", notebook.parent)
     return templates().get_template("notebook.html").render(
-        title=job.name, highlighting=Markup(highlighting), body=Markup(with_equations(body)), profile=f"profile {profile}",
+        title=job.name, highlighting=Markup(highlighting), body=Markup(with_equations(body)),
+        profile=f"profile {profile}",
         run=job.name, status=record["status"], commit=commit_of(record), home=home)
 
 
@@ -75,7 +78,8 @@ def _page(exporter, profile: str, job: Job, record: dict, notebook: Path) -> str
 
 def with_equations(page: str) -> str:
     """A page with $...$ and $$...$$ drawn, but not in code, in output or inside a tag."""
-    kept = re.split(r"(<pre.*?</pre>|<code.*?</code>|<style.*?</style>|<script.*?</script>|<svg.*?</svg>|<[^>]*>)", page, flags=re.S)
+    whole = "|".join(rf"<{tag}.*?</{tag}>" for tag in ("pre", "code", "style", "script", "svg"))
+    kept = re.split(rf"({whole}|<[^>]*>)", page, flags=re.S)
     text = "".join(part if i % 2 == 0 else f"\0{i}\0" for i, part in enumerate(kept))
     text = re.sub(r"\$\$([^\0$]+?)\$\$", lambda m: _drawn(m[1], block=True) or m[0], text)
     text = re.sub(r"\$([^\0$\n]+?)\$", lambda m: _drawn(m[1], block=False) or m[0], text)

@@ -20,9 +20,11 @@ from lib.steps import FIGURES, STEPS, Job, from_name, jobs_of
 
 FULL = "app_intensity_mot"
 FIGURE_TITLES = {"fig1": "Figure 1. Input, errors and likelihoods of one clip", "fig2": "Figure 2. The network",
-                 "fig3": "Figure 3. Errors of one path and of two", "fig4": "Figure 4. Likelihoods of normal and abnormal frames",
+                 "fig3": "Figure 3. Errors of one path and of two",
+                 "fig4": "Figure 4. Likelihoods of normal and abnormal frames",
                  "fig5": "Figure 5. Scores within a clip", "roc": "ROC curves",
-                 "likelihood_terms": "Likelihood by scale, and in its two terms", "complexity": "Likelihood against image complexity",
+                 "likelihood_terms": "Likelihood by scale, and in its two terms",
+                 "complexity": "Likelihood against image complexity",
                  "training": "Training curves", "protocols": "AUC by protocol", "kinds": "AUC by kind of anomaly"}
 
 
@@ -44,7 +46,8 @@ def write(profile: str) -> Path:
             f", {n} {status}" for status, n in states.items() if status != "complete"),
         headline=headline(made["table3"], paper), absent=typeset.absent(made["table3"]), ticks=ticks(made["table3"]),
         claims=claims(found), deviations=deviations(scored), tables=[show(profile, t) for t in made.values()],
-        figures=[f for f in drawn if f["image"]], undrawn=[f["title"] for f in drawn if not f["image"]], groups=groups(profile, known, executed), makings=makings(known))
+        figures=[f for f in drawn if f["image"]], undrawn=[f["title"] for f in drawn if not f["image"]],
+        groups=groups(profile, known, executed), makings=makings(known))
     path = paths.report(profile) / "index.html"
     pages.put(path, page)
     return path
@@ -78,7 +81,7 @@ def _id(name: str) -> str:
 # -- numbers -------------------------------------------------------------------------------------------------------
 
 def headline(table: tables.Table, paper: list[dict]) -> list[dict]:
-    """For each data set that was run: the whole method, the paper, the best reference scorer, and Table 3 as a chart."""
+    """For each data set that was run: the whole method, the paper, the best reference scorer, Table 3 as a chart."""
     found, position = [], _scale(table)
     for dataset, own in table.cells.groupby("dataset", sort=False):
         if own["auc"].isna().all():
@@ -88,13 +91,16 @@ def headline(table: tables.Table, paper: list[dict]) -> list[dict]:
         said = tables.paper_value(paper, 2, FULL, dataset)
         whole = next(ours[ours["variant"] == FULL].itertuples())
         found.append({
-            "name": tables.NAMES[dataset], "number": "" if whole.status else typeset.number(whole.auc), "status": whole.status,
+            "name": tables.NAMES[dataset], "number": "" if whole.status else typeset.number(whole.auc),
+            "status": whole.status,
             "subset": whole.subset, "interval": typeset.interval(whole.low, whole.high),
-            "seeds": typeset.DASH if whole.status else f"{whole.n:.0f} (seed{'s' if whole.n > 1 else ''} {whole.seeds.replace(' ', ', ')})",
+            "seeds": typeset.DASH if whole.status else
+            f"{whole.n:.0f} (seed{'s' if whole.n > 1 else ''} {whole.seeds.replace(' ', ', ')})",
             "paper": typeset.DASH if said is None else typeset.number(said),
             "reference": typeset.NOT_RUN if best is None else f"{typeset.number(best.auc)}, {best.row}",
             "free": None if best is None else position(best.auc),
-            "rows": [{"label": c.row, "value": c.status or typeset.number(c.auc), "at": position(c.auc), "paper": position(c.paper),
+            "rows": [{"label": c.row, "value": c.status or typeset.number(c.auc), "at": position(c.auc),
+                      "paper": position(c.paper),
                       "low": position(c.low), "high": position(c.high)} for c in ours.itertuples()]})
     return found
 
@@ -126,8 +132,9 @@ def claims(found: list[verdict.Finding]) -> list[dict]:
     for name, statement in verdict.CLAIMS.items():
         signed = name != "C5"
         lines = [f"{tables.NAMES[f.dataset]}: {f.quantity} {(typeset.change if signed else typeset.number)(f.ours)} ("
-                 + ("no interval" if f.low is None else (typeset.interval_of_change if signed else typeset.interval)(f.low, f.high))
-                 + f"), {f.verdict}" for f in found if f.claim == name and f.ours is not None and "largest" not in f.quantity]
+                 + ("no interval" if f.low is None else
+                    (typeset.interval_of_change if signed else typeset.interval)(f.low, f.high)) + f"), {f.verdict}"
+                 for f in found if f.claim == name and f.ours is not None and "largest" not in f.quantity]
         shown.append({"name": name, "statement": statement, "verdict": summary[name], "lines": lines,
                       "table": Markup(typeset.html_table(verdict.face(found, name))),
                       "kind": summary[name].removesuffix(" where tested").replace(" ", "-")})
@@ -158,20 +165,23 @@ def show(profile: str, table: tables.Table) -> dict:
 def figures(profile: str) -> list[dict]:
     """The figures that were drawn, the paper's first and in its order, and those of them that are missing."""
     folder = paths.figures(profile)
-    stems = sorted({path.stem for path in folder.glob("*.*") if path.suffix in (".svg", ".png")} if folder.exists() else ())
+    files = folder.glob("*.*") if folder.exists() else ()
+    stems = sorted({path.stem for path in files if path.suffix in (".svg", ".png")})
     found = []
     for figure in FIGURES:
         mine = [stem for stem in stems if re.match(rf"{figure}(?![0-9a-z])", stem)]
         found += [_figure(folder, stem, FIGURE_TITLES.get(figure, figure)) for stem in mine]
         found += [] if mine else [{"name": figure, "title": FIGURE_TITLES.get(figure, figure), "image": ""}]
     drawn = {figure["name"] for figure in found}
-    return found + [_figure(folder, stem, stem.replace("_", " ").replace("-", " ").capitalize()) for stem in stems if stem not in drawn]
+    return found + [_figure(folder, stem, stem.replace("_", " ").replace("-", " ").capitalize())
+                    for stem in stems if stem not in drawn]
 
 
 def _figure(folder: Path, stem: str, title: str) -> dict:
     dataset = next((name for key, name in tables.NAMES.items() if re.search(rf"(?<![a-z]){key}(?![a-z])", stem)), "")
     files = [f"{stem}.{kind}" for kind in ("svg", "png", "csv") if (folder / f"{stem}.{kind}").exists()]
-    return {"name": stem, "title": title + (f", {dataset}" if dataset and dataset not in title else ""), "image": f"figures/{files[0]}",
+    title += f", {dataset}" if dataset and dataset not in title else ""
+    return {"name": stem, "title": title, "image": f"figures/{files[0]}",
             "files": files}
 
 
@@ -208,8 +218,9 @@ def _run(profile: str, job: Job, record: dict | None, scored, page: Path | None)
     auc = record["metrics"].get("auc")
     memory = record.get("peak_memory_gib")
     ended = record.get("ended") or record.get("started")
-    return {"name": name, "record": record, "id": _id(job.name), "status": status, "kind": kind, "error": record.get("error", ""), "old": old,
-            "auc": "" if auc is None else typeset.number(auc) + (" (subset)" if record["metrics"].get("subset") else ""),
+    return {"name": name, "record": record, "id": _id(job.name), "status": status, "kind": kind, "old": old,
+            "error": record.get("error", ""),
+            "auc": "" if auc is None else typeset.number(auc) + " (subset)" * bool(record["metrics"].get("subset")),
             "time": duration(record["seconds"]) if "seconds" in record else typeset.DASH,
             "memory": f"{memory:.2f} GiB" if memory is not None else typeset.DASH, "commit": pages.commit_of(record),
             "when": datetime.fromisoformat(ended).strftime("%-d %B %Y, %H:%M UTC") if ended else "",

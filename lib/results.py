@@ -200,7 +200,10 @@ def interval(group: tuple[Result, ...], protocol: Protocol, resamples: int) -> I
 @functools.lru_cache(maxsize=1000)
 def interval_of_difference(group: tuple[Result, ...], baseline: tuple[Result, ...], protocol: Protocol,
                            resamples: int) -> Interval | None:
-    """The 95 % interval of the difference between the mean AUC of two groups with the same seeds, paired; None as above."""
+    """The 95 % interval of the difference between the mean AUC of two groups with the same seeds, paired.
+
+    None as for `interval`.
+    """
     if any(r.subset or r.trouble for r in group + baseline):
         return None
     first = group[0]

@@ -1,12 +1,13 @@
 """Tables 2, 3 and 4: the paper's numbers, ours from records and stored scores, and what separates them.
 
-A table is made in two steps: `cells`, one row a number with everything known about it (the csv), and from them the table
-that people read (Markdown, LaTeX, notebook, report), rounded to the paper's three digits. Nothing is shown that is not in
-a cell. Rules:
+A table is made in two steps: `cells`, one row a number with everything known about it (the csv), and from them the
+table that people read (Markdown, LaTeX, notebook, report), rounded to the paper's three digits. Nothing is
+shown that is not in a cell. Rules:
 
 * Only seeds that were run under the same conditions are averaged (`results.apart`); others stand in a row of their own,
   with a note that says what differs.
-* A change is taken between runs with the same seeds and under the same conditions; otherwise a note says why there is none.
+* A change is taken between runs with the same seeds and under the same conditions; otherwise a note says why there is
+  none.
 * What was not run says so.
 """
 from __future__ import annotations
@@ -35,8 +36,8 @@ TITLES = {"table2": "Table 2. Comparison with other methods, frame-level AUC",
 TABLE3 = {"one_path": "", "two_path": "one_path", "app_intensity": "two_path", "mot": "two_path",
           "app_intensity_mot": "two_path"}
 TABLE4 = {"app_none": "", "app_intensity": "app_none", "app_error": "app_none"}
-CHANGES = {"table3": "The change of the second row is against the first (the motion path); of the rows with flows, against "
-                     "the second.",
+CHANGES = {"table3": "The change of the second row is against the first (the motion path); of the rows with flows, "
+                     "against the second.",
            "table4": "Changes are against the row without additional information."}
 ROUNDING = 1e-6              # between an AUC computed by sorting and the same by counting pairs
 FIELDS = ("table", "dataset", "group", "row", "variant", "paper", "auc", "sd", "n", "low", "high", "against",
@@ -88,19 +89,22 @@ def _why_no_interval(group: tuple[Result, ...]) -> str:
     trouble = next((r.trouble for r in group if r.trouble), "")
     if trouble or any(r.subset for r in group):
         return f"no interval: {trouble}" if trouble else ""
-    return f"no interval: there are {len(set(group[0].clips))} test clips, and resampling fewer than {MIN_CLIPS} says nothing"
+    clips = len(set(group[0].clips))
+    return f"no interval: there are {clips} test clips, and resampling fewer than {MIN_CLIPS} says nothing"
 
 
 def _describe(group: list[Result]) -> dict:
     """What a cell says of its runs."""
     return {"n": len(group), "subset": any(r.subset for r in group), "profile": group[0].job.profile,
-            "seeds": " ".join(str(r.job.seed) for r in group), "commits": " ".join(dict.fromkeys(r.commit for r in group)),
+            "seeds": " ".join(str(r.job.seed) for r in group),
+            "commits": " ".join(dict.fromkeys(r.commit for r in group)),
             "runs": " ".join(r.job.name for r in group)}
 
 
 def _conditions(group: list[Result]) -> list[str]:
     """Notes on a group of runs by itself."""
-    said = [f"{r.job.name} was made from results that are no longer there: {', '.join(r.changed)}" for r in group if r.changed]
+    said = [f"{r.job.name} was made from results that are no longer there: {', '.join(r.changed)}"
+            for r in group if r.changed]
     if any(r.subset for r in group):
         said.append("subset: made from a part of the data set, so not comparable with the paper")
     if any(r.record.get("by_hand") for r in group):
@@ -118,7 +122,8 @@ def measured(results, dataset: str, variant: str, *, protocol: Protocol, resampl
     def runs(name):
         return [r for r in results if r.job.step == "score" and r.job.dataset == dataset and r.job.variant == name]
 
-    row = {"dataset": dataset, "group": "this kit", "row": label or LABELS[variant], "variant": variant, "against": against,
+    row = {"dataset": dataset, "group": "this kit", "row": label or LABELS[variant], "variant": variant,
+           "against": against,
            "protocol": str(protocol), "status": "", "said": []}
     everything = runs(variant)
     groups = apart(r for r in everything if r.labelled)
@@ -130,7 +135,8 @@ def measured(results, dataset: str, variant: str, *, protocol: Protocol, resampl
         if len(groups) > 1:
             cell["row"] += f" ({seeds_of(group)})"
         aucs = {r.job.seed: r.auc(protocol) for r in group}
-        cell |= {"auc": _mean(aucs.values()), "sd": float(np.std(list(aucs.values()), ddof=1)) if len(aucs) > 1 else None}
+        spread = float(np.std(list(aucs.values()), ddof=1)) if len(aucs) > 1 else None
+        cell |= {"auc": _mean(aucs.values()), "sd": spread}
         found = interval(tuple(group), protocol, resamples)
         if found:
             cell |= {"low": found.low, "high": found.high}
@@ -179,13 +185,15 @@ def references(results, dataset: str, *, protocol: Protocol, resamples: int) -> 
             if protocol == evaluation.PROTOCOLS["paper"]:
                 aucs = [r.record["metrics"]["aucs"][scorer] for r in group]
             elif usable:
-                aucs = [evaluation.frame_auc(r.scores[scorer].to_numpy(), partner.labels, partner.clips, protocol) for r in group]
+                aucs = [evaluation.frame_auc(r.scores[scorer].to_numpy(), partner.labels, partner.clips, protocol)
+                        for r in group]
             else:
                 cells.append(cell | {"status": "no stored scores"})
                 continue
             cell |= {"auc": _mean(aucs), "sd": float(np.std(aucs, ddof=1)) if len(aucs) > 1 else None}
             found = usable and not cell["subset"] and evaluation.bootstrap_auc(
-                [r.scores[scorer].to_numpy() for r in group], partner.labels, partner.clips, protocol, resamples=resamples)
+                [r.scores[scorer].to_numpy() for r in group], partner.labels, partner.clips, protocol,
+                resamples=resamples)
             if found:
                 cell |= {"low": found.low, "high": found.high}
             cells.append(cell)
@@ -211,9 +219,9 @@ def _table(name: str, results, cells: list[dict], protocol: Protocol, resamples:
     frame = pd.DataFrame(rows).reindex(columns=FIELDS)
     frame["subset"] = frame["subset"].fillna(False).astype(bool)
     under = [f"Frame-level ROC AUC, {protocol}.",
-             f"± is the standard deviation over n seeds of the networks; brackets are 95 % intervals from {resamples} resamples of "
-             "the test clips, the same for all rows and seeds. An interval of a change is that of paired values; where it "
-             "contains 0, the change may be chance."]
+             f"± is the standard deviation over n seeds of the networks; brackets are 95 % intervals from {resamples} "
+             "resamples of the test clips, the same for all rows and seeds. An interval of a change is that of paired "
+             "values; where it contains 0, the change may be chance."]
     if name in CHANGES:
         under.append(CHANGES[name])
     absent = []
@@ -235,14 +243,16 @@ def _provenance(cells: pd.DataFrame, results, dataset: str) -> str:
     said = [f"profile {', '.join(dict.fromkeys(r.job.profile for r in mine))}"]
     whole = next((r for r in mine if r.job.step == "score" and not r.trouble), None)
     if whole:
-        said.append(f"{whole.clips.max() + 1} test clips, {len(whole.labels):,} frames, {int(whole.labels.sum()):,} of them abnormal")
+        said.append(f"{whole.clips.max() + 1} test clips, {len(whole.labels):,} frames, "
+                    f"{int(whole.labels.sum()):,} of them abnormal")
         if dataset == "avenue" and "data.avenue_labels" in whole.parameters():
             said.append(f"labels: {whole.parameters()['data.avenue_labels']}")
     if any(r.subset for r in mine):
         said.append("subset")
     said.append(seeds_of(mine))
     commits = list(dict.fromkeys(r.commit for r in mine))
-    said.append(f"commit {', '.join(commits)}{' (+: with other changes)' if any(c.endswith('+') for c in commits) else ''}")
+    others = ' (+: with other changes)' if any(c.endswith('+') for c in commits) else ''
+    said.append(f"commit {', '.join(commits)}{others}")
     return f"{NAMES[dataset]}: {'; '.join(said)}. Runs: {', '.join(names)}."
 
 
@@ -276,8 +286,9 @@ def _ablation(name: str, rows: dict[str, str], results, paper, protocol, resampl
             said = paper_value(paper, number, variant, dataset)
             base = paper_value(paper, number, against, dataset) if against else None
             label = "Intensity" if name == "table4" and variant == "app_intensity" else LABELS[variant]
-            cells += [cell | {"paper": said, "paper_difference": None if base is None else round(said - base, 6)} for cell in
-                      measured(results, dataset, variant, protocol=protocol, resamples=resamples, against=against, label=label)]
+            change = None if base is None else round(said - base, 6)
+            cells += [cell | {"paper": said, "paper_difference": change} for cell in measured(
+                results, dataset, variant, protocol=protocol, resamples=resamples, against=against, label=label)]
         cells += references(results, dataset, protocol=protocol, resamples=resamples)
     return _table(name, results, cells, protocol, resamples)
 
@@ -307,7 +318,8 @@ def why(profile: str, cell: str) -> str:
     for result in runs:
         record = result.record
         auc = record["metrics"]["auc"]
-        lines += [f"  {result.job.name}: {'no labels' if auc is None else repr(auc)}{', subset' if result.subset else ''}",
+        number = 'no labels' if auc is None else repr(auc)
+        lines += [f"  {result.job.name}: {number}{', subset' if result.subset else ''}",
                   f"    record   {paths.shown(result.folder / 'run.json')}, ended {record.get('ended', '?')}",
                   f"    commit   {result.commit}{' (+: with other changes)' if result.commit.endswith('+') else ''}",
                   f"    command  {record.get('command', 'by hand')}"]

@@ -1,4 +1,4 @@
-"""A table as people read it: Markdown, LaTeX, HTML, a notebook's table, and a few sentences. Numbers come from its cells.
+"""A table as people read it: Markdown, LaTeX, HTML, a notebook's table, and a few sentences; all from its cells.
 
 Italics are the paper's numbers and upright ones ours, everywhere. Numbers are rounded here, once, to three digits.
 """
@@ -17,8 +17,11 @@ DASH, NOT_RUN = "–", "not run"
 SUPERSCRIPTS = str.maketrans("abcdefghijklmnopqrstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖqʳˢᵗᵘᵛʷˣʸᶻ")
 PHRASES = {"one_path": "one path", "two_path": "two paths", "app_intensity": "two paths with F_app",
            "mot": "two paths with F_mot", "app_intensity_mot": "two paths with both flows"}
-WITH = {"app_none": "F_app with nothing added", "app_intensity": "F_app with intensity", "app_error": "F_app with the error map"}
-GROUPS = {"non-reconstruction": "Non-reconstruction", "reconstruction": "Reconstruction", "this kit": "Measured by this kit"}
+WITH = {"app_none": "F_app with nothing added", "app_intensity": "F_app with intensity",
+        "app_error": "F_app with the error map"}
+ITALICS = "Italics: the paper's numbers. Upright: measured by this kit."
+GROUPS = {"non-reconstruction": "Non-reconstruction", "reconstruction": "Reconstruction",
+          "this kit": "Measured by this kit"}
 
 
 @dataclass
@@ -70,7 +73,8 @@ def face(table: Table) -> Face:
 
 
 def _ablation(table: Table) -> Face:
-    found = Face(["Data set", "Additional information" if table.name == "table4" else "Model", "Paper", "This kit", "n", "95 % interval", "Change", "95 % interval of the change",
+    found = Face(["Data set", "Additional information" if table.name == "table4" else "Model", "Paper", "This kit", "n",
+                  "95 % interval", "Change", "95 % interval of the change",
                   "Paper's change"])
     before = None
     for cell in table.cells[table.cells["group"] == "this kit"].itertuples():
@@ -121,7 +125,11 @@ def _one_cell(cell) -> str:
     if cell.status:
         return cell.status
     seeds = "".join(cell.row.partition(" (seed")[1:])
-    return f"{measured(cell)}, n = {cell.n:.0f}{seeds}" + ("" if pd.isna(cell.low) else f" [{interval(cell.low, cell.high)}]")
+    return f"{measured(cell)}, n = {cell.n:.0f}{seeds}{_bracket(cell)}"
+
+
+def _bracket(cell) -> str:
+    return "" if pd.isna(cell.low) else f" [{interval(cell.low, cell.high)}]"
 
 
 def references_face(table: Table) -> Face | None:
@@ -135,7 +143,7 @@ def references_face(table: Table) -> Face | None:
         i, texts = len(found.rows), []
         for j, dataset in enumerate(shown, start=1):
             here = list(own[own["dataset"] == dataset].itertuples())
-            texts.append("; ".join(measured(c) + ("" if pd.isna(c.low) else f" [{interval(c.low, c.high)}]") for c in here) or NOT_RUN)
+            texts.append("; ".join(measured(c) + _bracket(c) for c in here) or NOT_RUN)
             marks = " ".join(dict.fromkeys(m for c in here for m in c.marks.split()))
             if marks:
                 found.marks[i, j] = marks
@@ -152,8 +160,10 @@ def markdown(table: Table) -> str:
         parts.append("  \n".join(f"{letters} {text}." for letters, text in zip(_letters(table, True), table.notes)))
     scorers = references_face(table)
     if scorers:
-        parts += ["Reference scorers, by the same protocol, on the same frames. What a method must beat:", markdown_table(scorers)]
-    return "\n\n".join([*parts, "  \n".join(["Italics: the paper's numbers. Upright: measured by this kit.", *table.under])]) + "\n"
+        parts += ["Reference scorers, by the same protocol, on the same frames. What a method must beat:",
+                  markdown_table(scorers)]
+    parts.append("  \n".join([ITALICS, *table.under]))
+    return "\n\n".join(parts) + "\n"
 
 
 def markdown_table(found: Face) -> str:
@@ -175,25 +185,29 @@ def _letters(table: Table, superscript: bool) -> list[str]:
 
 
 TEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-       "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": r"$-$", "–": "--", "→": r"$\rightarrow$",
+       "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": r"$-$", "–": "--",
+       "→": r"$\rightarrow$",
        "×": r"$\times$", "<": r"$<$", ">": r"$>$", "λ": r"$\lambda$"}
 
 
 def tex(text: str) -> str:
     """Text with everything escaped that LaTeX reads as a command."""
-    return "".join(TEX.get(letter, letter) for letter in text).replace("F\\_app", r"$F_{app}$").replace("F\\_mot", r"$F_{mot}$")
+    escaped = "".join(TEX.get(letter, letter) for letter in text)
+    return escaped.replace("F\\_app", r"$F_{app}$").replace("F\\_mot", r"$F_{mot}$")
 
 
 def latex(table: Table) -> str:
     """The same as a LaTeX table (package booktabs)."""
     lines = [f"% {table.name}, written from records; needs \\usepackage{{booktabs}}", r"\begin{table*}", r"\centering",
-             r"\small", rf"\caption{{{tex(table.title.partition('. ')[2])}.}}", rf"\label{{tab:{table.name}}}", *_tabular(face(table))]
+             r"\small", rf"\caption{{{tex(table.title.partition('. ')[2])}.}}", rf"\label{{tab:{table.name}}}",
+             *_tabular(face(table))]
     scorers = references_face(table)
     if scorers:
         lines += [r"\par\medskip", *_tabular(scorers)]
     said = [rf"\textsuperscript{{{m}}} {tex(t)}." for m, t in zip(_letters(table, False), table.notes)]
-    said += ["Italics: the paper's numbers. Upright: measured by this kit.", *map(tex, table.under)]
-    return "\n".join([*lines, r"\par\medskip\raggedright\footnotesize", *(rf"{line}\par" for line in said), r"\end{table*}"]) + "\n"
+    said += [ITALICS, *map(tex, table.under)]
+    lines += [r"\par\medskip\raggedright\footnotesize", *(rf"{line}\par" for line in said), r"\end{table*}"]
+    return "\n".join(lines) + "\n"
 
 
 def _tabular(found: Face) -> list[str]:
@@ -205,7 +219,8 @@ def _tabular(found: Face) -> list[str]:
         if i in found.starts and i:
             lines.append(r"\midrule")
         cells = [(rf"\textit{{{tex(text)}}}" if (i, j) in found.paper and text and text != DASH else tex(text))
-                 + (rf" \textsuperscript{{{found.marks[i, j]}}}" if (i, j) in found.marks else "") for j, text in enumerate(row)]
+                 + (rf" \textsuperscript{{{found.marks[i, j]}}}" if (i, j) in found.marks else "")
+                 for j, text in enumerate(row)]
         lines.append(" & ".join(cells) + r" \\")
     return [*lines, r"\bottomrule", r"\end{tabular}"]
 
@@ -225,7 +240,8 @@ def html_table(found: Face) -> str:
             kinds = [name for name, holds in (("paper", (i, j) in found.paper), ("absent", text in (DASH, NOT_RUN)),
                                               ("number", text[:1] in "0123456789+−–")) if holds and text]
             # The interval of a number goes below it.
-            shown = re.sub(r" \[([^][]* to [^][]*)\](; )?", lambda m: f"<br><small>{m[1]}</small>{'<br>' if m[2] else ''}", html.escape(text))
+            shown = re.sub(r" \[([^][]* to [^][]*)\](; )?",
+                           lambda m: f"<br><small>{m[1]}</small>{'<br>' if m[2] else ''}", html.escape(text))
             marks = f"<sup>{found.marks[i, j]}</sup>" if (i, j) in found.marks else ""
             cells.append(f'<td class="{" ".join(kinds)}">{shown}{marks}</td>' if kinds else f"<td>{shown}{marks}</td>")
         lines.append(f"<tr>{''.join(cells)}</tr>")
@@ -234,14 +250,17 @@ def html_table(found: Face) -> str:
 
 def styled(found: Face):
     """A face as a notebook shows it."""
-    texts = [[text + _superscript(found.marks.get((i, j), "")) for j, text in enumerate(row)] for i, row in enumerate(found.rows)]
+    texts = [[text + _superscript(found.marks.get((i, j), "")) for j, text in enumerate(row)]
+             for i, row in enumerate(found.rows)]
     frame = pd.DataFrame(texts, columns=found.head)
     looks = pd.DataFrame("", index=frame.index, columns=frame.columns)
     for i, row in enumerate(found.rows):
         for j, text in enumerate(row):
             looks.iat[i, j] = ("font-style: italic;" if (i, j) in found.paper else "") + (
-                "color: #888;" if text in (DASH, NOT_RUN) else "") + ("border-top: 1px solid #999;" if i in found.starts and i else "")
-    return frame.style.apply(lambda _: looks, axis=None).hide(axis="index").set_properties(**{"text-align": "left"}).set_table_styles(
+                "color: #888;" if text in (DASH, NOT_RUN) else "") + (
+                    "border-top: 1px solid #999;" if i in found.starts and i else "")
+    shown = frame.style.apply(lambda _: looks, axis=None).hide(axis="index")
+    return shown.set_properties(**{"text-align": "left"}).set_table_styles(
         [{"selector": "th", "props": "text-align: left"}])
 
 
@@ -259,7 +278,8 @@ def words(table: Table) -> list[tuple[str, list[str]]]:
         if scorers:
             best, model = max(scorers, key=lambda c: c.auc), max(ours, key=lambda c: c.auc)
             parts.append(f"The best reference scorer, {best.row}, reaches {number(best.auc)}: "
-                         f"{'less' if best.auc < model.auc else 'no less'} than the best row of the table, {number(model.auc)}.")
+                         f"{'less' if best.auc < model.auc else 'no less'} than the best row of the table, "
+                         f"{number(model.auc)}.")
         said.append((NAMES[dataset], parts))
     return said
 
@@ -288,7 +308,8 @@ def _effect(cell) -> str:
     if pd.isna(cell.difference_low):
         return f"{told}; no interval of that change can be given."
     contains = cell.difference_low <= 0 <= cell.difference_high
-    return f"{told}; the interval of that change {'contains 0, so it may be chance' if contains else 'does not contain 0'}."
+    what = "contains 0, so it may be chance" if contains else "does not contain 0"
+    return f"{told}; the interval of that change {what}."
 
 
 def _beside_the_paper(cell) -> str:

@@ -3,12 +3,12 @@
 A claim is *tested* on a data set if all its runs are there, made under the same conditions, on the whole set, and the
 paper has a number for it. Then:
 
-* a claim that something is larger (C1 to C4) is **replicated** if the paired 95 % interval of the difference lies on the
-  claimed side of 0; **not established** if the difference has the claimed sign but its interval contains 0, or none can be
-  given; **not replicated** if the sign is another;
-* a claim that something is largest on one data set is replicated if its interval there lies above the differences on the
+* a claim that something is larger (C1 to C4) is **replicated** if the paired 95 % interval of the difference lies on
+  the claimed side of 0; **not established** if the difference has the claimed sign but its interval contains 0, or none
+  can be given; **not replicated** if the sign is another;
+* a claim that something is largest on one data set is replicated if its interval there lies above the differences on
   other sets; not established if only the difference itself does; otherwise not replicated;
-* an AUC (C5) is replicated if ours is no more than MARGIN below the paper's; not established if it is lower, but our 95 %
+* an AUC (C5) is replicated if ours is no more than MARGIN below the paper's; not established if it is lower, but our
   interval contains the paper's value; otherwise not replicated.
 
 A verdict is about these runs, in their configuration: `deviations` lists where that is not the paper's.
@@ -34,7 +34,8 @@ MARGIN = 0.01  # one point of AUC: twice the half point that the paper claims as
 MOTION = ("running", "jumping", "wrong_way")  # kinds of the generated set that look like everyone else
 CLAIMS = {
     "C1": "Two paths are better than one, most of all on CUHK Avenue (Table 3).",
-    "C2": "The flows add to the two-path autoencoder, most of all on ShanghaiTech; on CUHK Avenue the motion flow costs (Table 3).",
+    "C2": "The flows add to the two-path autoencoder, most of all on ShanghaiTech; on CUHK Avenue the motion flow "
+          "costs (Table 3).",
     "C3": "The motion flow tells anomalies of motion apart where the appearance flow cannot (Fig. 4).",
     "C4": "Additional information, intensity or error map, helps the appearance flow (Table 4).",
     "C5": "The whole method reaches the AUC that the paper reports (Table 2).",
@@ -80,7 +81,8 @@ def judge_auc(ours: float, low: float | None, high: float | None, paper: float) 
         return REPLICATED, f"no more than {MARGIN} below the paper's"
     if high is not None and high >= paper:
         return OPEN, f"{number(paper - ours)} below the paper's, which our interval contains"
-    return NOT_REPLICATED, f"{number(paper - ours)} below the paper's" + ("" if high is None else " and outside our interval")
+    outside = "" if high is None else " and outside our interval"
+    return NOT_REPLICATED, f"{number(paper - ours)} below the paper's{outside}"
 
 
 def judge_largest(findings: dict[str, Finding], where: str) -> tuple[str, str]:
@@ -98,7 +100,8 @@ def judge_largest(findings: dict[str, Finding], where: str) -> tuple[str, str]:
 
 # -- findings ------------------------------------------------------------------------------------------------------
 
-def _difference(results, paper, claim, dataset, variant, against, *, table, quantity, sign, protocol, resamples) -> list[Finding]:
+def _difference(results, paper, claim, dataset, variant, against, *, table, quantity, sign, protocol,
+                resamples) -> list[Finding]:
     """Findings on the difference between two of our models; one for each set of conditions they were run under."""
     values = [paper_value(paper, table, v, dataset) for v in (variant, against)]
     said = None if None in values else round(values[0] - values[1], 6)
@@ -125,7 +128,8 @@ def _difference(results, paper, claim, dataset, variant, against, *, table, quan
 def _auc(results, paper, dataset, *, protocol, resamples) -> list[Finding]:
     said, found = paper_value(paper, 2, "app_intensity_mot", dataset), []
     for cell in measured(results, dataset, "app_intensity_mot", protocol=protocol, resamples=resamples):
-        base = Finding("C5", "AUC, two paths with both flows", dataset, paper=said, ours=cell.get("auc"), low=cell.get("low"),
+        base = Finding("C5", "AUC, two paths with both flows", dataset, paper=said, ours=cell.get("auc"),
+                       low=cell.get("low"),
                        high=cell.get("high"), n=cell.get("n", 0), runs=cell.get("runs", ""))
         if cell["status"]:
             verdict, why = NOT_TESTED, cell["status"]
@@ -153,7 +157,8 @@ def _motion(results, dataset, *, protocol: Protocol, resamples) -> Finding:
     """
     quantity = "AUC of F_mot − AUC of F_app, likelihood alone, motion anomalies"
     base = Finding("C3", quantity, dataset)
-    models = [r for r in results if (r.job.step, r.job.dataset, r.job.variant) == ("score", dataset, "app_intensity_mot")
+    wanted = ("score", dataset, "app_intensity_mot")
+    models = [r for r in results if (r.job.step, r.job.dataset, r.job.variant) == wanted
               and r.labelled and not r.trouble]
     group = apart(models)[0] if models else []
     if not group:
@@ -163,7 +168,7 @@ def _motion(results, dataset, *, protocol: Protocol, resamples) -> Finding:
     if kinds is None:
         both = [_mean(evaluation.frame_auc(r.scores[c].to_numpy(), r.labels, r.clips, protocol) for r in group)
                 for c in ("nll_mot", "nll_app")]
-        return dataclasses.replace(base, because="the data set does not say which anomalies are of motion; over all of them "
+        return dataclasses.replace(base, because="the data set does not say which anomalies are of motion; over all of "
                                    f"F_mot alone reaches {number(both[0])} and F_app alone {number(both[1])}")
     frames = pd.MultiIndex.from_frame(first.scores[["clip", "frame"]])
     moving = frames.isin(pd.MultiIndex.from_frame(kinds.loc[kinds["kind"].isin(MOTION), ["clip", "frame"]]))
@@ -179,7 +184,8 @@ def _motion(results, dataset, *, protocol: Protocol, resamples) -> Finding:
     low, high = (found.low, found.high) if found else (None, None)
     _, why = judge_difference(aucs[0] - aucs[1], low, high, 1)
     return dataclasses.replace(base, ours=aucs[0] - aucs[1], low=low, high=high,
-                               because=f"the paper shows a clip and no number; here F_mot {number(aucs[0])}, F_app {number(aucs[1])}: {why}")
+                               because=f"the paper shows a clip and no number; here F_mot {number(aucs[0])}, F_app "
+                                       f"{number(aucs[1])}: {why}")
 
 
 def _mean(values) -> float:
@@ -248,8 +254,9 @@ def face(found: list[Finding], claim: str) -> Face:
     for f in (f for f in found if f.claim == claim):
         plain = claim == "C5"
         shown.paper.add((len(shown.rows), 2))
-        shown.rows.append([NAMES[f.dataset], f.quantity, (number if plain else change)(f.paper), (number if plain else change)(f.ours),
-                           (interval if plain else interval_of_change)(f.low, f.high), str(f.n or "–"), f.verdict, f.because])
+        value, span = (number, interval) if plain else (change, interval_of_change)
+        shown.rows.append([NAMES[f.dataset], f.quantity, value(f.paper), value(f.ours), span(f.low, f.high),
+                           str(f.n or "–"), f.verdict, f.because])
     return shown
 
 
@@ -266,7 +273,8 @@ def markdown(found: list[Finding], results, under: str) -> str:
         parts += [f"**{claim}: {summary[claim]}.** {statement}", markdown_table(face(found, claim))]
     for dataset in [d for d in order_of(results) if any(f.n for f in found if f.dataset == d)]:
         table = deviations(results, dataset)
-        parts.append(f"Deviations from the profile `paper`, {NAMES[dataset]}: " + ("none." if table.empty else "; ".join(
+        parts.append(f"Deviations from the profile `paper`, {NAMES[dataset]}: " + (
+            "none." if table.empty else "; ".join(
             f"`{row.parameter}` {row[2]} (there {row[3]})" for row in table.itertuples()) + "."))
     return "\n\n".join([*parts, under]) + "\n"
 

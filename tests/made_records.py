@@ -38,12 +38,14 @@ def record(job, *, inputs=(), metrics=None, settings=None, subset=False, code="1
     """Writes the record of a job, with the parameters it would have; returns it."""
     config = resolve(job.profile, job.dataset if job.dataset != "all" else "synthetic", settings)
     read = {name: records.result_digest(records.read(from_name(job.profile, name).folder)) for name in inputs}
-    found = {"format": 1, "job": job.name, "profile": job.profile, "dataset": job.dataset, "step": job.step, "variant": job.variant,
-             "seed": job.seed, "status": "complete", "identity": "x", "command": f"./run_all.sh {job.step}", "settings": settings or {},
+    found = {"format": 1, "job": job.name, "profile": job.profile, "dataset": job.dataset, "step": job.step,
+             "variant": job.variant, "seed": job.seed, "status": "complete", "identity": "x",
+             "command": f"./run_all.sh {job.step}", "settings": settings or {},
              "parameters": records.parameters_of(job, config), "inputs": read, "code": {f"lib/{job.step}.py": code},
              "git": {"commit": commit + "0" * 33, "dirty": False}, "versions": {"python": "3.11.7", "torch": "2.14.1"},
              "off_pins": [], "hardware": {"processor": "a processor", "cores": 2, "memory_gib": 8.0},
-             "started": "2026-01-01T00:00:00+00:00", "ended": "2026-01-01T00:01:00+00:00", "seconds": 60.0, "peak_memory_gib": 0.5,
+             "started": "2026-01-01T00:00:00+00:00", "ended": "2026-01-01T00:01:00+00:00", "seconds": 60.0,
+             "peak_memory_gib": 0.5,
              "metrics": {"subset": subset} | (metrics or {}), "notes": notes or {}, "outputs": [
                  {"file": path.name, "bytes": path.stat().st_size, "sha256": records.sha256_of(path)}
                  for path in sorted(job.folder.glob("*.csv"))]}
@@ -73,7 +75,8 @@ def trained(dataset, autoencoder, flows, seed, profile="quick", **options):
     return names
 
 
-def scored(dataset, variant, seed=0, *, profile="quick", clips=CLIPS, shift=None, subset=False, code="1", commit="c0ffee0", **options):
+def scored(dataset, variant, seed=0, *, profile="quick", clips=CLIPS, shift=None, subset=False, code="1",
+           commit="c0ffee0", **options):
     """A score run with all beneath it; `options` (settings) are those of the training beneath. Returns the job."""
     job = Job(profile, dataset, "score", variant, seed)
     inputs = trained(dataset, *MODELS[variant], seed, profile, **options)
@@ -98,8 +101,8 @@ def reference(dataset, seed=0, *, profile="quick", clips=CLIPS):
     values = {"frame position": base["frame"] / (FRAMES - 1), "constant": np.zeros(len(base))}
     pd.DataFrame(values).to_csv(job.folder / "reference.csv", index=False)
     ids = pd.factorize(base["clip"])[0]
-    aucs = {name: evaluation.frame_auc(np.asarray(v, float), base["label"].to_numpy(), ids, evaluation.PROTOCOLS["paper"])
-            for name, v in values.items()}
+    labels, paper = base["label"].to_numpy(), evaluation.PROTOCOLS["paper"]
+    aucs = {name: evaluation.frame_auc(np.asarray(v, float), labels, ids, paper) for name, v in values.items()}
     record(job, inputs=[f"{dataset}/prepare"], metrics={"aucs": aucs})
     return job
 

@@ -1,4 +1,4 @@
-"""The report page against hand-made records: what it shows, that it needs nothing else, and that it says what is missing."""
+"""The report page against hand-made records: what it shows, what it says is missing, and that it needs nothing else."""
 import json
 import os
 import re
@@ -66,8 +66,9 @@ def test_the_page_shows_what_is_on_record(reports):
     page = Page(path)
     auc = f"{records.read(whole().folder)['metrics']['auc']:.3f}"
     assert page.text.count(auc) >= 3 and "UCSD Ped2" in page.text and "0.973" in page.text
-    for words in ("C5", "replicated where tested", "frame position", "min-max per clip", "a processor, 2 cores, 8.0 GiB", "torch 2.14.1",
-                  "c0ffee0", "autoencoder.steps", "score/app_intensity_mot/seed0", "Not run: CUHK Avenue, ShanghaiTech."):
+    for words in ("C5", "replicated where tested", "frame position", "min-max per clip",
+                  "a processor, 2 cores, 8.0 GiB", "torch 2.14.1", "c0ffee0", "autoencoder.steps", "score/app_intensity_mot/seed0",
+                  "Not run: CUHK Avenue, ShanghaiTech."):
         assert words in page.text, words
     assert not page.broken()
 
@@ -105,7 +106,8 @@ def test_failures_are_shown_as_text(reports):
 
 def test_runs_that_would_run_again_say_why(reports):
     text = Page(report.write("quick")).text
-    assert "out of date" in text and re.search(r"Would run again: lib/\w+\.py", text)  # the made code versions are none of the kit's
+    # The made code versions are none of the kit's.
+    assert "out of date" in text and re.search(r"Would run again: lib/\w+\.py", text)
 
 
 def test_subsets_and_missing_intervals_are_marked(tmp_path, monkeypatch):
@@ -123,7 +125,8 @@ def test_figures_are_linked(reports):
         (folder / name).write_text("<svg/>")
     page = Page(report.write("quick"))
     assert page.sources == ["figures/fig4_ped2.svg", "figures/roc.png", "figures/extra_thing.svg"]
-    assert "Figure 4. Likelihoods of normal and abnormal frames, UCSD Ped2" in page.text and "figures/fig4_ped2.csv" in page.links
+    assert "Figure 4. Likelihoods of normal and abnormal frames, UCSD Ped2" in page.text
+    assert "figures/fig4_ped2.csv" in page.links
     assert not page.broken()
 
 
@@ -137,23 +140,25 @@ def test_tables_are_made_by_the_protocol_on_record(reports):
 
 def notebook(job, *cells):
     name = report.STEPS[job.step].notebook
-    made_cells = [{"cell_type": "markdown", "metadata": {}, "id": f"m{i}", "source": text} for i, text in enumerate(cells)]
-    made_cells.append({"cell_type": "code", "metadata": {}, "id": "c", "execution_count": 1, "source": "price = '$5$'", "outputs": [
-        {"output_type": "stream", "name": "stdout", "text": "AUC of $x$\n"}]})
+    made_cells = [{"cell_type": "markdown", "metadata": {}, "id": f"m{i}", "source": text}
+                  for i, text in enumerate(cells)]
+    made_cells.append({"cell_type": "code", "metadata": {}, "id": "c", "execution_count": 1, "source": "price = '$5$'",
+                       "outputs": [{"output_type": "stream", "name": "stdout", "text": "AUC of $x$\n"}]})
     path = job.folder / f"{name}.ipynb"
     path.write_text(json.dumps({"cells": made_cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
     return path
 
 
 def test_executed_notebooks_become_pages_once(reports):
-    path = notebook(whole(), "# A title\n\n$$ S_t = \\frac{R}{L} < 1 \\tag{9} $$\n\nwith `$code$` and $\\lambda_L$, and $\\nonsense{$.")
+    path = notebook(whole(), "# A title\n\n$$ S_t = \\frac{R}{L} < 1 \\tag{9} $$\n\n"
+                             "with `$code$` and $\\lambda_L$, and $\\nonsense{$.")
     index = Page(report.write("quick"))
     at = path.with_suffix(".html")
     assert f"runs/ped2/score/app_intensity_mot/seed0/{at.name}" in index.links and not index.broken()
     text = at.read_text()
     page = Page(at)
     assert "<title>S_t = \\frac{R}{L} &lt; 1 \\tag{9}</title>" in text and text.count('class="equation"') == 2
-    assert "$code$" in page.text and "'$5$'" in page.text.replace("&#39;", "'") and "AUC of $x$" in page.text and "nonsense" in page.text
+    assert all(words in page.text for words in ("$code$", "'$5$'", "AUC of $x$", "nonsense"))
     assert not re.search(r"""(src|href)=["'](https?:)?//""", text) and not page.broken()
     written = at.stat().st_mtime_ns
     report.write("quick")

@@ -50,6 +50,11 @@ def job(variant, seed=0, dataset="ped2"):
     return Job("quick", dataset, "score", variant, seed)
 
 
+def truth(scores):
+    """Labels and clips of stored scores."""
+    return scores["label"].to_numpy(), pd.factorize(scores["clip"])[0]
+
+
 def set_auc(record, value):
     record["metrics"]["auc"] = record["metrics"]["protocols"]["paper"]["auc"] = value
 
@@ -58,8 +63,8 @@ def changed_cells(before, after):
     """(row or scorer, dataset, column) of every number that differs; marks and notes are not numbers."""
     numbers = before.cells.columns.difference(["marks", "notes"])
     assert len(before.cells) == len(after.cells)
-    return {(before.cells["variant"][i] or before.cells["row"][i], column) for column in numbers for i in before.cells.index
-            if before.cells[column][i] != after.cells[column][i]
+    return {(before.cells["variant"][i] or before.cells["row"][i], column)
+            for column in numbers for i in before.cells.index if before.cells[column][i] != after.cells[column][i]
             and not (pd.isna(before.cells[column][i]) and pd.isna(after.cells[column][i]))}
 
 
@@ -83,7 +88,7 @@ def test_the_papers_tables_agree_with_each_other():
         def value(number, variant):
             return tables.paper_value(rows, number, variant, dataset)
         assert value(3, "app_intensity") == value(4, "app_intensity")
-        assert value(2, "two_path") == value(3, "two_path") and value(2, "app_intensity_mot") == value(3, "app_intensity_mot")
+        assert all(value(2, variant) == value(3, variant) for variant in ("two_path", "app_intensity_mot"))
         assert {r["value"] for r in rows if r["row"] == "HybridAE" and r["dataset"] == dataset} == {
             r["value"] for r in rows if r["row"] == "StackRNN" and r["dataset"] == dataset}
     assert all(row["note"] for row in rows if row["row"] == "HybridAE")
@@ -92,7 +97,8 @@ def test_the_papers_tables_agree_with_each_other():
 @pytest.mark.skipif(not TEXT.exists(), reason="the paper's text is not here")
 def test_the_papers_numbers_are_those_it_prints():
     text, rows = TEXT.read_text(), tables.paper_results()
-    table2 = [line.strip("\n").split("\t") for line in text.split("Table 2: Comp")[1].split("each appearance")[0].splitlines()]
+    table2 = text.split("Table 2: Comp")[1].split("each appearance")[0]
+    table2 = [line.split("\t") for line in table2.splitlines()]
     printed = [(cells[1].strip(), cells[2:]) for cells in table2 if len(cells) == 5 and re.match(r"[\d-]", cells[2])]
     ours = {}
     for row in (r for r in rows if r["table"] == "2"):
@@ -100,7 +106,8 @@ def test_the_papers_numbers_are_those_it_prints():
         ours.setdefault((row["group"], name), []).append("-" if row["value"] is None else f"{row['value']:.3f}")
     assert [(name, values) for (_, name), values in ours.items()] == printed
     aucs = next(line for line in text.splitlines() if line.startswith("AUG")).split()[2:]
-    assert [f"{r['value']:.3f}" for d in tables.PAPER_SETS for r in rows if r["table"] == "3" and r["dataset"] == d] == aucs
+    table3 = [row for d in tables.PAPER_SETS for row in rows if row["table"] == "3" and row["dataset"] == d]
+    assert [f"{row['value']:.3f}" for row in table3] == aucs
 
 
 # -- what changes what
@@ -134,7 +141,8 @@ def test_changed_scores_change_only_the_intervals_over_them(reports):
     assert pd.isna(cell(table(), "mot").low) and "not the file that its record describes" in cell(table(), "mot").notes
     made.change(job("mot"), lambda r: r["outputs"][0].update(sha256=records.sha256_of(path)))
     found = changed_cells(before, table())
-    assert found == {("mot", c) for c in ("low", "high", "difference_low", "difference_high")} and cell(table(), "mot").low > 0
+    assert found == {("mot", c) for c in ("low", "high", "difference_low", "difference_high")}
+    assert cell(table(), "mot").low > 0
 
 
 def test_a_deleted_record_is_not_run_in_every_writing(reports):
@@ -151,7 +159,8 @@ def test_a_deleted_record_is_not_run_in_every_writing(reports):
 def test_nothing_run_gives_the_paper_and_not_run(empty):
     for name in tables.MAKERS:
         found = table(name)
-        assert found.cells["auc"].isna().all() and (found.cells.loc[found.cells["group"] == "this kit", "status"] == "not run").all()
+        ours = found.cells[found.cells["group"] == "this kit"]
+        assert found.cells["auc"].isna().all() and (ours["status"] == "not run").all()
         assert "Not run: UCSD Ped2, CUHK Avenue, ShanghaiTech." in found.under
         assert typeset.references_face(found) is None and typeset.words(found) == []
 
@@ -177,9 +186,11 @@ def test_intervals_are_those_of_the_evaluation(reports):
     labels, clips = runs["two_path"]["label"].to_numpy(), pd.factorize(runs["two_path"]["clip"])[0]
     whole = runs["app_intensity_mot"]
     terms = [(1.0, whole["R"].to_numpy()), (1.0, whole["L"].to_numpy())]
-    expected = evaluation.bootstrap_difference([terms], [runs["two_path"]["R"].to_numpy()], labels, clips, PAPER, resamples=200)
+    baseline = runs["two_path"]["R"].to_numpy()
+    expected = evaluation.bootstrap_difference([terms], [baseline], labels, clips, PAPER, resamples=200)
     row = cell(table(), "app_intensity_mot")
-    assert (row.difference, row.difference_low, row.difference_high) == pytest.approx((expected.estimate, expected.low, expected.high))
+    shown = (row.difference, row.difference_low, row.difference_high)
+    assert shown == pytest.approx((expected.estimate, expected.low, expected.high))
     alone = evaluation.bootstrap_auc([terms], labels, clips, PAPER, resamples=200)
     assert (row.auc, row.low, row.high) == pytest.approx((alone.estimate, alone.low, alone.high))
 
@@ -190,20 +201,22 @@ def test_lambda_L_of_the_record_weighs_the_terms(reports):
     made.change(job("mot"), doubled)
     scores = pd.read_csv(job("mot").folder / "scores.csv")
     terms = [(1.0, scores["R"].to_numpy()), (2.0, scores["L"].to_numpy())]
-    expected = evaluation.bootstrap_auc([terms], scores["label"].to_numpy(), pd.factorize(scores["clip"])[0], PAPER, resamples=200)
+    expected = evaluation.bootstrap_auc([terms], *truth(scores), PAPER, resamples=200)
     assert cell(table(), "mot").low == pytest.approx(expected.low)
 
 
 def test_other_protocols_give_other_numbers_and_say_so(reports):
-    raw, smooth = results.protocol_of(normalise="none", smoothing=0.0), results.protocol_of(normalise="clip", smoothing=3.0)
+    raw = results.protocol_of(normalise="none", smoothing=0.0)
+    smooth = results.protocol_of(normalise="clip", smoothing=3.0)
     assert results.protocol_of(normalise="clip", smoothing=0.0) is PAPER and raw is PROTOCOLS["micro, raw scores"]
     recorded = records.read(job("mot").folder)["metrics"]["protocols"]["micro, raw scores"]["auc"]
     assert cell(table(protocol=raw), "mot").auc == recorded
     scores = pd.read_csv(job("two_path").folder / "scores.csv")
-    expected = evaluation.frame_auc(scores["R"].to_numpy(), scores["label"].to_numpy(), pd.factorize(scores["clip"])[0], smooth)
+    expected = evaluation.frame_auc(scores["R"].to_numpy(), *truth(scores), smooth)
     found = table(protocol=smooth)
     assert cell(found, "two_path").auc == pytest.approx(expected)
-    assert "Gaussian smoothing of 3 frames" in found.under[0] and (found.cells["protocol"].dropna() == str(smooth)).all()
+    assert "Gaussian smoothing of 3 frames" in found.under[0]
+    assert (found.cells["protocol"].dropna() == str(smooth)).all()
 
 
 def test_no_interval_below_eight_clips(empty):
@@ -222,7 +235,7 @@ def test_reference_scorers_stand_beside(reports):
     row = found.cells[found.cells["row"] == "frame position"].iloc[0]
     scores = pd.read_csv(Job("quick", "ped2", "reference", "", 0).folder / "reference.csv")["frame position"].to_numpy()
     labels = pd.read_csv(job("one_path").folder / "scores.csv")
-    expected = evaluation.bootstrap_auc([scores], labels["label"].to_numpy(), pd.factorize(labels["clip"])[0], PAPER, resamples=200)
+    expected = evaluation.bootstrap_auc([scores], *truth(labels), PAPER, resamples=200)
     assert (row.auc, row.low, row.high) == pytest.approx((expected.estimate, expected.low, expected.high))
     assert "frame position" in typeset.markdown(found) and "frame position" in typeset.latex(found)
 
@@ -314,7 +327,8 @@ def test_csv_markdown_and_latex_say_the_same(name, reports, tmp_path):
     plain = ["paper", "auc", "sd", "low", "high"]
     expected = [f"{v:.3f}" for column in plain for v in written[column].dropna()]
     if name == "table2":  # the paper's numbers of our two models have rows of their own, so they are not printed twice
-        expected = [f"{v:.3f}" for column in plain for v in written.loc[written["cited"].notna() | (column != "paper"), column].dropna()]
+        expected = [f"{v:.3f}" for column in plain
+                    for v in written.loc[written["cited"].notna() | (column != "paper"), column].dropna()]
     else:
         expected += [f"{v:+.3f}" for column in ("difference", "difference_low", "difference_high", "paper_difference")
                      for v in written[column].dropna()]
@@ -331,7 +345,8 @@ def test_latex_is_balanced_and_escaped(reports):
     assert text.count(r"\begin{") == text.count(r"\end{") == 3
     body = re.sub(r"\\[%&_#${}]", "", text.partition("\n")[2])
     assert "_" not in re.sub(r"\$.*?\$", "", body) and "%" not in body and body.count("{") == body.count("}")
-    widths = {line.count(" & ") for line in body.split(r"\toprule")[1].split(r"\bottomrule")[0].splitlines() if line.endswith(r"\\")}
+    rows = body.split(r"\toprule")[1].split(r"\bottomrule")[0].splitlines()
+    widths = {line.count(" & ") for line in rows if line.endswith(r"\\")}
     assert len(widths) == 1
 
 
@@ -358,7 +373,8 @@ def test_letters_of_footnotes():
 
 def test_why_names_what_is_behind_a_cell(reports):
     said = tables.why("quick", "table3:ped2:mot")
-    for words in ("the paper: 0.973", "ped2/score/mot/seed0", "./run_all.sh score", "ped2/flow/mot/seed0", "c0ffee0", "flow.K", "run.json"):
+    for words in ("the paper: 0.973", "ped2/score/mot/seed0", "./run_all.sh score", "ped2/flow/mot/seed0", "c0ffee0",
+                  "flow.K", "run.json"):
         assert words in said
     assert "this kit: not run" in tables.why("quick", "table4:avenue:app_error")
     with pytest.raises(ConfigError, match="Did you mean two_path"):
@@ -372,9 +388,10 @@ def test_why_names_what_is_behind_a_cell(reports):
 # -- verdict
 
 @pytest.mark.parametrize("ours, low, high, sign, expected", [
-    (0.02, 0.01, 0.03, 1, "replicated"), (0.02, -0.01, 0.03, 1, "not established"), (0.02, None, None, 1, "not established"),
-    (-0.02, -0.04, 0.01, 1, "not replicated"), (0.0, -0.01, 0.01, 1, "not replicated"),
-    (-0.02, -0.03, -0.01, -1, "replicated"), (-0.02, -0.03, 0.0, -1, "not established"), (0.02, 0.01, 0.03, -1, "not replicated")])
+    (0.02, 0.01, 0.03, 1, "replicated"), (0.02, -0.01, 0.03, 1, "not established"),
+    (0.02, None, None, 1, "not established"), (-0.02, -0.04, 0.01, 1, "not replicated"),
+    (0.0, -0.01, 0.01, 1, "not replicated"), (-0.02, -0.03, -0.01, -1, "replicated"),
+    (-0.02, -0.03, 0.0, -1, "not established"), (0.02, 0.01, 0.03, -1, "not replicated")])
 def test_the_rule_for_differences(ours, low, high, sign, expected):
     assert verdict.judge_difference(ours, low, high, sign)[0] == expected
 
@@ -440,7 +457,7 @@ def test_motion_anomalies_are_judged_by_their_frames(empty, tmp_path, monkeypatc
     (found,), _ = judged("C3", "synthetic")
     frames = scores[moving | (scores["label"] == 0)]
     aucs = []
-    for column in ("nll_mot", "nll_app"):  # normalised within each whole clip, then only normal frames and those of motion
+    for column in ("nll_mot", "nll_app"):  # normalised within each whole clip, then normal frames and those of motion
         spread = scores.groupby("clip")[column].transform(lambda v: (v - v.min()) / (v.max() - v.min()))[frames.index]
         normal, abnormal = spread[frames["label"] == 0].to_numpy(), spread[frames["label"] == 1].to_numpy()
         aucs.append(np.mean((abnormal[:, None] > normal) + (abnormal[:, None] == normal) / 2))
@@ -460,7 +477,8 @@ def test_the_verdict_is_written(reports, tmp_path):
     found = verdict.findings(runs, tables.paper_results(), **HOW)
     assert verdict.write(found, runs, "the protocol", tmp_path / "out") == ["verdict.csv", "verdict.md"]
     text = (tmp_path / "out" / "verdict.md").read_text()
-    assert all(f"**{claim}: " in text for claim in verdict.CLAIMS) and "the protocol" in text and f"`autoencoder.steps` {STEPS}" in text
+    assert all(f"**{claim}: " in text for claim in verdict.CLAIMS)
+    assert "the protocol" in text and f"`autoencoder.steps` {STEPS}" in text
     assert len(pd.read_csv(tmp_path / "out" / "verdict.csv")) == len(found)
 
 
