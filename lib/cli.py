@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
                "  ./run_all.sh table3 --dataset ped2 --profile small one table on a real data set\n"
                "  ./run_all.sh score --set score.lambda_L=0.5        one parameter changed; only what depends on it runs\n"
                "  ./run_all.sh --fetch avenue                        download a benchmark from its owner\n"
-               "  ./run_all.sh score --dataset own --train-videos normal/ --score-videos new/    your own video\n"
+               "  ./run_all.sh own_video --dataset own --train-videos A --score-videos B   your own video, without labels\n"
                "  ./run_all.sh lab                                   JupyterLab on the notebooks\n"
                "  ./run_all.sh --dry-run -- --dag                    everything after -- goes to Snakemake\n\n"
                f"exit codes\n{exits}\n")

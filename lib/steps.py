@@ -62,6 +62,7 @@ STEPS = {
     "table4": Step("11_table4", ("evaluate",), "all", "Table 4"),
     "figure": Step("12_figures", (), "all", "the paper's figures", FIGURES),
     "verdict": Step("13_verdict", ("evaluate",), "all", "claim by claim"),
+    "own_video": Step("14_your_own_video", (), "all", "your own video, and what its scores say"),
 }
 
 # What a user can ask for, beside the names of steps.
@@ -138,6 +139,10 @@ def upstream(job: Job, scored: tuple[Job, ...]) -> tuple[Job, ...]:
                 if job.variant == "training":
                     below.add(j.other("autoencoder", autoencoder))
             return (*sorted(below, key=lambda j: j.name), *shown)
+        case "own_video":  # one scored run: of your own video if there is one, of the full model if there is one
+            models = [j for j in scored if j.step == "score" and MODELS[j.variant][0] == "two_path"]
+            models.sort(key=lambda j: (j.dataset != "own", j.dataset != "synthetic", j.variant != "app_intensity_mot", j.seed))
+            return tuple(under for j in models[:1] for under in (j.other("prepare"), j.other("features", "two_path"), j))
         case "table3":
             return tuple(j for j in scored if j.variant in TABLE3 or j.step == "reference")
         case "table4":
