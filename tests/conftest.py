@@ -41,6 +41,8 @@ class Checkout:
         """What a dry run says would run, with the reasons."""
         done = self.tiny("--dry-run", *arguments)
         assert done.returncode == 0, done.stderr
+        if "Nothing to do" in done.stdout:
+            return {}
         lines = [line.split(None, 1) for line in done.stdout.splitlines() if line.startswith("  ") and "/" in line.split()[0]]
         return dict(lines)
 
