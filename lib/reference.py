@@ -2,14 +2,13 @@
 
     ./run_all.sh --curate --profile small --dataset ped2
 
-copies records, histories, stored scores, executed notebooks, tables and figures of complete runs, no weights and no
-features, and writes the blocks of README that hold numbers. Below `reports/reference/` lie folders of the same form as
+copies records, histories, stored scores, tables and figures of complete runs, no weights, no features and no executed
+notebooks (which show many frames of the data), and writes the blocks of README that hold numbers. Below `reports/reference/` lie folders of the same form as
 below `reports/`, one a profile, so everything that reads records reads these too.
 """
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -58,11 +57,9 @@ def curate(profile: str, datasets) -> list[Path]:
     for job, _ in found:
         to = partial / job.folder.relative_to(source)
         to.mkdir(parents=True)
-        for name in (*KEPT, f"{STEPS[job.step].notebook}.ipynb"):
+        for name in KEPT:
             if (job.folder / name).exists():
                 shutil.copyfile(job.folder / name, to / name)
-            if name.endswith(".ipynb"):
-                without_places(to / name)
     for name in ("tables", "figures"):
         if (source / name).exists():
             shutil.copytree(source / name, partial / name, ignore=shutil.ignore_patterns(".*", "*.part"))
@@ -73,17 +70,6 @@ def curate(profile: str, datasets) -> list[Path]:
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
     return sorted(target.rglob("*"))
-
-
-def without_places(notebook: Path) -> None:
-    """Takes what papermill noted about files and times out of an executed notebook, and the name of this checkout."""
-    content = json.loads(notebook.read_text(encoding="utf-8"))
-    content["metadata"].pop("papermill", None)
-    for cell in content["cells"]:
-        cell["metadata"].pop("papermill", None)
-        cell["metadata"].pop("execution", None)
-    text = json.dumps(content, indent=1, ensure_ascii=False).replace(str(paths.ROOT) + "/", "")
-    notebook.write_text(text + "\n", encoding="utf-8")
 
 
 def profiles() -> list[str]:
