@@ -20,7 +20,7 @@ def commands(text: str) -> list[str]:
 
 @pytest.mark.parametrize("command", sorted(set(commands(README) + commands((ROOT / "data/README.md").read_text()))))
 def test_every_command_is_understood(command):
-    arguments = shlex.split(command)[1:]
+    arguments = [a for a in shlex.split(command)[1:] if a != "--help"]
     options = cli.parser().parse_args(arguments)
     if options.targets != ["lab"]:
         cli.understand(options)
