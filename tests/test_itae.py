@@ -44,7 +44,7 @@ def tiny(*, seed=0, **changes):
 
 
 def lively(**changes):
-    """In evaluation mode, with weights larger than at the start: batch norm has not seen anything that it could scale up."""
+    """In evaluation mode, with larger weights than at the start: batch norm has seen nothing that it could scale up."""
     model = tiny(**changes).eval()
     with torch.no_grad():
         for p in model.parameters():
@@ -63,7 +63,7 @@ def test_layers_are_those_of_table_1():
     rows = layer_table(paper_network("avenue"), 256, 256)
     got = [tuple(row[k] for k in ("path", "layer", "kernel", "stride", "output")) for row in rows]
     assert sorted(r for r in got if r[0] != "lateral") == sorted(TABLE1)
-    # A lateral connection brings 16 frames of the motion path to the 4 of the appearance path, and doubles its channels.
+    # A lateral connection brings 16 frames of the motion path to the appearance path's 4, and doubles the channels.
     laterals = [r for r in got if r[0] == "lateral"]
     assert laterals == [("lateral", f"Conv{i + 1}", (5, 1, 1), (4, 1, 1), (2 * c, 4, s, s))
                         for i, (c, s) in enumerate(((12, 128), (16, 64), (32, 32), (32, 32)))]
@@ -75,9 +75,9 @@ def test_cost_of_the_papers_network():
     assert sum(row["parameters"] for row in rows) == 6_970_463
     assert sum(row["parameters"] for row in rows) == sum(p.numel() for p in paper_network("avenue").parameters())
     one = {(row["path"], row["layer"]): row for row in rows}
-    assert one["appearance", "Conv1"]["multiply_adds"] == 4 * 128 * 128 * 96 * 3 * 9       # an output gathers 3 x 9 inputs
+    assert one["appearance", "Conv1"]["multiply_adds"] == 4 * 128 * 128 * 96 * 3 * 9      # an output gathers 3 x 9
     assert one["appearance", "Conv2"]["parameters"] == 128 * (96 + 2 * 12) * 9 + 2 * 128   # weights, batch norm
-    assert one["decoder", "DeConv2"]["multiply_adds"] == 4 * 32 * 32 * 256 * 128 * 27      # an input spreads to 128 x 27
+    assert one["decoder", "DeConv2"]["multiply_adds"] == 4 * 32 * 32 * 256 * 128 * 27     # an input spreads to 128 x 27
     assert one["decoder", "DeConv4"]["parameters"] == 96 * 3 * 27 + 3                      # a bias, no norm, at the end
 
 
@@ -176,6 +176,44 @@ def test_nothing_but_the_joint_of_the_last_maps_reaches_the_decoder():
     assert torch.equal(x_app, out.x_app) and torch.equal(x_mot, out.x_mot)
 
 
+def test_with_the_latents_zeroed_nothing_of_the_input_is_left():
+    model = tiny().eval()
+    model.decoder[0].register_forward_pre_hook(lambda _, inputs: (torch.zeros_like(inputs[0]),))
+    I = video().requires_grad_()
+    out = model(I).reconstruction
+    assert torch.equal(out, model(video(seed=1)).reconstruction)
+    assert torch.autograd.grad(out.square().sum(), I, allow_unused=True) == (None,)
+
+
+def test_one_path_computes_what_two_paths_do_without_motion():
+    """The same weights, and laterals that say nothing."""
+    two, one = lively(), lively(two_path=False, seed=1)
+    for lateral in two.lateral:
+        lateral.register_forward_hook(lambda _, inputs, out: torch.zeros_like(out))
+    weights, state = two.state_dict(), {}
+    for name, own in one.state_dict().items():                      # the channels of the appearance path come first
+        axis = 0 if name.startswith("decoder") else 1
+        same = weights[name].shape == own.shape
+        state[name] = weights[name] if same else weights[name].narrow(axis, 0, own.shape[axis])
+    one.load_state_dict(state)
+    with torch.no_grad():
+        a, b = one(video()), two(video())
+    torch.testing.assert_close(a.x_app, b.x_app)
+    torch.testing.assert_close(a.reconstruction, b.reconstruction)
+
+
+@pytest.mark.parametrize("tau", [2, 4])
+def test_a_lateral_frame_gathers_five_around_the_one_that_the_appearance_path_sees(tau):
+    conv = tiny(tau=tau).lateral[0][0]
+    mot = torch.randn(1, 4, 8, 2, 2, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    out = conv(mot)
+    assert out.shape[2] == 8 // tau
+    for k in range(8 // tau):
+        grad, = torch.autograd.grad(out[:, :, k].sum(), mot, retain_graph=True)
+        frames = grad.abs().sum((0, 1, 3, 4)).nonzero().flatten().tolist()
+        assert frames == [t for t in range(tau * k - 2, tau * k + 3) if 0 <= t < 8]
+
+
 def test_overfits_one_clip():
     model, start = tiny(seed=1), time.perf_counter()
     t, y, x = torch.meshgrid(torch.arange(8.), torch.arange(8.), torch.arange(12.), indexing="ij")
@@ -252,5 +290,12 @@ def test_channels_last_changes_nothing():
     model, I = tiny().eval(), video(B=2)
     with torch.no_grad():
         a = model(I).reconstruction
-        b = model.to(memory_format=torch.channels_last_3d)(I.contiguous(memory_format=torch.channels_last_3d)).reconstruction
+        layout = torch.channels_last_3d
+        b = model.to(memory_format=layout)(I.contiguous(memory_format=layout)).reconstruction
     torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_outputs_are_float32_whatever_the_autocast():
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        out = tiny().eval()(video())
+    assert {value.dtype for value in out} == {torch.float32}

@@ -1,8 +1,10 @@
-"""The training loop: its schedule, its windows, what it survives, and what it says when it cannot go on."""
+"""The training loop: what it draws, what it survives, what it refuses; and both stages on stubs of data."""
 import csv
 import errno
+import itertools
 import math
-from types import SimpleNamespace
+import os
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -12,373 +14,462 @@ from torch import nn
 from lib import stage1, stage2, training
 from lib.config import resolve
 from lib.datasets import Clip
+from lib.glow import GlowError
 from lib.training import TrainingError
 
 
-def quiet(*_):
-    pass
-
-
-# -- schedule and windows --------------------------------------------------------------------------------------------
+# -- rate and draw -----------------------------------------------------------------------------------------------
 
 def test_cosine_by_hand():
-    assert training.cosine(0, steps=100, lr=0.4) == 0.4
-    assert training.cosine(25, steps=100, lr=0.4) == pytest.approx(0.2 * (1 + math.sqrt(0.5)))
-    assert training.cosine(50, steps=100, lr=0.4) == pytest.approx(0.2)
-    assert training.cosine(100, steps=100, lr=0.4) == pytest.approx(0)
-
-
-@pytest.mark.parametrize("count, batch_size", [(10, 5), (10, 4), (7, 3), (3, 8)])
-def test_a_pass_has_every_window_once(count, batch_size):
-    steps = -(-5 * count // batch_size)
-    drawn = np.concatenate([training.draw(count, batch_size=batch_size, seed=1, step=k) for k in range(steps)])
-    for n in range(5):
-        assert sorted(drawn[n * count:(n + 1) * count]) == list(range(count))
-    assert len({tuple(drawn[n * count:(n + 1) * count]) for n in range(5)}) > 1  # each pass in another order
-
-
-def test_a_step_needs_no_memory_of_the_steps_before():
-    before = np.random.get_state()[1].copy(), torch.get_rng_state()
-    a = training.draw(50, batch_size=4, seed=3, step=17)
-    training.draw(50, batch_size=4, seed=3, step=2)
-    assert (a == training.draw(50, batch_size=4, seed=3, step=17)).all()
-    assert (before[0] == np.random.get_state()[1]).all() and torch.equal(before[1], torch.get_rng_state())
-    assert not (a == training.draw(50, batch_size=4, seed=4, step=17)).all()
-
-
-# -- the loop --------------------------------------------------------------------------------------------------------
-
-X = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
-
-
-def network(seed=0):
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 1))
-
-
-def fit(model, folder, *, steps=10, epoch_steps=3, lr=0.1, grad_clip=math.inf, identity="a" * 16, loss_of=None, tick=quiet,
-        say=quiet):
-    def squares(step):
-        x = X[training.draw(len(X), batch_size=4, seed=0, step=step)]
-        loss = (model(x)[:, 0] - x.sum(1)).square().mean()
-        return loss, {"l2": loss}
-    return training.fit(model, loss_of=loss_of or squares, steps=steps, epoch_steps=epoch_steps, lr=lr, grad_clip=grad_clip,
-                        batch_size=4, folder=folder, identity=identity, tick=tick, say=say)
-
-
-def without_rates(history):
-    return [{name: value for name, value in row.items() if name != "windows_per_second"} for row in history]
-
-
-def same_weights(a, b):
-    return all(torch.equal(value, b.state_dict()[name]) for name, value in a.state_dict().items())
-
-
-def test_history_has_a_row_an_epoch_with_means(tmp_path):
-    seen, ticks, lines = [], [], []
-    model = network()
-
-    def loss_of(step):
-        loss = (model(X).mean() - step).square()
-        seen.append(loss.item())
-        return 2 * loss, {"l2": loss}
-
-    history = fit(model, tmp_path, loss_of=loss_of, tick=lambda *a: ticks.append(a), say=lines.append)
-    assert [row["step"] for row in history] == [3, 6, 9, 10]  # the last one is shorter
-    assert [row["epoch"] for row in history] == [1, 2, 3, 4]
-    assert history[1]["l2"] == pytest.approx(np.mean(seen[3:6])) and history[1]["loss"] == pytest.approx(2 * np.mean(seen[3:6]))
-    assert history[3]["l2"] == pytest.approx(seen[9])
-    assert [row["lr"] for row in history] == [training.cosine(k, steps=10, lr=0.1) for k in (2, 5, 8, 9)]
-    assert [a[:2] for a in ticks] == [(k, 10) for k in range(1, 11)] and len(lines) == 4
-    with open(tmp_path / "history.csv", newline="") as file:
-        stored = list(csv.DictReader(file))
-    assert [float(row["loss"]) for row in stored] == [row["loss"] for row in history]  # in full precision
-
-
-def test_the_model_trains_in_training_mode_and_learns(tmp_path):
-    model = network().eval()
-    history = fit(model, tmp_path, steps=60, epoch_steps=20)
-    assert model.training and model[1].num_batches_tracked == 60
-    assert history[-1]["loss"] < history[0]["loss"] / 2
-
-
-def test_the_first_step_moves_weights_by_the_learning_rate(tmp_path):
-    """Adam's first update is the learning rate times the gradient's sign; the next rate is lower by the cosine."""
-    model = nn.Linear(1, 1, bias=False)
-    before = model.weight.item()
-    fit(model, tmp_path, steps=1, loss_of=lambda step: (3 * model.weight.sum(), {}))
-    assert before - model.weight.item() == pytest.approx(0.1, rel=1e-4)
-    before = model.weight.item()
-    fit(model, tmp_path, steps=2, identity="b" * 16, loss_of=lambda step: (3 * model.weight.sum(), {}))
-    assert before - model.weight.item() == pytest.approx(0.1 + 0.05, rel=1e-4)
-
-
-def test_gradients_are_clipped_to_their_largest_norm(tmp_path):
-    model = nn.Linear(2, 1, bias=False)
-    history = fit(model, tmp_path, steps=1, grad_clip=0.5, loss_of=lambda step: ((model.weight * torch.tensor([[3.0, 4.0]])).sum(), {}))
-    assert history[0]["grad_norm"] == pytest.approx(5)  # as it was
-    assert model.weight.grad.tolist()[0] == pytest.approx([0.3, 0.4], rel=1e-4)
-
-
-@pytest.mark.parametrize("at", [1, 3, 7, 9])
-def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path, at):
-    straight, broken, resumed = network(), network(), network(seed=1)
-    (tmp_path / "straight").mkdir()
-    expected = fit(straight, tmp_path / "straight")
-
-    def stop(done, total, text):
-        if done == at:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fit(broken, tmp_path, tick=stop)
-    # The new process builds its network anew; here it even starts from other weights, which the checkpoint replaces.
-    lines = []
-    if at < 3:  # no checkpoint yet: start again
-        resumed.load_state_dict(network().state_dict())
-    history = fit(resumed, tmp_path, say=lines.append)
-    assert same_weights(straight, resumed)
-    assert without_rates(history) == without_rates(expected)
-    assert (lines[0] == f"continuing from step {at // 3 * 3} of 10") == (at >= 3)
-    for name, model in (("a.pt", straight), ("b.pt", resumed)):
-        training.save_weights(model, tmp_path / name)
-    assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes()
-
-
-def test_another_identity_does_not_resume(tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        fit(network(), tmp_path, identity="a" * 16, tick=lambda done, *_: exec("raise KeyboardInterrupt") if done == 7 else None)
-    kept = sorted(tmp_path.glob("checkpoint-*.pt"))
-    other, lines = network(), []
-    fit(other, tmp_path, identity="b" * 16, say=lines.append)
-    (tmp_path / "straight").mkdir()
-    straight = network()
-    fit(straight, tmp_path / "straight")
-    assert same_weights(other, straight) and not [line for line in lines if "continuing" in line]
-    assert kept[0].exists() and len(list(tmp_path.glob("checkpoint-*.pt"))) == 2  # and the first one's is left alone
-
-
-def test_a_finished_run_is_not_trained_further(tmp_path):
-    model = network()
-    history = fit(model, tmp_path)
-    again = network(seed=1)
-    assert without_rates(fit(again, tmp_path)) == without_rates(history) and same_weights(model, again)
-
-
-# -- what it says ----------------------------------------------------------------------------------------------------
-
-def test_a_loss_that_is_not_finite_stops_and_names_the_term(tmp_path):
-    model = network()
-
-    def loss_of(step):
-        l2, gradient = model(X).square().mean(), torch.tensor(math.nan if step == 2 else 0.5)
-        return l2 + gradient, {"l2": l2, "gradient": gradient}
-
-    with pytest.raises(TrainingError) as problem:
-        fit(model, tmp_path, loss_of=loss_of)
-    text = str(problem.value)
-    assert "at step 2" in text and "the term gradient is not finite" in text
-    assert f"learning rate {training.cosine(2, steps=10, lr=0.1):.3g}" in text and "gradient norm not yet computed" in text
-    assert "l2 0." in text and "gradient nan" in text
-
-
-def test_an_infinite_loss_of_finite_terms_stops(tmp_path):
-    model = network()
-    with pytest.raises(TrainingError, match="at step 0: the loss is not finite"):
-        fit(model, tmp_path, loss_of=lambda step: (model(X).sum() + math.inf, {"l2": torch.tensor(1.0)}))
-
-
-def test_a_gradient_that_is_not_finite_stops_before_it_is_applied(tmp_path):
-    model = nn.Linear(1, 1, bias=False)
-    with torch.no_grad():
-        model.weight.zero_()
-    with pytest.raises(TrainingError, match=r"at step 0: the gradient is not finite \(l2 0; .*gradient norm (inf|nan)"):
-        fit(model, tmp_path, loss_of=lambda step: ((loss := model.weight.abs().sqrt().sum()), {"l2": loss}))
-    assert model.weight.item() == 0
-
-
-@pytest.mark.parametrize("damage", [lambda b: b[:len(b) // 2], lambda b: b"", lambda b: b"PK" + bytes(500)])
-def test_a_damaged_checkpoint_is_a_sentence(tmp_path, damage):
-    path = tmp_path / "checkpoint.pt"
-    training.save(path, {"model": network().state_dict()})
-    path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(TrainingError, match=r"checkpoint.pt cannot be read as a checkpoint \(.*Delete it and run again"):
-        training.load(path)
-
-
-def test_a_missing_checkpoint_is_a_sentence(tmp_path):
-    with pytest.raises(TrainingError, match="flow.pt is not there"):
-        training.load(tmp_path / "flow.pt")
-
-
-@pytest.mark.parametrize("where", ["replace", "fsync"])
-def test_a_full_disk_keeps_the_old_checkpoint(tmp_path, monkeypatch, where):
-    path = tmp_path / "checkpoint.pt"
-    training.save(path, {"step": 3})
-
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(training.os, where, full)
-    with pytest.raises(TrainingError, match="No space left on device.*continues from the last checkpoint"):
-        training.save(path, {"step": 6})
-    monkeypatch.undo()
-    assert training.load(path) == {"step": 3}
-    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]  # nothing half-written lies about
-
-
-def test_a_run_on_a_disk_that_was_full_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch):
-    (tmp_path / "straight").mkdir()
-    straight, resumed = network(), network(seed=1)
-    fit(straight, tmp_path / "straight")
-    written, real = [], training.os.replace
-
-    def full_after_two(a, b):
-        written.append(b)
-        if len(written) > 2:  # the first epoch's checkpoint and history
-            raise OSError(errno.ENOSPC, "No space left on device")
-        real(a, b)
-
-    monkeypatch.setattr(training.os, "replace", full_after_two)
-    with pytest.raises(TrainingError, match="could not be written"):
-        fit(network(), tmp_path)
-    monkeypatch.undo()
-    fit(resumed, tmp_path)
-    assert same_weights(straight, resumed)
-
-
-@pytest.mark.parametrize("other, first", [
-    (nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 1)), "0.weight"),
-    (nn.Sequential(nn.Linear(3, 4)), "1.bias"),
-])
-def test_weights_of_another_network_are_named(tmp_path, other, first):
-    training.save_weights(other, tmp_path / "autoencoder.pt")
-    model = network()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    with pytest.raises(TrainingError, match=rf"autoencoder.pt was made by .*they differ in {first} and \d+ more"):
-        training.load_weights(model, tmp_path / "autoencoder.pt")
-    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_gpu_that_is_not_there_is_a_sentence():
-    with pytest.raises(TrainingError, match="machine.device is cuda, but PyTorch sees no GPU"):
-        training.device_of(resolve("quick", "synthetic", {"machine.device": "cuda"}))
-    assert training.device_of(resolve("quick", "synthetic")).type == "cpu"
-
-
-# -- stage 1 ---------------------------------------------------------------------------------------------------------
-
-TINY = {"data.height": 16, "data.width": 16, "model.T": 4, "model.tau": 2, "model.app_channels": (4, 4, 4, 4),
-        "model.mot_channels": (4, 4, 4, 4), "autoencoder.steps": 5, "autoencoder.epoch_steps": 2, "autoencoder.batch_size": 2,
-        "flow.K": 1, "flow.hidden": 4, "flow.steps": 5, "flow.epoch_steps": 2, "flow.batch_size": 4, "machine.device": "cpu"}
-
-
-@pytest.fixture
-def config():
-    return resolve("quick", "synthetic", TINY)
-
-
-@pytest.fixture
-def data():
-    """Two training clips of 6 and 5 frames. Whoever asks for test frames fails."""
-    frames = np.random.default_rng(0).integers(0, 256, (11, 16, 16, 1), dtype=np.uint8)
-    clips = (Clip(name="a", split="train", start=0, length=6), Clip(name="b", split="train", start=6, length=5))
-    return SimpleNamespace(frames={"train": frames}.__getitem__, clips={"train": clips}.__getitem__, manifest={"dataset": "made"})
-
-
-def stage_1(config, data, folder, *, seed=0, tick=quiet):
-    folder.mkdir(exist_ok=True)
-    stage1.train_autoencoder(config, data, two_path=True, seed=seed, folder=folder, identity="c" * 16, tick=tick, say=quiet)
-    return (folder / "autoencoder.pt").read_bytes()
-
-
-def test_frames_are_mapped_to_the_range():
+    rates = [training.cosine(k, steps=6, lr=0.4) for k in range(7)]
+    root = 0.1 * math.sqrt(3)
+    np.testing.assert_allclose(rates, [0.4, 0.2 + root, 0.3, 0.2, 0.1, 0.2 - root, 0], atol=1e-15)
+
+
+@pytest.mark.parametrize("count, batch_size", [(12, 4), (10, 4), (7, 3), (3, 8)])
+def test_a_pass_covers_every_window_once(count, batch_size):
+    steps = count * 2                                                # as many draws as 2 * batch_size passes
+    drawn = np.concatenate([training.draw(count, batch_size=batch_size, seed=5, step=k) for k in range(steps)])
+    passes = drawn.reshape(-1, count)
+    assert len(passes) == 2 * batch_size
+    assert all(sorted(p) == list(range(count)) for p in passes)
+    assert len({tuple(p) for p in passes}) > 1                       # each in another order
+
+
+def test_draw_needs_no_memory_and_follows_the_seed():
+    alone = training.draw(50, batch_size=4, seed=1, step=17)
+    for step in range(17):
+        training.draw(50, batch_size=4, seed=1, step=step)
+    np.random.default_rng().random()
+    assert np.array_equal(alone, training.draw(50, batch_size=4, seed=1, step=17))
+    first = {seed: tuple(np.concatenate([training.draw(50, batch_size=4, seed=seed, step=k) for k in range(12)]))
+             for seed in range(4)}
+    assert len(set(first.values())) == 4
+
+
+# -- windows -----------------------------------------------------------------------------------------------------
+
+def test_range_of_the_frames():
     frames = torch.tensor([0, 51, 255], dtype=torch.uint8)
-    assert stage1.to_range(frames, input_range="-1..1").tolist() == pytest.approx([-1, -0.6, 1])
-    assert stage1.to_range(frames, input_range="0..1").tolist() == pytest.approx([0, 0.2, 1])
+    np.testing.assert_allclose(stage1.to_range(frames, input_range="-1..1").numpy(), [-1, -0.6, 1], rtol=1e-6)
+    np.testing.assert_allclose(stage1.to_range(frames, input_range="0..1").numpy(), [0, 0.2, 1], rtol=1e-6)
     assert stage1.data_range("-1..1") == 2 and stage1.data_range("0..1") == 1
 
 
-def test_windows_are_loaded_channels_first_in_order_of_time():
-    frames = np.arange(6 * 1 * 2 * 3, dtype=np.uint8).reshape(6, 1, 2, 3)  # (N, H, W, C)
-    batch = stage1.load_windows(frames, [3, 0], T=2, input_range="0..1")
-    assert batch.shape == (2, 3, 2, 1, 2)
-    assert batch[0, 1, 0, 0, 1].item() * 255 == pytest.approx(frames[3, 0, 1, 1])
-    assert batch[1, 2, 1, 0, 0].item() * 255 == pytest.approx(frames[1, 0, 0, 2])
+def test_a_window_is_consecutive_rows_with_colours_first():
+    n, y, x, c = np.meshgrid(range(9), range(2), range(4), range(3), indexing="ij")
+    frames = (24 * n + 12 * y + 3 * x + c).astype(np.uint8)          # every value says where it is from
+    got = (stage1.load_windows(frames, [6, 1], T=3, input_range="0..1") * 255).round().to(int)
+    assert got.shape == (2, 3, 3, 2, 4)                              # (n, C, T, H, W)
+    for window, start in enumerate((6, 1)):
+        for channel, t, row, column in itertools.product(range(3), range(3), range(2), range(4)):
+            assert got[window, channel, t, row, column] == 24 * (start + t) + 12 * row + 3 * column + channel
 
 
-def test_windows_never_cross_from_one_clip_into_the_next(config, data, tmp_path, monkeypatch):
-    seen, real = set(), stage1.load_windows
-    monkeypatch.setattr(stage1, "load_windows", lambda frames, starts, **k: (seen.update(map(int, starts)), real(frames, starts, **k))[1])
-    stage_1(resolve("quick", "synthetic", TINY | {"autoencoder.steps": 10}), data, tmp_path)
-    assert seen == {0, 1, 2, 6, 7}  # of T = 4 frames in frames 0-5 and 6-10
+# -- the loop ----------------------------------------------------------------------------------------------------
+
+class Killed(Exception):
+    """What stands for the end of the process."""
 
 
-def test_equal_runs_make_equal_files(config, data, tmp_path):
-    first = stage_1(config, data, tmp_path / "a")
-    assert stage_1(config, data, tmp_path / "b") == first
-    assert stage_1(config, data, tmp_path / "c", seed=1) != first
+X = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+Y = X @ torch.tensor([[1.0], [-2.0], [0.5]]) + 0.3
 
 
-def test_an_interrupted_stage_1_ends_with_the_same_file(config, data, tmp_path):
-    def stop(done, total, text):
-        if done == 3:
-            raise KeyboardInterrupt
+def regression(*, seed=0):
+    """A linear network and its loss at a step."""
+    torch.manual_seed(seed)
+    model = nn.Linear(3, 1)
 
-    with pytest.raises(KeyboardInterrupt):
-        stage_1(config, data, tmp_path / "a", tick=stop)
-    assert not (tmp_path / "a" / "autoencoder.pt").exists()
-    assert stage_1(config, data, tmp_path / "a") == stage_1(config, data, tmp_path / "b")
-
-
-def test_building_a_network_leaves_the_random_state_alone(config):
-    before = torch.get_rng_state()
-    a, b = (stage1.build_autoencoder(config, two_path=True, seed=5) for _ in range(2))
-    assert torch.equal(before, torch.get_rng_state()) and same_weights(a, b)
-    assert not same_weights(a, stage1.build_autoencoder(config, two_path=True, seed=6))
+    def loss_of(step):
+        rows = training.draw(40, batch_size=4, seed=seed, step=step)
+        error = (model(X[rows]) - Y[rows]).square().mean()
+        return error, {"square": error}
+    return model, loss_of
 
 
-def test_a_trained_autoencoder_is_read_back_for_use(config, data, tmp_path):
-    stage_1(config, data, tmp_path)
-    model = stage1.load_autoencoder(tmp_path / "autoencoder.pt", config, two_path=True)
-    assert not model.training and int(model.app[0][1].num_batches_tracked) == 5
-    with pytest.raises(TrainingError, match="another configuration: they differ in"):
-        stage1.load_autoencoder(tmp_path / "autoencoder.pt", config, two_path=False)
+def fit(model, loss_of, folder, *, identity="a" * 40, steps=20, epoch_steps=4, lr=0.05, grad_clip=math.inf, say=None):
+    said, ticks = [] if say is None else say, []
+    history = training.fit(model, loss_of=loss_of, steps=steps, epoch_steps=epoch_steps, lr=lr, grad_clip=grad_clip,
+                           batch_size=4, folder=folder, identity=identity, tick=lambda *a: ticks.append(a),
+                           say=said.append)
+    return history, ticks
 
 
-def test_no_training_clips_is_a_sentence(config, tmp_path):
-    nothing = SimpleNamespace(frames=lambda split: np.zeros((0, 16, 16, 1), np.uint8), clips=lambda split: (),
-                              manifest={"dataset": "made"})
-    with pytest.raises(TrainingError, match="made has no training clips here"):
-        stage_1(config, nothing, tmp_path)
+def without_time(history):
+    return [{k: v for k, v in row.items() if k != "windows_per_second"} for row in history]
 
 
-# -- stage 2 ---------------------------------------------------------------------------------------------------------
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
-def stage_2(config, maps, folder, *, tick=quiet):
+
+def interrupted(loss_of, *, at):
+    def until(step):
+        if step == at:
+            raise Killed
+        return loss_of(step)
+    return until
+
+
+def killed_after(calls, function):
+    """The function, which ends the process when it is called once more than so often."""
+    count = itertools.count()
+
+    def until(*arguments, **more):
+        if next(count) == calls:
+            raise Killed
+        return function(*arguments, **more)
+    return until
+
+
+@pytest.mark.parametrize("at", [2, 4, 9, 19])
+def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path, at):
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+    whole, loss_of = regression()
+    wanted, _ = fit(whole, loss_of, tmp_path / "whole")
+    model, loss_of = regression()
+    with pytest.raises(Killed):
+        fit(model, interrupted(loss_of, at=at), tmp_path / "parts")
+    model, loss_of = regression()
+    said = []
+    got, ticks = fit(model, loss_of, tmp_path / "parts", say=said)
+    first = at // 4 * 4                                              # the last whole epoch is kept
+    assert ticks[0][:2] == (first + 1, 20) and len(ticks) == 20 - first
+    assert (f"continuing from step {first} of 20" in said) == (first > 0)
+    assert same(model, whole) and without_time(got) == without_time(wanted)
+
+
+def test_a_finished_run_is_not_run_again(tmp_path):
+    model, loss_of = regression()
+    first, _ = fit(model, loss_of, tmp_path)
+    again, other_loss = regression()
+    history, ticks = fit(again, other_loss, tmp_path)
+    assert not ticks and same(model, again) and history == first
+
+
+def test_another_identity_begins_anew_and_leaves_the_first_alone(tmp_path):
+    model, loss_of = regression()
+    with pytest.raises(Killed):
+        fit(model, interrupted(loss_of, at=9), tmp_path)
+    before = {p.name: p.read_bytes() for p in tmp_path.glob("checkpoint-*")}
+    other, loss_of = regression()
+    said = []
+    _, ticks = fit(other, loss_of, tmp_path, identity="b" * 40, say=said)
+    assert len(ticks) == 20 and not any("continuing" in line for line in said)
+    assert len(before) == 1 and all((tmp_path / name).read_bytes() == content for name, content in before.items())
+
+
+def test_it_learns_and_history_says_so(tmp_path):
+    model, loss_of = regression()
+    history, _ = fit(model, loss_of, tmp_path, steps=18, lr=0.2)     # the last epoch is half as long
+    rows = list(csv.DictReader((tmp_path / "history.csv").open()))
+    assert [int(row["step"]) for row in rows] == [4, 8, 12, 16, 18]
+    assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4, 5]
+    assert list(rows[0]) == ["epoch", "step", "lr", "loss", "square", "grad_norm", "windows_per_second"]
+    for row, kept in zip(rows, history, strict=True):
+        assert {k: float(v) for k, v in row.items()} == pytest.approx(kept)
+        assert float(row["lr"]) == pytest.approx(training.cosine(int(row["step"]) - 1, steps=18, lr=0.2))
+    assert history[-1]["loss"] < history[0]["loss"] / 3
+
+
+def test_an_epochs_row_is_the_mean_over_its_steps(tmp_path):
+    model, loss_of = regression()
+    seen = []
+
+    def noting(step):
+        loss, terms = loss_of(step)
+        seen.append(loss.item())
+        return loss, terms
+    history, _ = fit(model, noting, tmp_path, steps=10)
+    means = [np.mean(seen[:4]), np.mean(seen[4:8]), np.mean(seen[8:])]
+    np.testing.assert_allclose([row["loss"] for row in history], means)
+
+
+def test_gradients_are_clipped_but_reported_as_they_were(tmp_path):
+    model = nn.Linear(1, 1, bias=False)
+    gradients = []
+
+    def steep(step):
+        if step:
+            gradients.append(model.weight.grad.norm().item())
+        loss = 1000 * model.weight.sum()
+        return loss, {"steep": loss}
+    history, _ = fit(model, steep, tmp_path, steps=3, grad_clip=2.0)
+    assert gradients == pytest.approx([2.0, 2.0], rel=1e-4) and history[0]["grad_norm"] == pytest.approx(1000)
+
+
+def test_adam_moves_by_the_rate_of_the_cosine(tmp_path):
+    """Against a gradient that stays the same, each step of Adam is as long as its learning rate."""
+    model = nn.Linear(1, 1, bias=False)
+    before = model.weight.item()
+    fit(model, lambda step: (3 * model.weight.sum(), {}), tmp_path, steps=3, lr=0.1)
+    assert before - model.weight.item() == pytest.approx(0.1 + 0.075 + 0.025, rel=1e-4)
+
+
+# -- divergence --------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_ends_training_with_its_cause(tmp_path, value):
+    model, loss_of = regression()
+
+    def bad(step):
+        loss, terms = loss_of(step)
+        wrong = loss * value if step == 10 else loss
+        return loss + wrong, terms | {"gradient": wrong}
+    with pytest.raises(TrainingError) as problem:
+        fit(model, bad, tmp_path)
+    text = str(problem.value)
+    assert "step 10:" in text and "the term gradient is not finite" in text and "square" in text
+    assert "learning rate 0.025" in text and "gradient norm not yet computed" in text   # half way down the cosine
+    kept, _ = regression()                                           # the checkpoint is that of step 8, and sound
+    state = training.load(next(tmp_path.glob("checkpoint-*")))
+    kept.load_state_dict(state["model"])
+    assert state["step"] == 8 and all(p.isfinite().all() for p in kept.parameters())
+
+
+def test_a_gradient_that_is_not_finite_ends_training_before_it_reaches_the_weights(tmp_path):
+    model, _ = regression()
+
+    def infinite(step):                                              # sqrt(0) is finite, its derivative is not
+        loss = (model(X[:4]) * (0 if step == 3 else 1)).abs().sqrt().mean()
+        return loss, {"root": loss}
+    with pytest.raises(TrainingError, match=r"step 3: the gradient is not finite \(root 0; .*gradient norm (nan|inf)"):
+        fit(model, infinite, tmp_path)
+    assert all(p.isfinite().all() for p in model.parameters())
+
+
+def test_a_sum_that_is_not_finite_ends_training_though_its_terms_are(tmp_path):
+    model, loss_of = regression()
+    with pytest.raises(TrainingError, match=r"step 0: the loss is not finite \(square \d"):
+        fit(model, lambda step: (loss_of(step)[0] + math.inf, loss_of(step)[1]), tmp_path)
+
+
+def test_no_gpu_is_said(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = resolve("quick", "synthetic", {"machine.device": "cuda"})
+    with pytest.raises(TrainingError, match="machine.device=cpu"):
+        training.device_of(config)
+    assert training.device_of(resolve("quick", "synthetic")).type == "cpu"
+
+
+# -- files -------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("keep", [0, 100, 0.5, 0.99])
+def test_a_damaged_checkpoint_is_named_with_what_to_do(tmp_path, keep):
+    model, loss_of = regression()
+    with pytest.raises(Killed):
+        fit(model, interrupted(loss_of, at=9), tmp_path)
+    path = next(tmp_path.glob("checkpoint-*"))
+    content = path.read_bytes()
+    path.write_bytes(content[:int(keep * len(content)) if keep < 1 else keep])
+    with pytest.raises(TrainingError, match=f"{path.name} cannot be read as a checkpoint.*Delete it and run again"):
+        fit(*regression(), tmp_path)
+    path.unlink()
+    fit(*regression(), tmp_path)
+
+
+def test_a_missing_file_is_said(tmp_path):
+    with pytest.raises(TrainingError, match="flow.pt is not there: the step that makes it has not finished"):
+        training.load(tmp_path / "flow.pt")
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "history.csv"
+    training.write_bytes(path, b"old")
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(TrainingError, match="history.csv could not be written .*No space left.*Make room"):
+        training.write_bytes(path, b"new")
+    assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["history.csv"]
+
+
+def test_a_run_whose_disk_was_full_ends_as_one_whose_disk_was_not(tmp_path, monkeypatch):
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+    whole, loss_of = regression()
+    fit(whole, loss_of, tmp_path / "whole")
+    written, replace = [], os.replace
+
+    def full(a, b):
+        written.append(b)
+        if len(written) == 4:                                        # the history of the second epoch
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(a, b)
+    with monkeypatch.context() as m:
+        m.setattr(os, "replace", full)
+        with pytest.raises(TrainingError, match="history.csv could not be written .*No space left"):
+            fit(*regression(), tmp_path / "parts")
+    model, loss_of = regression()
+    history, ticks = fit(model, loss_of, tmp_path / "parts")
+    assert ticks[0][0] == 9 and len(history) == 5 and same(model, whole)
+
+
+def test_weights_of_another_network_are_refused_by_name(tmp_path):
+    path = tmp_path / "net.pt"
+    training.save_weights(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)), path)
+    alike = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    training.load_weights(alike, path)
+    stored = torch.load(path)["model"]
+    assert all(torch.equal(stored[name], value) for name, value in alike.state_dict().items())
+    with pytest.raises(TrainingError, match=r"net.pt was made by .* another configuration: they differ in 1\.weight"):
+        training.load_weights(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 5)), path)
+    with pytest.raises(TrainingError, match=r"they differ in 1\.bias and 1 more"):
+        training.load_weights(nn.Sequential(nn.Linear(3, 4)), path)
+
+
+def test_equal_states_make_equal_files(tmp_path):
+    for name, seed in (("one", 0), ("two", 0), ("three", 1)):
+        torch.manual_seed(seed)
+        training.save_weights(nn.Linear(3, 4), tmp_path / name)
+    one, two, three = ((tmp_path / name).read_bytes() for name in ("one", "two", "three"))
+    assert one == two and one != three
+
+
+# -- stage 1 -----------------------------------------------------------------------------------------------------
+
+class OnlyTraining:
+    """A prepared data set whose test split must not be looked at; it counts what is read."""
+
+    manifest = {"dataset": "synthetic", "clips": {}}
+
+    def __init__(self):
+        self.array = np.random.default_rng(0).integers(0, 256, (26, 8, 8, 1), dtype=np.uint8)
+        self.read = Counter()
+
+    def _train(self, split):
+        self.read[split] += 1
+        if split != "train":
+            raise AssertionError("training looked at the test split")
+
+    def clips(self, split):
+        self._train(split)
+        return Clip("a", "train", 0, 12), Clip("b", "train", 12, 14)
+
+    def frames(self, split):
+        self._train(split)
+        return self.array
+
+    @property
+    def labels(self):
+        raise AssertionError("training looked at the labels")
+
+    masks = tracks = labels
+
+
+SMALL = {"data.height": 8, "data.width": 8, "model.T": 8, "model.app_channels": (4, 4, 4, 4), "autoencoder.steps": 4,
+         "autoencoder.epoch_steps": 2, "model.mot_channels": (2, 2, 2, 2), "flow.K": 1, "flow.hidden": 4, "flow.steps": 4,
+         "flow.epoch_steps": 2, "flow.batch_size": 4, "machine.device": "cpu"}
+
+
+def train(folder, *, seed=0, data=None, identity="x" * 40, **changes):
     folder.mkdir(exist_ok=True)
-    stage2.train_flow(config, maps, seed=0, folder=folder, identity="d" * 16, tick=tick, say=quiet)
-    return (folder / "flow.pt").read_bytes()
+    return stage1.train_autoencoder(resolve("quick", "synthetic", SMALL | changes), data or OnlyTraining(), two_path=True,
+                                    seed=seed, folder=folder, identity=identity, tick=lambda *_: None, say=lambda _: None)
 
 
-def test_an_interrupted_stage_2_ends_with_the_same_file(config, tmp_path):
-    maps = 50 + 3 * np.random.default_rng(0).standard_normal((20, 2, 4, 4)).astype(np.float32)
-
-    def stop(done, total, text):
-        if done == 4:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        stage_2(config, maps, tmp_path / "a", tick=stop)
-    assert stage_2(config, maps, tmp_path / "a") == stage_2(config, maps, tmp_path / "b")
+def test_stage_1_never_looks_at_the_test_split(tmp_path):
+    data = OnlyTraining()
+    model, history = train(tmp_path, data=data)
+    assert set(data.read) == {"train"} and len(history) == 2 and {"l2", "gradient"} <= set(history[0])
+    loaded = stage1.load_autoencoder(tmp_path / "autoencoder.pt", resolve("quick", "synthetic", SMALL), two_path=True)
+    assert not loaded.training and same(loaded, model)
+    with pytest.raises(TrainingError, match="another configuration"):
+        stage1.load_autoencoder(tmp_path / "autoencoder.pt", resolve("quick", "synthetic", SMALL), two_path=False)
 
 
-def test_a_flow_is_read_back_with_its_statistics(config, tmp_path):
-    maps = 50 + 3 * np.random.default_rng(0).standard_normal((20, 2, 4, 4)).astype(np.float32)
-    stage_2(config, maps, tmp_path)
-    density = stage2.load_flow(tmp_path / "flow.pt", config)
-    assert density.mean.flatten().tolist() == pytest.approx(maps.mean((0, 2, 3)).tolist(), rel=1e-5)
-    assert density.std.flatten().tolist() == pytest.approx(maps.std((0, 2, 3)).tolist(), rel=1e-4)
-    assert not density.training and torch.isfinite(density.nll(torch.from_numpy(maps))).all()
+def test_stage_1_windows_stay_within_clips(tmp_path, monkeypatch):
+    seen, load = set(), stage1.load_windows
+    monkeypatch.setattr(stage1, "load_windows",
+                        lambda frames, starts, **k: (seen.update(starts.tolist()), load(frames, starts, **k))[1])
+    train(tmp_path, **{"autoencoder.steps": 6})
+    assert seen == {*range(0, 5), *range(12, 19)}                    # 12 windows, 6 steps of 2: each once
+
+
+def test_seeds_decide_and_nothing_else_does(tmp_path):
+    torch.manual_seed(123)
+    before = torch.get_rng_state()
+    a, _ = train(tmp_path / "a", seed=0)
+    assert torch.equal(before, torch.get_rng_state())                # the caller's generator is left alone
+    torch.manual_seed(99)
+    b, _ = train(tmp_path / "b", seed=0)
+    c, _ = train(tmp_path / "c", seed=1)
+    assert same(a, b) and not same(a, c)
+    assert (tmp_path / "a/autoencoder.pt").read_bytes() == (tmp_path / "b/autoencoder.pt").read_bytes()
+
+
+def test_stage_1_resumes_with_batch_statistics_and_all(tmp_path, monkeypatch):
+    whole, _ = train(tmp_path / "whole")
+    with monkeypatch.context() as m:
+        load = stage1.load_windows
+        m.setattr(stage1, "load_windows", killed_after(3, load))
+        with pytest.raises(Killed):
+            train(tmp_path / "parts")
+    assert not (tmp_path / "parts/autoencoder.pt").exists()
+    parts, _ = train(tmp_path / "parts")
+    assert same(whole, parts)
+
+
+def test_no_training_clips_is_said(tmp_path):
+    data = OnlyTraining()
+    data.clips = lambda split: ()
+    with pytest.raises(TrainingError, match="synthetic has no training clips here"):
+        train(tmp_path, data=data)
+
+
+# -- stage 2 -----------------------------------------------------------------------------------------------------
+
+def train_flow(folder, features, *, seed=0, **changes):
+    folder.mkdir(exist_ok=True)
+    return stage2.train_flow(resolve("quick", "synthetic", SMALL | changes), features, seed=seed, folder=folder,
+                             identity="y" * 40, tick=lambda *_: None, say=lambda _: None)
+
+
+def some_features(n=12):
+    return (np.random.default_rng(2).normal(size=(n, 2, 4, 4)) * [[[3]], [[0.1]]] + [[[5]], [[-1]]]).astype(np.float32)
+
+
+def test_stage_2_standardises_by_the_features_that_it_is_trained_on(tmp_path):
+    x = some_features(300)                                           # more than are read at once
+    density, history = train_flow(tmp_path, x)
+    np.testing.assert_allclose(density.mean.flatten().numpy(), x.mean(axis=(0, 2, 3), dtype=np.float64), rtol=1e-5)
+    np.testing.assert_allclose(density.std.flatten().numpy(), x.std(axis=(0, 2, 3), dtype=np.float64), rtol=1e-5)
+    assert len(history) == 2 and math.isfinite(history[-1]["nll"])
+    loaded = stage2.load_flow(tmp_path / "flow.pt", resolve("quick", "synthetic", SMALL))
+    assert not loaded.training and same(loaded, density)
+    with torch.no_grad():
+        assert torch.equal(loaded.nll(torch.from_numpy(x[:5])), density.eval().nll(torch.from_numpy(x[:5])))
+    with pytest.raises(TrainingError, match="another configuration"):
+        stage2.load_flow(tmp_path / "flow.pt", resolve("quick", "synthetic", SMALL | {"flow.hidden": 8}))
+
+
+def test_seeds_decide_the_flow(tmp_path):
+    x = some_features()
+    a, _ = train_flow(tmp_path / "a", x)
+    torch.manual_seed(99)
+    b, _ = train_flow(tmp_path / "b", x)
+    c, _ = train_flow(tmp_path / "c", x, seed=1)
+    assert same(a, b) and not same(a, c)
+
+
+def test_stage_2_resumes(tmp_path, monkeypatch):
+    x = some_features()
+    whole, _ = train_flow(tmp_path / "whole", x)
+    with monkeypatch.context() as m:
+        m.setattr(stage2, "draw", killed_after(3, training.draw))
+        with pytest.raises(Killed):
+            train_flow(tmp_path / "parts", x)
+    parts, _ = train_flow(tmp_path / "parts", x)
+    assert same(whole, parts)
+    assert (tmp_path / "whole/flow.pt").read_bytes() == (tmp_path / "parts/flow.pt").read_bytes()
+
+
+def test_features_that_are_not_finite_are_not_learned(tmp_path):
+    x = some_features()
+    x[3, 0, 1, 2] = math.nan
+    with pytest.raises((TrainingError, GlowError), match="finite"):
+        train_flow(tmp_path, x)
+    assert not (tmp_path / "flow.pt").exists()
