@@ -224,15 +224,18 @@ def _table(name: str, results, cells: list[dict], protocol: Protocol, resamples:
              "values; where it contains 0, the change may be chance."]
     if name in CHANGES:
         under.append(CHANGES[name])
-    absent = []
+    absent, unlabelled = [], []
     for dataset in order_of(results):
-        numbers = frame[(frame["dataset"] == dataset) & frame["auc"].notna()]
+        cells_of = frame[frame["dataset"] == dataset]
+        numbers = cells_of[cells_of["auc"].notna()]
         if numbers.empty:
-            absent.append(NAMES[dataset])
+            (unlabelled if "no labels" in set(cells_of["status"]) else absent).append(NAMES[dataset])
         else:
             under.append(_provenance(numbers, results, dataset))
     if absent:
         under.append(f"Not run: {', '.join(absent)}.")
+    if unlabelled:
+        under.append(f"No labels, so no AUC: {', '.join(unlabelled)}.")
     return Table(name, frame, tuple(notes), tuple(under))
 
 
