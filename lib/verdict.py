@@ -158,11 +158,10 @@ def _motion(results, dataset, *, protocol: Protocol, resamples) -> Finding:
     quantity = "AUC of F_mot − AUC of F_app, likelihood alone, motion anomalies"
     base = Finding("C3", quantity, dataset)
     wanted = ("score", dataset, "app_intensity_mot")
-    models = [r for r in results if (r.job.step, r.job.dataset, r.job.variant) == wanted
-              and r.labelled and not r.trouble]
-    group = apart(models)[0] if models else []
+    models = [r for r in results if (r.job.step, r.job.dataset, r.job.variant) == wanted and not r.trouble]
+    group = next(iter(apart(r for r in models if r.labelled)), [])
     if not group:
-        return dataclasses.replace(base, because="not run")
+        return dataclasses.replace(base, because="no labels" if models else "not run")
     first, kinds = group[0], kinds_of(group[0])
     base = dataclasses.replace(base, n=len(group), runs=" ".join(r.job.name for r in group))
     if kinds is None:
