@@ -43,12 +43,15 @@ def extract(model: ITAE, data: Prepared, config: Config, *, folder: Path, identi
     total, count = sum(map(len, plans.values())), 0
     journal = folder / f"extracted-{identity[:12]}.json"
     finished = json.loads(journal.read_text()) if journal.exists() else []
+    for other in set(folder.glob("extracted-*.json")) - {journal}:
+        other.unlink()  # of a pass with other settings, whose arrays this one overwrites
     if finished:
         say(f"continuing after {len(finished)} clips")
     names = {}
     for split, plan in plans.items():
         if len(plan):
-            arrays = _Arrays(folder, split, data, config, model, len(plan), fresh=not finished)
+            begun = any(f"{split}/{clip.name}" in finished for clip in data.clips(split))
+            arrays = _Arrays(folder, split, data, config, model, len(plan), fresh=not begun)
             for index, clip in enumerate(data.clips(split)):
                 rows = np.flatnonzero(plan[:, 0] == index)
                 if f"{split}/{clip.name}" not in finished:
@@ -62,6 +65,8 @@ def extract(model: ITAE, data: Prepared, config: Config, *, folder: Path, identi
             names[split] = [*arrays.finish(), f"{split}_windows.npy"]
             say(f"{split}: {len(plan)} windows of {len(data.clips(split))} clips")
     journal.unlink(missing_ok=True)
+    for readings in folder.glob("*_readings.npy"):
+        readings.unlink()  # they are in {split}_errors.npz
     return names
 
 
@@ -122,7 +127,7 @@ class _Arrays:
 
     def _open(self, name: str, shape: tuple, dtype, fresh: bool):
         path = self.folder / name
-        if fresh or not path.exists():
+        if fresh:
             return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
         return np.lib.format.open_memmap(path, mode="r+")
 
@@ -141,6 +146,5 @@ class _Arrays:
     def finish(self) -> list[str]:
         """Names of the files, the readings having been put together as one."""
         np.savez(self.folder / f"{self.split}_errors.npz", **{n: self.readings[:, i] for i, n in enumerate(self.READINGS)})
-        (self.folder / f"{self.split}_readings.npy").unlink()
         maps = [] if self.maps is None else ["test_error_maps.npy"]
         return [f"{self.split}_errors.npz", *maps, *(f"{self.split}_{name}.npy" for name in self.features)]
