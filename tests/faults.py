@@ -70,8 +70,7 @@ FAULTS = [Fault(*entry) for entry in (
     ("kernels_of_the_paths_swapped", "itae", "app_channels[i], APP_KERNELS[i]",
      "app_channels[i], MOT_KERNELS[i]", "itae"),
     ("last_layer_is_activated", "itae", "after = [] if last else", "after =", "itae"),
-    ("features_after_the_joint", "itae", "return x_app, mot if",
-     "return app[:, :x_app.shape[1]].detach(), mot if", "itae"),
+    ("features_with_the_lateral", "itae", "return x_app, mot if", "return app, mot if", "itae"),
     ("one_path_gets_the_motion_path", "stage1", "two_path=two_path, **settings",
      "two_path=True, **settings", "training"),
 
@@ -232,6 +231,16 @@ FAULTS = [Fault(*entry) for entry in (
     ("small_objects_lost_from_masks", "preparation", "adaptive_max_pool2d(torch",
      "torch.nn.functional.adaptive_avg_pool2d(torch", "datasets"),
     ("clips_in_the_order_of_letters", "frames", "key=natural)", "key=lambda path: path.name)", "datasets"),
+
+    # The notebooks that train and score
+    ("flow_trained_on_test", "notebooks/06_train_flow.ipynb", "stage2.train_flow(run.config, train,",
+     "stage2.train_flow(run.config, test,", "notebook_code"),
+    ("reference_trained_on_test", "notebooks/08_reference_scorers.ipynb", "feature_scorers(train, test)",
+     "feature_scorers(test, test)", "notebook_code"),
+    ("likelihoods_of_frames_shifted", "notebooks/07_score.ipynb", "windows[windows[:, 0] == i, 1] - clip.start,",
+     "windows[windows[:, 0] == i, 1] - clip.start + (windows[windows[:, 0] == i, 0] > 0)[0],", "notebook_code"),
+    ("train_lambdas_from_test", "notebooks/07_score.ipynb", "nll_train.npz", "nll_test.npz", "notebook_code"),
+    ("scored_by_training_errors", "notebooks/07_score.ipynb", "test_errors.npz", "train_errors.npz", "notebook_code"),
 
     # Records
     ("comments_change_the_code_version", "records", "ast.dump(code_of_source(source)).encode()",
