@@ -258,7 +258,8 @@ def styled(found: Face):
         for j, text in enumerate(row):
             looks.iat[i, j] = ("font-style: italic;" if (i, j) in found.paper else "") + (
                 "color: #888;" if text in (DASH, NOT_RUN) else "") + (
-                    "border-top: 1px solid #999;" if i in found.starts and i else "")
+                    "border-top: 1px solid #999;" if i in found.starts and i else "") + (
+                        "white-space: nowrap;" if len(text) < 40 else "")
     shown = frame.style.apply(lambda _: looks, axis=None).hide(axis="index")
     return shown.set_properties(**{"text-align": "left"}).set_table_styles(
         [{"selector": "th", "props": "text-align: left"}])
@@ -287,7 +288,7 @@ def words(table: Table) -> list[tuple[str, list[str]]]:
 def absent(table: Table) -> str:
     """Which data sets were not run, in a sentence; empty if all were."""
     ours = table.cells[table.cells["group"] == "this kit"]
-    names = [NAMES[d] for d, own in ours.groupby("dataset", sort=False) if own["auc"].isna().all()]
+    names = [NAMES[d] for d, own in ours.groupby("dataset", sort=False) if (own["status"] == "not run").all()]
     return f"Not run: {', '.join(names)}." if names else ""
 
 

@@ -67,7 +67,8 @@ def test_the_page_shows_what_is_on_record(reports):
     auc = f"{records.read(whole().folder)['metrics']['auc']:.3f}"
     assert page.text.count(auc) >= 3 and "UCSD Ped2" in page.text and "0.973" in page.text
     for words in ("C5", "replicated where tested", "frame position", "min-max per clip",
-                  "a processor, 2 cores, 8.0 GiB", "torch 2.14.1", "c0ffee0", "autoencoder.steps", "score/app_intensity_mot/seed0",
+                  "a processor, 2 cores, 8.0 GiB", "torch 2.14.1", "c0ffee0", "autoencoder.steps",
+                  "score/app_intensity_mot/seed0",
                   "Not run: CUHK Avenue, ShanghaiTech."):
         assert words in page.text, words
     assert not page.broken()

@@ -230,6 +230,15 @@ def test_without_labels_there_is_no_number(reports):
     assert cell(table(), "mot").status == "no labels" and "no labels" in typeset.markdown(table())
 
 
+def test_your_own_video_without_labels_has_no_number(empty):
+    made.change(made.scored("own", "app_intensity_mot"), lambda r: r["metrics"].update(auc=None, protocols={}))
+    assert cell(table(), "app_intensity_mot", "own").status == "no labels"
+    assert "Your own video" in typeset.markdown(table())
+    assert typeset.absent(table()) == "Not run: UCSD Ped2, CUHK Avenue, ShanghaiTech."
+    (found,), summary = judged("C5", "own")
+    assert (found.verdict, found.because) == ("not tested", "no labels") and set(summary.values()) == {"not tested"}
+
+
 def test_reference_scorers_stand_beside(reports):
     found = table()
     row = found.cells[found.cells["row"] == "frame position"].iloc[0]
