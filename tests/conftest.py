@@ -27,7 +27,7 @@ class Checkout:
                               env=self.environment(), timeout=900, **more)
 
     def tiny(self, *arguments, **more) -> subprocess.CompletedProcess:
-        return self.run(*arguments, *self.settings(), **more)
+        return self.run(*self.settings(), *arguments, **more)
 
     @staticmethod
     def settings() -> list[str]:
