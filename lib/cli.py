@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
     exits = "\n".join(f"  {code:>3}  {text}" for code, text in {0: "done", **pipeline.EXITS,
                                                               6: "the environment could not be made"}.items())
     p = Parser(
-        prog="./run_all.sh", formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="./run_all.sh", formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
         description="Runs the pipeline, or the part of it that TARGET names, and whatever that needs. Only what is missing or "
                     "stale runs.",
         epilog="examples\n"

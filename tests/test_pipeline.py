@@ -186,7 +186,7 @@ def test_snakemake_gets_what_follows_two_dashes(finished):
     (["--set", "flow.K=many"], "flow.K takes a whole number; 'many' is not."),
     (["--set", "flow.K"], "--set takes NAME=VALUE; 'flow.K' has no '='."),
     (["--seeds", "one"], "--seeds takes whole numbers; 'one' is not."),
-    (["--seed", "1", "--profil", "quick"], "There is no option"),
+    (["--profil=quick"], "There is no option --profil=quick. Did you mean --profile?"),
     (["--cores", "0"], "--cores must be at least 1."),
     (["--data-root", "nowhere"], "--data-root nowhere is not a folder."),
     (["--again", "flows"], "There is no step 'flows'. Did you mean flow?")])
