@@ -33,8 +33,8 @@ EXITS = {EXIT_USAGE: "a wrong name, value or option", EXIT_DATA: "data missing o
          EXIT_DISK: "no space left on the disk", EXIT_INTERRUPTED: "interrupted"}
 USER_ERRORS = {"DataError": EXIT_DATA, "ConfigError": EXIT_USAGE, "RunError": EXIT_NOTEBOOK, "ModelError": EXIT_USAGE,
                "LossError": EXIT_USAGE, "GlowError": EXIT_USAGE, "SyntheticError": EXIT_USAGE, "RecordError": EXIT_NOTEBOOK,
-               "TrainingError": EXIT_NOTEBOOK, "FeatureError": EXIT_NOTEBOOK, "ScoringError": EXIT_NOTEBOOK,
-               "EvaluationError": EXIT_NOTEBOOK, "AssertionError": EXIT_NOTEBOOK}
+               "TrainingError": EXIT_NOTEBOOK, "FeatureError": EXIT_NOTEBOOK,
+               "EvaluationError": EXIT_NOTEBOOK, "ResultError": EXIT_NOTEBOOK, "ScoreError": EXIT_NOTEBOOK, "AssertionError": EXIT_NOTEBOOK}
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ def upstream(job: Job, scored: tuple[Job, ...]) -> tuple[Job, ...]:
         case "table3":
             return tuple(j for j in scored if j.variant in TABLE3 or j.step == "reference")
         case "table4":
-            return tuple(j for j in scored if j.variant in TABLE4)
+            return tuple(j for j in scored if j.variant in TABLE4 or j.step == "reference")
         case "table2":
             return tuple(j for j in scored if j.variant in ("two_path", "app_intensity_mot") or j.step == "reference")
         case _:
