@@ -360,15 +360,16 @@ class OnlyTraining:
     masks = tracks = labels
 
 
-SMALL = {"data.height": 8, "data.width": 8, "model.T": 8, "model.app_channels": (4, 4, 4, 4), "autoencoder.steps": 4,
-         "autoencoder.epoch_steps": 2, "model.mot_channels": (2, 2, 2, 2), "flow.K": 1, "flow.hidden": 4, "flow.steps": 4,
-         "flow.epoch_steps": 2, "flow.batch_size": 4, "machine.device": "cpu"}
+SMALL = {"data.height": 8, "data.width": 8, "model.T": 8, "model.app_channels": (4, 4, 4, 4),
+         "model.mot_channels": (2, 2, 2, 2), "autoencoder.steps": 4, "autoencoder.epoch_steps": 2, "flow.K": 1,
+         "flow.hidden": 4, "flow.steps": 4, "flow.epoch_steps": 2, "flow.batch_size": 4, "machine.device": "cpu"}
 
 
 def train(folder, *, seed=0, data=None, identity="x" * 40, **changes):
     folder.mkdir(exist_ok=True)
-    return stage1.train_autoencoder(resolve("quick", "synthetic", SMALL | changes), data or OnlyTraining(), two_path=True,
-                                    seed=seed, folder=folder, identity=identity, tick=lambda *_: None, say=lambda _: None)
+    config = resolve("quick", "synthetic", SMALL | changes)
+    return stage1.train_autoencoder(config, data or OnlyTraining(), two_path=True, seed=seed, folder=folder,
+                                    identity=identity, tick=lambda *_: None, say=lambda _: None)
 
 
 def test_stage_1_never_looks_at_the_test_split(tmp_path):
