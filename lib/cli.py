@@ -183,7 +183,7 @@ def run(grid: pipeline.Grid, targets: list[str], options, passed_on: list[str]) 
     if not reasons and not passed_on:
         print(f"Nothing to do: all {len(jobs)} steps are up to date.")
         return show_results(grid, jobs, changed=False)
-    cores = options.cores or records.hardware()["cores"]
+    cores = records.hardware()["cores"] if options.cores is None else options.cores
     if cores < 1:
         raise ConfigError("--cores must be at least 1.")
     if options.dry_run and not passed_on:
