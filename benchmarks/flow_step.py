@@ -4,7 +4,8 @@
 
 Both are the flow of the paper at L = 1: a squeeze and K = 32 steps of actnorm, invertible 1x1 convolution (LU) and
 affine coupling (sigmoid scale, three convolutions, actnorm on the hidden ones), in float32, on maps of the shapes of
-the appearance features (Table 1: 2 pooled maps x 4 frames, 32x32, or 60x90 on UCSD). A step is forward, backward and Adam.
+the appearance features (Table 1: 2 pooled maps x 4 frames, 32x32, or 60x90 on UCSD). A training step is forward,
+backward and Adam.
 
 Time: the models alternate in one process, so that other load falls on all of them. The table shows medians over the
 rounds of the time passed and of the processor time used, and of normflows' times divided by ours in the same round.
@@ -135,8 +136,8 @@ def main() -> None:
     print(f"Training step of K = {arguments.K} steps of flow, L = 1, float32, {arguments.threads} threads, "
           f"torch {torch.__version__}, {arguments.rounds} alternating rounds; Python and torch alone take "
           f"{baseline:.0f} MB\n")
-    print(f"{'input':>12} {'hidden':>6}  {'model':<18} {'s':>8} {'times as fast':>13} {'CPU s':>8} {'times as fast':>13} "
-          f"{'peak MB':>8} {'of normflows':>12}")
+    print(f"{'input':>12} {'hidden':>6}  {'model':<18} {'s':>8} {'times as fast':>13} {'CPU s':>8} "
+          f"{'times as fast':>13} {'peak MB':>8} {'of normflows':>12}")
     rows = []
     for shape in arguments.shape:
         for hidden in arguments.hidden:

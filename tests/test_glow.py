@@ -140,7 +140,8 @@ def test_a_sample_does_not_depend_on_its_batch():
 
 
 def test_two_dimensional_density_integrates_to_one():
-    layers = [*(FlowStep(channels=2, hidden=8, permutation=p, recompute=False) for p in ("lu", "dense", "lu")), Split(channels=2)]
+    layers = [FlowStep(channels=2, hidden=8, permutation=p, recompute=False) for p in ("lu", "dense", "lu")]
+    layers.append(Split(channels=2))
     x = data(64, 2, 1, 1)
     for layer in layers:
         x, _ = prepared(layer, x, amount=0.03)(x)
