@@ -111,7 +111,8 @@ FAULTS = [Fault(*entry) for entry in (
     ("constant_channel_blown_up", "glow", "CONSTANT = 1e-4", "CONSTANT = 0", "glow"),
     ("lu_ignores_the_signs", "glow", "(self.sign_s * self.log_s.exp())", "(self.log_s.exp())", "glow"),
     ("bits_in_nats", "glow", "return nll / (dims * math.log(2))", "return nll / dims", "glow"),
-    ("nll_has_the_wrong_sign", "stage2", "return -self.glow.log_prob", "return self.glow.log_prob", "training"),
+    ("nll_has_the_wrong_sign", "stage2", "return -self.glow.log_prob", "return self.glow.log_prob", "features"),
+    ("flow_learns_backwards", "stage2", "nll = density.nll(", "nll = -density.nll(", "training"),
 
     # Features, and how they are standardised
     ("pooled_maps_swapped", "features", "(x.amax(dim=1), x.mean(dim=1))",
@@ -126,7 +127,7 @@ FAULTS = [Fault(*entry) for entry in (
     ("constant_feature_divides_by_nothing", "features", "torch.where(std < CONSTANT, torch.ones_like(std), std)",
      "std", "features"),
     ("test_statistics_standardise", "stage2", "density.standardise(x)",
-     "(x - x.mean((0, 2, 3), True)) / x.std((0, 2, 3), keepdim=True)", "training"),
+     "(x - x.mean((0, 2, 3), True)) / x.std((0, 2, 3), keepdim=True)", "features"),
     ("statistics_do_not_travel", "stage2", 'self.register_buffer("std", std)', "self.std = std", "training"),
 
     # Eq. 7

@@ -80,6 +80,7 @@ def test_patches_are_scaled_to_the_frame_and_reach_every_border():
     assert sides == (34, 23) and rows[1] == 9 and columns[1] == 6
     assert rows[-1] + 34 == 256 and columns[-1] + 23 == 256
     assert scoring.patch_grid(6, 8, patch=32, patch_stride=8)[0] == (1, 1)
+    assert scoring.patch_grid(2400, 3600, patch=32, patch_stride=8)[0] == (320, 320)      # of 240x360 exactly
     corner = np.zeros((1, 128, 192))
     corner[0, -1, -1] = 0.5
     assert scoring.frame_reductions(corner, **EQ7)["mean/patch_max"].item() > 0
@@ -207,6 +208,9 @@ def test_windows_that_leave_a_frame_out_or_come_out_of_order_are_refused():
             scoring.windows_to_frames([0.0, 0.0], starts, T=4, length=9, likelihood_frames="all")
     with pytest.raises(scoring.ScoreError, match="in order"):
         scoring.windows_to_frames([0.0, 0.0], [4, 0], T=4, length=8, likelihood_frames="all")
+    for starts in ([-1, 3], [0, 4]):
+        with pytest.raises(scoring.ScoreError, match="do not lie in a clip of 7"):
+            scoring.windows_to_frames([0.0, 0.0], starts, T=4, length=7, likelihood_frames="centre")
     with pytest.raises(scoring.ScoreError, match="'all' or 'centre'"):
         scoring.windows_to_frames([0.0], [0], T=4, length=4, likelihood_frames="last")
 
@@ -305,6 +309,7 @@ def test_normalise_by_hand_and_constant_values():
     np.testing.assert_array_equal(scoring.normalise(np.full(4, -7.5)), np.zeros(4))
     np.testing.assert_array_equal(scoring.normalise([0.3, 0.1 + 0.2]), [0, 0])     # equal up to rounding
     np.testing.assert_allclose(scoring.normalise([1.0, 1.0 + 1e-9]), [0, 1])       # small, but no rounding
+    np.testing.assert_array_equal(scoring.normalise([1e6, 1e6 + 1e-7]), [0, 0])    # of numbers of this size it is
     np.testing.assert_allclose(scoring.normalise_clips([1, 2, 30, 10, 5], ["a", "a", "b", "b", "c"]), [0, 1, 1, 0, 0])
 
 
@@ -335,12 +340,15 @@ def test_eq8_with_one_flow_is_its_likelihood_and_errors_are_sentences():
     np.testing.assert_array_equal(scoring.likelihood_score(None, MOT, IDS, lambda_scope="train"), MOT)
     with pytest.raises(scoring.ScoreError, match="at least one flow"):
         scoring.likelihood_score(None, None, IDS, lambda_scope="clip")
-    with pytest.raises(scoring.ScoreError, match="training windows"):
-        scoring.likelihood_score(APP, MOT, IDS, lambda_scope="train")
+    for train in ({}, {"train_nll_app": APP}, {"train_nll_mot": MOT}):
+        with pytest.raises(scoring.ScoreError, match="training windows"):
+            scoring.likelihood_score(APP, MOT, IDS, lambda_scope="train", **train)
     with pytest.raises(scoring.ScoreError, match="'clip', 'test' or 'train'"):
         scoring.likelihood_score(APP, MOT, IDS, lambda_scope="set")
     with pytest.raises(scoring.ScoreError, match="different lengths"):
         scoring.likelihood_score(APP, MOT[:3], IDS, lambda_scope="clip")
+    with pytest.raises(scoring.ScoreError, match="values 5, clip_ids 4"):
+        scoring.normalise_clips(APP, IDS[:4])
 
 
 def test_eq9_by_hand():
