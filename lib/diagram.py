@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Polygon
+from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
 from lib import look
 from lib.config import Config
@@ -192,6 +193,7 @@ class Drawing:
         pitch = SPAN / T
         thick = 0.8 * pitch
         into = np.array([depth * 0.55, depth * 0.45])
+        faces, fills, edges = [], [], []
         for t in range(T):
             left, bottom = x + t * pitch, y - height / 2 - 0.03
             face = look.APPEARANCE if every and t % every == 0 else colour
@@ -199,8 +201,11 @@ class Drawing:
                                    (left, bottom + height)])
             for corners, strength in (((b, c, c + into, b + into), 0.55), ((d, c, c + into, d + into), 0.35),
                                       ((a, b, c, d), 1.0)):
-                self.axis.add_patch(Polygon(corners, facecolor=tint(face, strength), edgecolor=tint(face, 1.35),
-                                            linewidth=0.25, joinstyle="round"))
+                faces.append(corners)
+                fills.append(tint(face, strength))
+                edges.append(tint(face, 1.35))
+        self.axis.add_collection(PolyCollection(faces, facecolors=fills, edgecolors=edges, linewidths=0.25,
+                                                joinstyle="round"))
 
     def label(self, x: float, y: float, shape, name: str) -> None:
         C, T, H, W = shape

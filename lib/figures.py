@@ -266,7 +266,7 @@ def fig5(results: Results) -> Picture:
             draw_over(axis, results, clip, frame, error / largest)
     draw_scores(look.panel(figure, 0.45, below + 0.28, 2.80, 0.88), table, marked)
     figure.legend(*figure.axes[-1].get_legend_handles_labels(), loc="lower center", ncol=3, borderpad=0,
-                  borderaxespad=0, handlelength=2.4, columnspacing=1.4,
+                  borderaxespad=0, handlelength=1.9, columnspacing=0.9, handletextpad=0.5,
                   bbox_to_anchor=(0.5, 1 - (below + 1.64) / figure.get_figheight()))
     return Picture(figure, table, caption)
 
