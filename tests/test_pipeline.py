@@ -9,7 +9,7 @@ import pytest
 from lib import steps
 from lib.pipeline import EXIT_DATA, EXIT_DISK, EXIT_INTERRUPTED, EXIT_NOTEBOOK, EXIT_USAGE
 
-from conftest import Checkout, copy_checkout
+from conftest import Checkout
 
 RUNS = "reports/quick/runs"
 
