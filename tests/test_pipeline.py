@@ -1,7 +1,11 @@
 """The pipeline as a user meets it: what runs, what does not run again, what happens when something goes wrong."""
 import json
 import os
+import re
 import shutil
+import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -9,7 +13,7 @@ import pytest
 from lib import steps
 from lib.pipeline import EXIT_DATA, EXIT_DISK, EXIT_INTERRUPTED, EXIT_NOTEBOOK, EXIT_USAGE
 
-from conftest import Checkout
+from conftest import Checkout, copy_checkout
 
 RUNS = "reports/quick/runs"
 
@@ -232,3 +236,60 @@ def test_a_checkpoint_of_another_configuration(finished, tmp_path):
     shutil.copyfile(other, copy.folder / RUNS / "synthetic/autoencoder/two_path/seed0/autoencoder.pt")
     done = copy.tiny("features", "--again", "features")
     assert done.returncode == EXIT_NOTEBOOK and "was made by a network of another configuration" in done.stderr
+
+
+# -- interruptions -----------------------------------------------------------------------------------------------
+
+def wait_for(condition, seconds: float = 120) -> None:
+    end = time.time() + seconds
+    while not condition():
+        assert time.time() < end, "it did not come to that"
+        time.sleep(0.05)
+
+
+def weights(checkout: Checkout) -> bytes:
+    return (checkout.folder / RUNS / "synthetic/autoencoder/one_path/seed0/autoencoder.pt").read_bytes()
+
+
+def kernel_of(checkout: Checkout) -> list[int]:
+    """Kernels that run in a checkout."""
+    found = []
+    for folder in os.listdir("/proc"):
+        try:
+            if folder.isdigit() and b"ipykernel_launcher" in open(f"/proc/{folder}/cmdline", "rb").read() \
+                    and os.path.samefile(f"/proc/{folder}/cwd", checkout.folder):
+                found.append(int(folder))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="finds the kernel through /proc")
+@pytest.mark.parametrize("how", ["ctrl-c"])
+def test_an_interrupted_training_goes_on_and_ends_the_same(tmp_path, how):
+    whole, broken = copy_checkout(tmp_path / "whole"), copy_checkout(tmp_path / "broken")
+    more = ["--set", "autoencoder.steps=60", "--set", "autoencoder.epoch_steps=5"]
+    command = ["one_path", *Checkout.settings(), *more]
+    assert whole.run(*command).returncode == 0
+
+    process = subprocess.Popen([sys.executable, "-m", "lib.cli", *command], cwd=broken.folder, env=broken.environment(),
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+                               # as from a terminal: a test run in the background hands its children a deaf ear for Ctrl-C
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    folder = broken.folder / RUNS / "synthetic/autoencoder/one_path/seed0"
+    wait_for(lambda: list(folder.glob("checkpoint-*.pt")))
+    if how == "ctrl-c":
+        os.killpg(process.pid, signal.SIGINT)  # what a terminal does
+    else:
+        os.kill(kernel_of(broken)[0], signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == (EXIT_INTERRUPTED if how == "ctrl-c" else EXIT_NOTEBOOK), err
+    assert "Traceback" not in err
+    assert ("Nothing is lost" if how == "ctrl-c" else "died") in err
+    assert record(broken, "synthetic/autoencoder/one_path/seed0")["status"] != "complete"
+    wait_for(lambda: not kernel_of(broken))
+
+    assert broken.run(*command).returncode == 0
+    assert weights(broken) == weights(whole)
+    executed = (folder / "03_train_autoencoder.ipynb").read_text()
+    assert re.search(r"continuing from step \d+ of 60", executed)
