@@ -87,6 +87,7 @@ FAULTS = [Fault(*entry) for entry in (
     ("ms_ssim_as_a_reward", "losses", "1 - ms_ssim(I", "ms_ssim(I", "losses"),
     ("ms_ssim_of_one_frame", "losses", "= 1 - ms_ssim(I, I_hat,",
      "= 1 - ms_ssim(I[:, :, :1], I_hat[:, :, :1],", "losses"),
+    ("ms_ssim_with_another_range", "stage1", "data_range=span", "data_range=255.0", "training"),
     ("loss_weights_ignored", "losses", "weights[name] * term", "term", "losses"),
 
     # Glow, Eq. 1, 2, 5 and 6
@@ -232,6 +233,15 @@ FAULTS = [Fault(*entry) for entry in (
     ("small_objects_lost_from_masks", "preparation", "adaptive_max_pool2d(torch",
      "torch.nn.functional.adaptive_avg_pool2d(torch", "datasets"),
     ("clips_in_the_order_of_letters", "frames", "key=natural)", "key=lambda path: path.name)", "datasets"),
+
+    # The generated data set
+    ("generator_ignores_its_seed", "synthetic", "clip(np.random.default_rng([seed, 1, number])",
+     "clip(np.random.default_rng([0, 1, number])", "synthetic"),
+    ("generator_draws_at_random", "synthetic", "rng = np.random.default_rng([seed, 0])",
+     "rng = np.random.default_rng()", "synthetic"),
+    ("training_clip_with_an_anomaly", "synthetic", '"normal", 0.0, scene, picture)',
+     '"running" if number == 1 else "normal", 0.0, scene, picture)', "synthetic"),
+    ("label_file_from_zero", "synthetic", 'f"{first + 1}:{last}"', 'f"{first}:{last}"', "synthetic"),
 
     # The notebooks that train and score
     ("flow_trained_on_test", "notebooks/06_train_flow.ipynb", "stage2.train_flow(run.config, train,",

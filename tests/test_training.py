@@ -414,6 +414,24 @@ def test_stage_1_resumes_with_batch_statistics_and_all(tmp_path, monkeypatch):
     assert same(whole, parts)
 
 
+def test_stage_1_hands_the_loss_and_the_loop_their_parameters(tmp_path, monkeypatch):
+    loss, loop, seen = stage1.reconstruction_loss, stage1.fit, []
+    monkeypatch.setattr(stage1, "reconstruction_loss",
+                        lambda I, I_hat, **k: (seen.append((I, k)), loss(I, I_hat, **k))[1])
+    monkeypatch.setattr(stage1, "fit", lambda model, **k: (seen.append(k), loop(model, **k))[1])
+    for input_range, low, span in (("-1..1", -1, 2), ("0..1", 0, 1)):
+        seen.clear()
+        train(tmp_path / input_range, **{
+            "model.input_range": input_range, "loss.l2": "norm", "loss.l2_weight": 0.7, "loss.gradient_weight": 0.3,
+            "autoencoder.lr": 0.01, "autoencoder.batch_size": 3})
+        k = seen[0]
+        assert (k["steps"], k["epoch_steps"], k["lr"], k["batch_size"], k["grad_clip"]) == (4, 2, 0.01, 3, math.inf)
+        I, k = seen[1]
+        assert I.shape == (3, 1, 8, 8, 8) and low <= I.min() < low + 0.1 * span and I.max() > low + 0.9 * span
+        assert (k["l2"], k["l2_weight"], k["gradient_weight"], k["ms_ssim_weight"]) == ("norm", 0.7, 0.3, 0.0)
+        assert k["data_range"] == span
+
+
 def test_no_training_clips_is_said(tmp_path):
     data = OnlyTraining()
     data.clips = lambda split: ()
@@ -445,6 +463,22 @@ def test_stage_2_standardises_by_the_features_that_it_is_trained_on(tmp_path):
         assert torch.equal(loaded.nll(torch.from_numpy(x[:5])), density.eval().nll(torch.from_numpy(x[:5])))
     with pytest.raises(TrainingError, match="another configuration"):
         stage2.load_flow(tmp_path / "flow.pt", resolve("quick", "synthetic", SMALL | {"flow.hidden": 8}))
+
+
+def test_the_flow_learns_and_its_loss_is_in_nats_a_dimension(tmp_path, monkeypatch):
+    loop, seen = stage2.fit, []
+    monkeypatch.setattr(stage2, "fit", lambda model, **k: (seen.append(k), loop(model, **k))[1])
+    x = some_features(64)
+    x[:, 1] = x[:, 0] / 30 + 0.1 * x[:, 1]                           # one channel tells much of the other
+    density, history = train_flow(tmp_path, x, **{"flow.steps": 60, "flow.epoch_steps": 20, "flow.lr": 0.02,
+                                                  "flow.batch_size": 16, "flow.grad_clip": 7.0, "flow.K": 2})
+    k = seen[0]
+    assert (k["steps"], k["epoch_steps"], k["lr"], k["batch_size"], k["grad_clip"]) == (60, 20, 0.02, 16, 7.0)
+    independent = 0.5 * math.log(2 * math.pi * math.e)
+    with torch.no_grad():
+        end = density.eval().nll(torch.from_numpy(x)).mean().item() / 32
+    assert end < history[-1]["nll"] + 0.2 and history[-1]["nll"] < history[0]["nll"] - 0.1
+    assert end < independent - 0.3                                   # better than two Gaussians that ignore each other
 
 
 def test_seeds_decide_the_flow(tmp_path):
