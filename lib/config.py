@@ -200,8 +200,8 @@ class Score:
 class Evaluate:
     """From frame scores to numbers."""
 
-    normalise: Literal["clip", "set", "none"] = parameter(
-        "clip", "min-max normalisation of the scores before the ROC curve", paper="Eq. 9")
+    normalise: Literal["clip", "set", "train", "none"] = parameter(
+        "clip", "min-max of the scores before the ROC curve: of each clip, the test set, the training set", paper="Eq. 9")
     smoothing: float = parameter(
         0.0, "standard deviation in frames of a Gaussian filter over the scores; 0: none", reason="none is stated")
     resamples: int = parameter(
@@ -218,7 +218,7 @@ class Machine:
         reason="likelihoods need the digits; the autoencoder does not")
     layout: Literal["contiguous", "channels_last_3d"] = parameter(
         "channels_last_3d", "memory layout of the autoencoder", reason="up to twice as fast in 3-D convolutions")
-    threads: int = parameter(2, "threads of one training step", reason="measured; see benchmarks/README.md")
+    threads: int = parameter(2, "threads of one training step", reason="measured: ./run_all.sh --doctor compares")
 
 
 @dataclass(frozen=True)
@@ -299,7 +299,7 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         "all": _HALF | {
             "autoencoder.batch_size": 4, "autoencoder.steps": 3000, "autoencoder.epoch_steps": 100,
             "features.train_stride": 2, "features.test_stride": 4,
-            "flow.K": 16, "flow.hidden": 128, "flow.batch_size": 32, "flow.steps": 1000, "flow.epoch_steps": 25,
+            "flow.K": 8, "flow.hidden": 64, "flow.batch_size": 32, "flow.steps": 600, "flow.epoch_steps": 25,
             "machine.precision": "bfloat16", "machine.threads": 2},
         **_HALF_SIZE,
     },

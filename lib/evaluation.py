@@ -1,4 +1,4 @@
-"""From frame scores to numbers: ROC under a named protocol, intervals, reference scorers, and region metrics.
+"""From frame scores to numbers: ROC under a named protocol, intervals, and reference scorers.
 
 The same scores give an AUC of 0.70 or of 0.98 by the protocol alone, so every function here takes a `Protocol`, and a
 number without one cannot be made. `PROTOCOLS["paper"]` is how this kit reads the paper; it says "average area under
@@ -9,7 +9,7 @@ alike, so that the interval of a difference is that of paired values.
 """
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -27,7 +27,6 @@ CELLS = 8                # feature maps are averaged to at most this many cells 
 DIMENSIONS = 64          # and projected to at most this many principal components of the training features
 TRAINING_WINDOWS = 10_000  # of which at most so many, evenly spaced, are used
 NEIGHBOURS = 5           # distance to so many nearest training windows, averaged
-ALPHA = BETA = 0.1       # Ramachandra & Jones 2020: least share of a track, least overlap of a region
 
 # One score a frame, (N,); or the weighted terms of a sum like Eq. 9, [(1, R), (lambda_L, L)], each normalised alone.
 Scores = np.ndarray | Sequence[tuple[float, np.ndarray]]
@@ -203,6 +202,7 @@ def bootstrap_auc(runs: Sequence[Scores], labels: np.ndarray, clip_ids: np.ndarr
 
     Scores are normalised once, on the whole set. A resample in which the AUC is not defined (one class only) is left
     out, for all methods alike, since labels alone decide it. None below eight clips, or if half the resamples are lost.
+    `train_stats` is one for each run, as in `protocol_scores`.
     """
     return _interval(_mean_over_runs(runs, labels, clip_ids, protocol, resamples, train_stats), clip_ids)
 
@@ -219,8 +219,9 @@ def bootstrap_difference(runs: Sequence[Scores], runs_of_baseline: Sequence[Scor
 def _mean_over_runs(runs, labels, clip_ids, protocol, resamples, train_stats) -> np.ndarray:
     if not len(runs) or isinstance(runs, np.ndarray) and runs.ndim == 1:
         raise EvaluationError("runs must be a list with the scores of each run, of one at least.")
-    return np.mean([_resampled(protocol_scores(scores, clip_ids, protocol, train_stats), labels, clip_ids, protocol,
-                               resamples) for scores in runs], axis=0)
+    stats = [None] * len(runs) if train_stats is None else train_stats
+    return np.mean([_resampled(protocol_scores(scores, clip_ids, protocol, own), labels, clip_ids, protocol, resamples)
+                    for scores, own in zip(runs, stats, strict=True)], axis=0)
 
 
 def _resampled(values: np.ndarray, labels: np.ndarray, clip_ids: np.ndarray, protocol: Protocol,
@@ -339,97 +340,3 @@ def _cells(features: np.ndarray, chosen: np.ndarray, chunk: int = 256) -> np.nda
     if not np.isfinite(out).all():
         raise EvaluationError("The features hold NaN or infinity; the network that made them has diverged.")
     return out
-
-
-# Regions and tracks: Ramachandra & Jones, "Street Scene", WACV 2020
-
-def regions(mask: np.ndarray, *, min_area: int = 1) -> np.ndarray:
-    """Boxes around the connected parts of a mask, diagonal neighbours included: (H, W) bool -> (n, 4) x0 y0 x1 y1.
-
-    x1 and y1 are exclusive. Parts of fewer than `min_area` pixels are left out.
-    """
-    _, _, stats, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(mask, dtype=np.uint8), connectivity=8)
-    stats = stats[1:][stats[1:, cv2.CC_STAT_AREA] >= min_area]
-    x, y, width, height = stats[:, :4].T
-    return np.stack((x, y, x + width, y + height), axis=1)
-
-
-def detect(error: np.ndarray, levels: np.ndarray, *, min_area: int) -> list[np.ndarray]:
-    """What an error map (H, W) marks at each threshold: the regions where it exceeds it, one (n, 4) a level."""
-    return [regions(error > level, min_area=min_area) for level in levels]
-
-
-def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Intersection over union of boxes: (n, 4) and (m, 4) -> (n, m)."""
-    a, b = np.asarray(a, dtype=np.float64).reshape(-1, 1, 4), np.asarray(b, dtype=np.float64).reshape(1, -1, 4)
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    common = np.prod(np.maximum(sides, 0), axis=-1)
-    areas = [np.prod(box[..., 2:] - box[..., :2], axis=-1) for box in (a, b)]
-    return common / (areas[0] + areas[1] - common)
-
-
-@dataclass(frozen=True)
-class RegionRates:
-    """At each level, (K,): false positive regions a frame, share of true regions found, of tracks found (or None)."""
-
-    false_positives: np.ndarray
-    regions_found: np.ndarray
-    tracks_found: np.ndarray | None
-
-    @property
-    def rbdc(self) -> float:
-        """Region-based detection criterion: area under the rate of regions found, up to one false positive a frame."""
-        return area_to_one(self.false_positives, self.regions_found)
-
-    @property
-    def tbdc(self) -> float | None:
-        """Track-based detection criterion: the same of tracks; None without tracks."""
-        return None if self.tracks_found is None else area_to_one(self.false_positives, self.tracks_found)
-
-
-def region_rates(frames: Iterable[tuple[list[np.ndarray], np.ndarray, Sequence[Hashable] | None]], *,
-                 alpha: float = ALPHA, beta: float = BETA) -> RegionRates:
-    """Rates over all test frames, each given once as (detections, truth, tracks), in any order, one at a time.
-
-    `detections` is one (n, 4) array a level, as from `detect`; `truth` the boxes (m, 4) of the true regions, perhaps
-    none; `tracks` the track of each, unique over the set, or None throughout. A true region is found if some detection
-    overlaps it by IoU >= beta; a track, if at least the share alpha of its regions is; a detection that overlaps no
-    true region so much is a false positive. Raises EvaluationError if there is no frame or no true region.
-    """
-    n_frames, n_regions = 0, 0
-    false_positives = found = 0
-    sizes: dict[Hashable, int] = {}
-    found_of: dict[Hashable, np.ndarray] = {}
-    for detections, truth, tracks in frames:
-        hit = np.zeros((len(detections), len(truth)), dtype=bool)
-        false = np.zeros(len(detections))
-        for level, boxes in enumerate(detections):
-            matches = overlap(boxes, truth) >= beta                     # (n, m)
-            hit[level] = matches.any(axis=0)
-            false[level] = np.count_nonzero(~matches.any(axis=1))
-        n_frames, n_regions = n_frames + 1, n_regions + len(truth)
-        false_positives, found = false_positives + false, found + hit.sum(axis=1)
-        for index, track in enumerate(tracks if tracks is not None else ()):
-            sizes[track] = sizes.get(track, 0) + 1
-            found_of[track] = found_of.get(track, 0) + hit[:, index]
-    if not n_regions:
-        raise EvaluationError("There is no true region in these frames, so no region can be found.")
-    tracks_found = np.mean([found_of[track] / sizes[track] >= alpha for track in sizes], axis=0) if sizes else None
-    return RegionRates(false_positives / n_frames, found / n_regions, tracks_found)
-
-
-def area_to_one(false_positives: np.ndarray, rate: np.ndarray) -> float:
-    """Area under a rate over the false positives a frame, from 0 to 1.
-
-    Connected regions merge as a threshold falls, so neither axis is monotone in it: at each abscissa the best rate
-    among levels with no more false positives counts. Between levels the curve is a line, after the last it is level,
-    and it starts in the origin unless some level has no false positive.
-    """
-    order = np.lexsort((rate, false_positives))
-    x = np.concatenate(([0.0], np.asarray(false_positives, dtype=np.float64)[order]))
-    y = np.maximum.accumulate(np.concatenate(([0.0], np.asarray(rate, dtype=np.float64)[order])))
-    best = np.append(np.diff(x) > 0, True)                   # of levels with equally many, the last is the best
-    x, y = x[best], y[best]
-    at_one = np.interp(1.0, x, y)
-    x, y = np.append(x[x < 1], 1.0), np.append(y[x < 1], at_one)
-    return float(np.trapezoid(y, x))

@@ -5,8 +5,9 @@ so, never because its notebook looks finished (a killed kernel leaves a notebook
 
 **Code version.** A run depends on the code cells of its notebook and on the library modules that they import, directly or
 through one another. What counts is a hash of their syntax trees without comments and docstrings, so that a better
-sentence costs nobody a night of training. The granularity is the module. Modules that only pass values and files around
-(PLUMBING) are left out themselves: what they pass, the parameters and the inputs, is compared by its value.
+sentence costs nobody a night of training. The granularity is the module; a table of `data/` that a module reads is part of
+it. Modules that only pass values and files around (PLUMBING) are left out themselves: what they pass, the parameters and the
+inputs, is compared by its value.
 """
 from __future__ import annotations
 
@@ -29,6 +30,7 @@ from lib.steps import STEPS, Job, upstream
 
 FORMAT = 1
 PLUMBING = ("config", "paths", "steps", "records", "run", "pipeline", "cli", "pins")
+TABLES = {"PAPER_RESULTS": paths.PAPER_RESULTS, "AVENUE_INTERVALS": paths.AVENUE_INTERVALS}  # what code reads beside runs
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "opencv-python-headless", "matplotlib",
             "seaborn", "papermill", "snakemake", "ipykernel")
 
@@ -76,10 +78,10 @@ def notebook_source(path: Path) -> str:
 
 
 @functools.cache
-def module(name: str) -> tuple[str, frozenset[str]]:
-    """Hash and imports of a module of lib."""
+def module(name: str) -> tuple[str, frozenset[str], frozenset[str]]:
+    """Hash and imports of a module of lib, and the tables of data/ that it reads, by their names in `paths`."""
     source = (paths.LIB / f"{name}.py").read_text(encoding="utf-8")
-    return hash_of(source), frozenset(imports_of(source))
+    return hash_of(source), frozenset(imports_of(source)), frozenset(t for t in TABLES if t in source)
 
 
 @functools.cache
@@ -95,10 +97,11 @@ def code_version(notebook: str) -> dict[str, str]:
             name = todo.pop()
             if name not in seen:
                 seen.add(name)
-                found, more = module(name)
+                found, more, tables = module(name)
                 todo |= more
                 if name not in PLUMBING:
                     hashes[f"lib/{name}.py"] = found
+                    hashes |= {f"data/{TABLES[t].name}": sha256_of(TABLES[t])[:16] for t in tables}
     except SyntaxError as problem:
         raise RecordError(f"The code under notebook {notebook} is not valid Python: {problem}.") from None
     except FileNotFoundError as problem:

@@ -153,10 +153,11 @@ def deviations(scored) -> list[dict]:
 
 def show(profile: str, table: tables.Table) -> dict:
     """A table as the page shows it."""
-    scorers = typeset.references_face(table)
-    files = [f"{table.name}.{kind}" for kind in ("csv", "md", "tex")]
+    scorers, places = typeset.references_face(table), typeset.regions_face(table)
+    files = [f"{table.name}.{kind}" for kind in ("csv", "md", "tex")] + (["regions.csv"] if places else [])
     return {"name": table.name, "title": table.title, "face": Markup(typeset.html_table(typeset.face(table))),
-            "scorers": Markup(typeset.html_table(scorers)) if scorers else "", "under": table.under,
+            "scorers": Markup(typeset.html_table(scorers)) if scorers else "",
+            "places": Markup(typeset.html_table(places)) if places else "", "told": typeset.REGIONS, "under": table.under,
             "notes": [(tables.mark(i), text) for i, text in enumerate(table.notes)],
             "words": typeset.words(table), "absent": typeset.absent(table),
             "files": [name for name in files if (paths.tables(profile) / name).exists()]}

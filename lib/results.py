@@ -113,6 +113,11 @@ class Result:
             terms.append((self.record["parameters"]["score.lambda_L"], self.scores["L"].to_numpy()))
         return terms
 
+    @property
+    def train_stats(self) -> list | None:
+        """The extremes of each term on the training frames; None where there were none."""
+        return self.record["metrics"].get("train_extremes")
+
     def auc(self, protocol: Protocol) -> float:
         """The AUC on record, or where that protocol is not on record, from the stored scores."""
         if protocol == PROTOCOLS["paper"]:
@@ -120,7 +125,7 @@ class Result:
         recorded = self.record["metrics"]["protocols"].get(protocol.name)
         if recorded and PROTOCOLS.get(protocol.name) == protocol:
             return recorded["auc"]
-        return evaluation.frame_auc(self.terms, self.labels, self.clips, protocol)
+        return evaluation.frame_auc(self.terms, self.labels, self.clips, protocol, self.train_stats)
 
 
 def open_results(folders: dict[Job, Path]) -> tuple[Result, ...]:
@@ -194,7 +199,8 @@ def interval(group: tuple[Result, ...], protocol: Protocol, resamples: int) -> I
     if any(r.subset or r.trouble for r in group):
         return None
     first = group[0]
-    return evaluation.bootstrap_auc([r.terms for r in group], first.labels, first.clips, protocol, resamples=resamples)
+    return evaluation.bootstrap_auc([r.terms for r in group], first.labels, first.clips, protocol, resamples=resamples,
+                                    train_stats=[r.train_stats for r in group])
 
 
 @functools.lru_cache(maxsize=1000)
@@ -208,4 +214,6 @@ def interval_of_difference(group: tuple[Result, ...], baseline: tuple[Result, ..
         return None
     first = group[0]
     return evaluation.bootstrap_difference([r.terms for r in group], [r.terms for r in baseline], first.labels,
-                                           first.clips, protocol, resamples=resamples)
+                                           first.clips, protocol, resamples=resamples,
+                                           train_stats=[r.train_stats for r in group],
+                                           train_stats_of_baseline=[r.train_stats for r in baseline])

@@ -13,6 +13,7 @@ shown that is not in a cell. Rules:
 from __future__ import annotations
 
 import csv
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,12 +48,14 @@ FIELDS = ("table", "dataset", "group", "row", "variant", "paper", "auc", "sd", "
 
 @dataclass(frozen=True)
 class Table:
-    """`cells` has one row a number, columns FIELDS; `notes` are the footnotes a, b, c...; `under` the lines beneath."""
+    """`cells` has one row a number, columns FIELDS; `notes` are the footnotes a, b, c...; `under` the lines beneath;
+    `regions`, of Table 3 alone, where in the frame the models look (see `regions_of`)."""
 
     name: str
     cells: pd.DataFrame
     notes: tuple[str, ...]
     under: tuple[str, ...]
+    regions: pd.DataFrame | None = None
 
     @property
     def title(self) -> str:
@@ -173,7 +176,9 @@ def _difference(cell: dict, group: list[Result], baselines: list[list[Result]], 
 
 def references(results, dataset: str, *, protocol: Protocol, resamples: int) -> list[dict]:
     """The cells of the reference scorers on one data set; labels come from a score run on the same frames."""
-    cells = []
+    cells, shown = [], protocol
+    if protocol.normalise == "train":  # of a single score it changes the scale alone, and so no AUC over pooled frames
+        protocol = dataclasses.replace(protocol, normalise="none")
     for group in apart(r for r in results if r.job.step == "reference" and r.job.dataset == dataset):
         key = ("", "the prepared data")
         partner = next((r for r in results if r.job.step == "score" and r.job.dataset == dataset and r.labelled
@@ -181,7 +186,7 @@ def references(results, dataset: str, *, protocol: Protocol, resamples: int) -> 
         usable = partner is not None and not any(r.trouble for r in group)
         for scorer in group[0].record["metrics"]["aucs"]:
             cell = {"dataset": dataset, "group": "reference scorer", "row": scorer, "variant": "", "status": "",
-                    "protocol": str(protocol), "said": _conditions(group)} | _describe(group)
+                    "protocol": str(shown), "said": _conditions(group)} | _describe(group)
             if protocol == evaluation.PROTOCOLS["paper"]:
                 aucs = [r.record["metrics"]["aucs"][scorer] for r in group]
             elif usable:
@@ -198,6 +203,29 @@ def references(results, dataset: str, *, protocol: Protocol, resamples: int) -> 
                 cell |= {"low": found.low, "high": found.high}
             cells.append(cell)
     return cells
+
+
+def regions_of(results) -> pd.DataFrame:
+    """Where models without flows and the frame difference look: a row each with dataset, row, rbdc, rbdc_sd, tbdc, tbdc_sd,
+    n, subset, runs. Only runs with labelled pixels count; those under other conditions stand in rows of their own."""
+    rows = []
+    for dataset in order_of(results):
+        for variant, label in (("one_path", LABELS["one_path"]), ("two_path", LABELS["two_path"]), ("", "frame difference")):
+            step = "score" if variant else "reference"
+            found = [r for r in results if (r.job.step, r.job.dataset, r.job.variant) == (step, dataset, variant)
+                     and r.record["metrics"].get("regions")]
+            groups = apart(found)
+            for group in groups:
+                values = [r.record["metrics"]["regions"] for r in group]
+                values = values if variant else [v[label] for v in values]
+                row = {"dataset": dataset, "row": label + (f" ({seeds_of(group)})" if len(groups) > 1 else "")}
+                for name in ("rbdc", "tbdc"):
+                    numbers = [v[name] for v in values if v[name] is not None]
+                    row |= {name: _mean(numbers) if numbers else None,
+                            f"{name}_sd": float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None}
+                rows.append(row | {"n": len(group), "subset": any(r.subset for r in group),
+                                   "runs": " ".join(r.job.name for r in group)})
+    return pd.DataFrame(rows, columns=("dataset", "row", "rbdc", "rbdc_sd", "tbdc", "tbdc_sd", "n", "subset", "runs"))
 
 
 def mark(index: int) -> str:
@@ -273,8 +301,9 @@ def table2(results, paper: list[dict], *, protocol: Protocol, resamples: int) ->
 
 
 def table3(results, paper: list[dict], *, protocol: Protocol, resamples: int) -> Table:
-    """One path, two paths, and the flows."""
-    return _ablation("table3", TABLE3, results, paper, protocol, resamples)
+    """One path, two paths, and the flows; and where in the frame the first two look."""
+    table = _ablation("table3", TABLE3, results, paper, protocol, resamples)
+    return dataclasses.replace(table, regions=regions_of(results))
 
 
 def table4(results, paper: list[dict], *, protocol: Protocol, resamples: int) -> Table:

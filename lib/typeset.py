@@ -20,6 +20,8 @@ PHRASES = {"one_path": "one path", "two_path": "two paths", "app_intensity": "tw
 WITH = {"app_none": "F_app with nothing added", "app_intensity": "F_app with intensity",
         "app_error": "F_app with the error map"}
 ITALICS = "Italics: the paper's numbers. Upright: measured by this kit."
+REGIONS = ("Where in the frame: area under the share of labelled regions (RBDC) and tracks (TBDC) that error maps find, up to "
+           "one false region a frame. The paper has no such numbers; no interval is given.")
 GROUPS = {"non-reconstruction": "Non-reconstruction", "reconstruction": "Reconstruction",
           "this kit": "Measured by this kit"}
 
@@ -151,6 +153,22 @@ def references_face(table: Table) -> Face | None:
     return found
 
 
+def regions_face(table: Table) -> Face | None:
+    """Where in the frame the models look; None if no run has labelled pixels."""
+    if table.regions is None or table.regions.empty:
+        return None
+    found, before = Face(["Data set", "Error map of", "RBDC", "TBDC", "n"]), None
+    for row in table.regions.itertuples():
+        if row.dataset != before:
+            found.starts.add(len(found.rows))
+        texts = [number(value) + ("" if pd.isna(sd) else f" ± {sd:.3f}") for value, sd in
+                 ((row.rbdc, row.rbdc_sd), (row.tbdc, row.tbdc_sd))]
+        found.rows.append([NAMES[row.dataset] if row.dataset != before else "", row.row,
+                           texts[0] + (" (subset)" if row.subset else ""), texts[1], str(row.n)])
+        before = row.dataset
+    return found
+
+
 # -- writings ------------------------------------------------------------------------------------------------------
 
 def markdown(table: Table) -> str:
@@ -162,6 +180,9 @@ def markdown(table: Table) -> str:
     if scorers:
         parts += ["Reference scorers, by the same protocol, on the same frames. What a method must beat:",
                   markdown_table(scorers)]
+    places = regions_face(table)
+    if places:
+        parts += [REGIONS, markdown_table(places)]
     parts.append("  \n".join([ITALICS, *table.under]))
     return "\n\n".join(parts) + "\n"
 
@@ -204,6 +225,9 @@ def latex(table: Table) -> str:
     scorers = references_face(table)
     if scorers:
         lines += [r"\par\medskip", *_tabular(scorers)]
+    places = regions_face(table)
+    if places:
+        lines += [r"\par\medskip", *_tabular(places)]
     said = [rf"\textsuperscript{{{m}}} {tex(t)}." for m, t in zip(_letters(table, False), table.notes)]
     said += [ITALICS, *map(tex, table.under)]
     lines += [r"\par\medskip\raggedright\footnotesize", *(rf"{line}\par" for line in said), r"\end{table*}"]
@@ -327,9 +351,13 @@ def notes(table: Table) -> str:
 
 
 def write(table: Table, folder: Path) -> list[str]:
-    """Writes the csv (cells, in full precision), Markdown and LaTeX; returns their names."""
+    """Writes the csv (cells, in full precision), Markdown and LaTeX, with Table 3 regions.csv; returns their names."""
     folder.mkdir(parents=True, exist_ok=True)
     table.cells.astype({"n": "Int64"}).to_csv(folder / f"{table.name}.csv", index=False, lineterminator="\n")
     (folder / f"{table.name}.md").write_text(markdown(table), encoding="utf-8")
     (folder / f"{table.name}.tex").write_text(latex(table), encoding="utf-8")
-    return [f"{table.name}.{kind}" for kind in ("csv", "md", "tex")]
+    names = [f"{table.name}.{kind}" for kind in ("csv", "md", "tex")]
+    if table.regions is not None and not table.regions.empty:
+        table.regions.to_csv(folder / "regions.csv", index=False, lineterminator="\n")
+        names.append("regions.csv")
+    return names

@@ -40,6 +40,20 @@ def test_imports_are_followed_through_modules():
     assert "lib/glow.py" in records.code_version(STEPS["flow"].notebook)
 
 
+def test_a_table_that_a_module_reads_is_part_of_its_code(tmp_path, monkeypatch):
+    """A corrected number of the paper makes the tables again, and nothing that was trained."""
+    tables, flow = STEPS["table3"].notebook, STEPS["flow"].notebook
+    before = records.code_version(tables), records.code_version(flow)
+    copy = tmp_path / "paper_results.csv"
+    copy.write_bytes(paths.PAPER_RESULTS.read_bytes() + b"\n")
+    monkeypatch.setitem(records.TABLES, "PAPER_RESULTS", copy)
+    records.code_version.cache_clear()
+    after = records.code_version(tables), records.code_version(flow)
+    records.code_version.cache_clear()
+    assert {name for name in before[0] if before[0][name] != after[0][name]} == {"data/paper_results.csv"}
+    assert before[1] == after[1] and "data/avenue_intervals.csv" in records.code_version(STEPS["prepare"].notebook)
+
+
 def test_the_parameters_cell_is_not_code(tmp_path):
     """A student who saves another default in JupyterLab does not make the pipeline's runs stale."""
     def notebook(parameters, code):

@@ -249,6 +249,22 @@ def test_reference_scorers_stand_beside(reports):
     assert "frame position" in typeset.markdown(found) and "frame position" in typeset.latex(found)
 
 
+def test_where_models_look_stands_below_table_3(reports, tmp_path):
+    """From records alone: one changed value changes its row, a run without labelled pixels has none."""
+    assert typeset.regions_face(table("table3")) is None
+    for variant, rbdc in (("one_path", 0.2), ("two_path", 0.3)):
+        made.change(Job("quick", "ped2", "score", variant, 0),
+               lambda found: found["metrics"].update(regions={"rbdc": rbdc, "tbdc": None}))
+    made.change(Job("quick", "ped2", "reference", "", 0),
+           lambda found: found["metrics"].update(regions={"frame difference": {"rbdc": 0.1, "tbdc": 0.4}}))
+    made_table = table("table3")
+    assert typeset.regions_face(made_table).rows == [
+        ["UCSD Ped2", "One path (appearance)", "0.200", "–", "1"], ["", "Two paths (+ motion)", "0.300", "–", "1"],
+        ["", "frame difference", "0.100", "0.400", "1"]]
+    assert "regions.csv" in typeset.write(made_table, tmp_path) and typeset.REGIONS in typeset.markdown(made_table)
+    assert typeset.regions_face(table("table4")) is None
+
+
 def test_the_generated_set_has_a_dash_for_the_paper(empty):
     made.scored("synthetic", "one_path")
     found = table()
