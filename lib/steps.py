@@ -62,6 +62,8 @@ STEPS = {
     "table4": Step("11_table4", ("evaluate",), "all", "Table 4"),
     "figure": Step("12_figures", (), "all", "the paper's figures", FIGURES),
     "verdict": Step("13_verdict", ("evaluate",), "all", "claim by claim"),
+    "sensitivity": Step("15_sensitivity", ("data", "synthetic", "model", "features", "flow", "score", "evaluate", "machine"),
+                        "seed", "what each open choice does to the AUC", trains=True),
     "own_video": Step("14_your_own_video", (), "all", "your own video, and what its scores say"),
 }
 
@@ -120,6 +122,9 @@ def upstream(job: Job, scored: tuple[Job, ...]) -> tuple[Job, ...]:
             return (job.other("prepare"), job.other("features", autoencoder), *(job.other("flow", f) for f in flows))
         case "reference":
             return (job.other("prepare"), job.other("features", "two_path"))
+        case "sensitivity":
+            full = job.other("score", "app_intensity_mot")
+            return (*upstream(full, ()), full)
         case "figure" if job.variant == "fig2":
             return ()
         case "figure":

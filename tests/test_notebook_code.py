@@ -49,7 +49,8 @@ class Tested:
     labels = np.random.default_rng(7).random(sum(LENGTHS)) < 0.4
 
     def clips(self, split):
-        assert split == "test"
+        if split == "train":
+            return ()
         ends = np.cumsum(LENGTHS)
         return tuple(Clip(f"c{i}", "test", int(end - n), n) for i, (n, end) in enumerate(zip(LENGTHS, ends)))
 

@@ -265,7 +265,7 @@ def kernel_of(checkout: Checkout) -> list[int]:
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="finds the kernel through /proc")
-@pytest.mark.parametrize("how", ["ctrl-c"])
+@pytest.mark.parametrize("how", ["ctrl-c", "kill the kernel"])
 def test_an_interrupted_training_goes_on_and_ends_the_same(tmp_path, how):
     whole, broken = copy_checkout(tmp_path / "whole"), copy_checkout(tmp_path / "broken")
     more = ["--set", "autoencoder.steps=60", "--set", "autoencoder.epoch_steps=5"]
@@ -293,3 +293,15 @@ def test_an_interrupted_training_goes_on_and_ends_the_same(tmp_path, how):
     assert weights(broken) == weights(whole)
     executed = (folder / "03_train_autoencoder.ipynb").read_text()
     assert re.search(r"continuing from step \d+ of 60", executed)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(fresh):
+    """A file size limit stands in for a full disk: the kernel may write no file above it."""
+    limit = "import resource, signal, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000)); " \
+            "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); from lib import cli; sys.exit(cli.main(sys.argv[1:]))"
+    assert fresh.tiny("prepare").returncode == 0
+    done = subprocess.run([sys.executable, "-c", limit, "one_path", *Checkout.settings()], cwd=fresh.folder,
+                          env=fresh.environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode in (EXIT_DISK, EXIT_NOTEBOOK) and "Make room on the disk" in done.stderr, done.stderr
+    assert record(fresh, "synthetic/autoencoder/one_path/seed0")["status"] != "complete"
+    assert fresh.tiny("autoencoder").returncode == 0

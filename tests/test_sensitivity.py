@@ -1,0 +1,79 @@
+"""What one changed choice does: against scores made directly."""
+import numpy as np
+import pytest
+
+from lib import look, sensitivity
+from lib.config import resolve
+from lib.datasets import Clip
+from lib.evaluation import PROTOCOLS, frame_auc
+from lib.scoring import likelihood_score
+
+PAPER, T = PROTOCOLS["paper"], 16
+
+
+@pytest.fixture
+def stored():
+    generator = np.random.default_rng(0)
+    clips = {split: tuple(Clip(str(i), split, 40 * i, 40) for i in range(n)) for split, n in (("train", 3), ("test", 4))}
+    windows = {split: np.array([(i, c.start + s) for i, c in enumerate(clips[split]) for s in (0, 12, 24)]) for split in clips}
+    count = {split: 40 * len(clips[split]) for split in clips}
+    labels = np.tile(np.arange(40) >= 25, 4)
+    readings = ("pixel/mean", "pixel/patch_max", "mean/mean", "mean/patch_max")
+    errors = {split: {name: generator.random(n) + (i + 1) * 0.2 * (labels if split == "test" else 0)
+                      for i, name in enumerate(readings)} for split, n in count.items()}
+    nll = {split: {name: generator.normal(size=len(windows[split])) for name in ("app", "mot")} for split in clips}
+    return sensitivity.Stored(errors, windows, nll, clips, labels, T)
+
+
+CONFIG = resolve("quick", "synthetic")
+
+
+def test_unchanged_it_is_the_score_of_the_paper(stored):
+    """Eq. 8 and 9 by hand: windows 0, 12 and 24 of a clip of 40 frames cover 0-15, 12-27 and 24-39."""
+    spread = {}
+    for name, nll in stored.nll["test"].items():
+        frames = np.full((3, 40), np.nan)
+        spread[name] = []
+        for clip in range(4):
+            for row, start in enumerate((0, 12, 24)):
+                frames[row, start:start + T] = nll[3 * clip + row]
+            spread[name].append(np.nanmean(frames, axis=0))
+    L = likelihood_score(np.concatenate(spread["app"]), np.concatenate(spread["mot"]), stored.ids("test"), lambda_scope="clip")
+    R = stored.errors["test"]["pixel/patch_max"]
+    assert stored.auc(CONFIG, PAPER) == pytest.approx(frame_auc([(1.0, R), (1.0, L)], stored.labels, stored.ids("test"), PAPER))
+
+
+def test_every_other_value_has_one_row(stored):
+    rows = sensitivity.rescored(stored, CONFIG, PAPER)
+    told = {(row["choice"], row["value"]) for row in rows}
+    assert len(told) == len(rows)
+    assert {("score.log_of", "mean"), ("score.reduce", "mean"), ("score.likelihood_frames", "centre"), ("score.lambda_scope", "test"),
+            ("score.lambda_scope", "train"), ("score.lambda_L", 5.0), ("protocol: normalise", "set"), ("protocol: normalise", "train"),
+            ("protocol: smoothing", 20.0), ("protocol: average", "macro")} <= told
+    assert not any(row["value"] == row["of"] for row in rows)
+    direct = stored.auc(sensitivity.changed(CONFIG, "score.reduce", "mean"), PAPER)
+    assert next(row["auc"] for row in rows if row["choice"] == "score.reduce") == direct != stored.auc(CONFIG, PAPER)
+
+
+def test_without_training_clips_nothing_is_asked_of_them(stored):
+    only = sensitivity.Stored(*({"test": part["test"]} for part in (stored.errors, stored.windows, stored.nll, stored.clips)),
+                              stored.labels, T)
+    rows = sensitivity.rescored(only, CONFIG, PAPER)
+    assert rows and not any(row["value"] == "train" for row in rows)
+
+
+def test_flows_are_trained_again_for_what_only_training_shows():
+    again = sensitivity.retrainings(CONFIG)
+    assert ("features.standardise", "none") in again and ("flow.K", CONFIG.flow.K // 2) in again
+    for name, value in again:
+        assert sensitivity.value_of(sensitivity.changed(CONFIG, name, value), name) == value != sensitivity.value_of(CONFIG, name)
+
+
+def test_the_chart_is_ordered_by_effect_and_shows_every_choice(stored, tmp_path):
+    base = stored.auc(CONFIG, PAPER)
+    found = sensitivity.table(sensitivity.rescored(stored, CONFIG, PAPER), base)
+    assert found["change"].abs().is_monotonic_decreasing and np.allclose(found["auc"] - base, found["change"])
+    figure = sensitivity.chart(found, base, "A caption.")
+    bars = figure.axes[0].patches
+    assert [bar.get_width() for bar in bars] == pytest.approx(found["change"].tolist())
+    assert look.save(figure, found, tmp_path, "chart", size="paper") == ["chart.svg", "chart.png", "chart.csv"]
