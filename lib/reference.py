@@ -2,9 +2,10 @@
 
     ./run_all.sh --curate --profile small --dataset ped2
 
-copies records, histories, stored scores, tables and figures of complete runs, no weights, no features and no executed
-notebooks (which show many frames of the data), and writes the blocks of README that hold numbers. Below `reports/reference/` lie folders of the same form as
-below `reports/`, one a profile, so everything that reads records reads these too.
+copies records, histories, stored scores, tables and figures of complete runs, and the weights of the full model of the lowest
+seed, but no features and no executed notebooks (which show many frames of the data), and writes the blocks of README that hold
+numbers. Below `reports/reference/` lie folders of the same form as below `reports/`, one a profile, so everything that reads
+records reads these too, and `stage1.load_autoencoder` and `stage2.load_flow` read the weights.
 """
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from lib import paths, pipeline, records
 from lib.steps import STEPS
 
 KEPT = ("run.json", "history.csv", "scores.csv", "reference.csv")
-LARGEST_MB = 12  # of the whole folder
+WEIGHTS = {("autoencoder", "two_path"): "autoencoder.pt", ("flow", "app_intensity"): "flow.pt", ("flow", "mot"): "flow.pt"}
+LARGEST_MB = 16  # of the whole folder
 README = paths.ROOT / "README.md"
 
 
@@ -60,6 +62,10 @@ def curate(profile: str, datasets) -> list[Path]:
         for name in KEPT:
             if (job.folder / name).exists():
                 shutil.copyfile(job.folder / name, to / name)
+    for (step, variant), name in WEIGHTS.items():
+        trained = [job for job, _ in found if (job.step, job.variant) == (step, variant) and (job.folder / name).exists()]
+        for job in [job for job in trained if job.seed == min(j.seed for j in trained if j.dataset == job.dataset)]:
+            keep_weights(job.folder / name, partial / job.folder.relative_to(source) / name)
     for name in ("tables", "figures"):
         if (source / name).exists():
             shutil.copytree(source / name, partial / name, ignore=shutil.ignore_patterns(".*", "*.part"))
@@ -70,6 +76,14 @@ def curate(profile: str, datasets) -> list[Path]:
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
     return sorted(target.rglob("*"))
+
+
+def keep_weights(path: Path, to: Path) -> None:
+    """A copy of trained weights in half precision. That moves a flow's likelihoods by less than a hundredth of their range."""
+    import torch  # by itself, so that README's blocks can be written without it
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    state["model"] = {name: value.half() if value.dtype == torch.float32 else value for name, value in state["model"].items()}
+    torch.save(state, to)
 
 
 def profiles() -> list[str]:

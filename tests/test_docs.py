@@ -61,6 +61,21 @@ def test_lib_is_not_ignored_by_git():
     assert done.returncode == 1
 
 
+def test_the_weights_of_the_reference_are_those_of_its_models():
+    """Read as README says, they give finite errors and likelihoods."""
+    import torch
+    from lib import stage1, stage2
+    of_ped2 = config.resolve("long", "ped2", {"machine.device": "cpu", "machine.precision": "float32"})
+    runs = paths.REFERENCE / "long/runs/ped2"
+    model = stage1.load_autoencoder(runs / "autoencoder/two_path/seed0/autoencoder.pt", of_ped2, two_path=True)
+    with torch.no_grad():
+        out = stage1.reconstruct(model, torch.zeros(1, 1, of_ped2.model.T, 32, 48), of_ped2)
+        assert out.reconstruction.isfinite().all()
+        for variant in ("app_intensity", "mot"):
+            flow = stage2.load_flow(runs / f"flow/{variant}/seed0/flow.pt", of_ped2)
+            assert flow.nll(torch.zeros(1, len(flow.mean), 32, 48)).isfinite().all()
+
+
 def test_the_records_of_the_reference_hold_no_names_of_machines():
     for path in paths.REFERENCE.rglob("run.json"):
         text = path.read_text()
