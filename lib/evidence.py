@@ -23,7 +23,7 @@ import pandas as pd
 
 from lib import records
 from lib.results import Result, apart, differences, open_results
-from lib.steps import MODELS, Job, from_name
+from lib.steps import Job, from_name
 from lib.tables import NAMES
 
 RANKING = ("app_intensity_mot", "two_path", "app_intensity", "mot", "app_error", "app_none", "one_path")

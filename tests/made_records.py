@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from lib import evaluation, records
-from lib.config import flat, resolve
+from lib.config import resolve
 from lib.steps import MODELS, STEPS, Job, from_name
 
 CLIPS, FRAMES = 10, 20
