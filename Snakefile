@@ -2,7 +2,7 @@
 # lib/steps.py; when a job has to run again is decided in lib/records.py, by its record and not by the times of files.
 #
 # ./run_all.sh calls this with plain words. By hand, and with everything that Snakemake can do (clusters, drawing):
-#     snakemake --cores 2 --config 'grid={"profile":"quick","datasets":["synthetic"],"seeds":[0],"settings":[],"again":[]}'
+#     snakemake --cores 2 --rerun-triggers mtime --config 'grid={"profile":"quick","datasets":["synthetic"],"seeds":[0],"settings":[],"again":[]}'
 import json
 import shlex
 import sys

@@ -3,6 +3,7 @@ which data sets are there."""
 from __future__ import annotations
 
 import shutil
+import textwrap
 import time
 
 import torch
@@ -61,7 +62,7 @@ def _data() -> None:
             continue
         missing = list(found.missing)
         print(f"  ✓ {dataset}: complete" if not missing else
-              f"  ! {dataset}: incomplete ({missing[0]}{f' and {len(missing) - 1} more' if len(missing) > 1 else ''}); "
+              f"  ! {dataset}: incomplete ({textwrap.shorten(missing[0], 90, placeholder=' ...')}{f' and {len(missing) - 1} more differences' if len(missing) > 1 else ''}); "
               "usable with --set data.subset=true")
 
 
