@@ -81,8 +81,11 @@ class FrameDifferences:
         return np.abs(one - other).mean(axis=-1)
 
 
-def tracks_of(table: pd.DataFrame, clips) -> list[tuple[np.ndarray, list] | None]:
-    """The boxes and tracks of each test frame, from `datasets.Prepared.tracks` and `clips("test")`; None without any."""
+def tracks_of(table: pd.DataFrame | None, clips) -> list[tuple[np.ndarray, list] | None] | None:
+    """The boxes and tracks of each test frame, from `datasets.Prepared.tracks` and `clips("test")`; None for a frame
+    without any, and None altogether for a set without tracks."""
+    if table is None:
+        return None
     found: list[tuple[np.ndarray, list] | None] = [None] * sum(clip.length for clip in clips)
     starts = {clip.name: clip.start for clip in clips}
     for (clip, frame), own in table.groupby(["clip", "frame"], sort=False):
@@ -122,6 +125,9 @@ class RegionRates:
     false_positives: np.ndarray
     regions_found: np.ndarray
     tracks_found: np.ndarray | None
+
+    def __str__(self) -> str:
+        return f"RBDC {self.rbdc:.3f}" + ("" if self.tbdc is None else f", TBDC {self.tbdc:.3f}")
 
     @property
     def rbdc(self) -> float:
