@@ -119,6 +119,12 @@ class Autoencoder:
     epoch_steps: int = parameter(
         500, "steps in one line of history.csv, one line of output and one checkpoint",
         reason="windows are drawn at random, so an epoch is only a unit of reporting")
+    snapshots: int = parameter(
+        6, "epochs, evenly spaced, whose weights are kept to see afterwards how the AUC came about; 0: none",
+        reason="enough to see whether longer training would help; never used to choose")
+    pretrained: bool = parameter(
+        False, "take the weights that reports/reference/ keeps for this profile instead of training (--pretrained)",
+        reason="what is trained here is traced from its first step")
 
 
 @dataclass(frozen=True)
@@ -154,6 +160,12 @@ class Flow:
     epoch_steps: int = parameter(
         100, "steps in one line of history.csv, one line of output and one checkpoint",
         reason="windows are drawn at random, so an epoch is only a unit of reporting")
+    snapshots: int = parameter(
+        6, "epochs, evenly spaced, whose weights are kept to see afterwards how the AUC came about; 0: none",
+        reason="enough to see whether longer training would help; never used to choose")
+    pretrained: bool = parameter(
+        False, "take the weights that reports/reference/ keeps for this profile instead of training (--pretrained)",
+        reason="what is trained here is traced from its first step")
     grad_clip: float = parameter(
         100.0, "largest gradient norm; larger ones are scaled down to it",
         reason="a guard against the rare exploding step of deep flows, far above the usual norm")
@@ -390,6 +402,8 @@ def _check(name: str, value: Any) -> None:
         raise ConfigError(f"data.channels is 1 (grey) or 3 (RGB); it is {value}.")
     if short == "lr" and value <= 0:
         raise ConfigError(f"{name} must be positive; it is {value}.")
+    if short == "snapshots" and value < 0:
+        raise ConfigError(f"{name} must be at least 0; it is {value}.")
     if name == "error.clamp" and not 0 < value < 1:
         raise ConfigError(f"error.clamp lies between 0 and 1; it is {value}.")
 

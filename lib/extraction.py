@@ -6,6 +6,7 @@ Clips stream through: memory does not grow with their length, and a pass that wa
 Written into the run's folder, for both splits:
 
     {split}_errors.npz            Eq. 7 of each frame in four readings, see `scoring.frame_reductions`     (N,) each
+    test_errors_over_training.npz   the readings at the autoencoder's snapshots: step (m,), (m, N) each
     test_error_maps.npy           |I - I^| in [0, 1], mean over all windows with the frame                 (N, H, W) float16
     {split}_windows.npy           index of the clip, first row in the split's array                        (n, 2)
     {split}_app.npy, {split}_mot.npy             pooled features of each window (two paths only)           (n, C, h, w)
@@ -76,24 +77,17 @@ def _extract_clip(model: ITAE, data: Prepared, config: Config, clip: Clip, start
     """One clip: its windows in batches of BATCH, always cut the same way, so that resuming changes nothing."""
     T, frames = config.model.T, data.frames(clip.split)
     readings, maps = WindowMean(T=T, length=clip.length), WindowMean(T=T, length=clip.length)
-    background = None
-    if config.error.background == "mog":
-        background = mog_background(frames[clip.start:clip.start + clip.length])
+    background = _background(frames, clip, config)
     frame = map_frame = clip.start
     for first in range(0, len(starts), BATCH):
         chosen = starts[first:first + BATCH]
         I = load_windows(frames, chosen, T=T, input_range=config.model.input_range)
         out = reconstruct(model, I, config)
         I_hat = out.reconstruction.cpu()
-        errors = absolute_error(I.numpy(), I_hat.numpy(), value_range=data_range(config.model.input_range))  # (n, T, H, W)
-        for error, start in zip(errors, chosen):
-            mask = None if background is None else foreground(np.asarray(frames[start:start + T]), background)
-            values = frame_reductions(error, clamp=config.error.clamp, patch=config.error.patch,
-                                      patch_stride=config.error.patch_stride, mask=mask)
-            frame = arrays.put_readings(frame, readings.add(start - clip.start, np.stack(list(values.values()), 1)))
+        for start, error, values in _read(I, I_hat, chosen, frames, background, config):
+            frame = arrays.put_readings(frame, readings.add(start - clip.start, values))
             if arrays.maps is not None:
-                masked = error if mask is None else np.where(mask, error, 0)
-                map_frame = arrays.put_maps(map_frame, maps.add(start - clip.start, masked))
+                map_frame = arrays.put_maps(map_frame, maps.add(start - clip.start, error))
         if out.x_mot is not None:
             size, tau, at = out.x_app.shape[-2:], config.model.tau, slice(row + first, row + first + len(chosen))
             arrays.features["app"][at] = pool(out.x_app, time=config.features.time).cpu().numpy()
@@ -104,6 +98,56 @@ def _extract_clip(model: ITAE, data: Prepared, config: Config, clip: Clip, start
     arrays.put_readings(frame, readings.finish())
     if arrays.maps is not None:
         arrays.put_maps(map_frame, maps.finish())
+
+
+@torch.no_grad()
+def errors_over_training(model: ITAE, snapshots: dict[int, dict], data: Prepared, config: Config, *, folder: Path,
+                         tick: Callable) -> str:
+    """Writes Eq. 7 of each test frame by the autoencoder as it was after certain steps; returns the file's name.
+
+    `snapshots` are the weights by step; afterwards the network has those of the last. Windows lie end to end here, so a
+    frame is in one window (in two near the end of a clip) where `extract` takes every window of `features.test_stride`.
+    """
+    T, frames, clips = config.model.T, data.frames("test"), data.clips("test")
+    plan = windows(clips, T=T, stride=T)
+    total, rows = len(snapshots) * len(plan), []
+    for n, state in enumerate(snapshots.values()):
+        model.load_state_dict(state)
+        parts = []
+        for index, clip in enumerate(clips):
+            readings, background = WindowMean(T=T, length=clip.length), _background(frames, clip, config)
+            starts = plan[plan[:, 0] == index, 1]
+            for first in range(0, len(starts), BATCH):
+                chosen = starts[first:first + BATCH]
+                I = load_windows(frames, chosen, T=T, input_range=config.model.input_range)
+                I_hat = reconstruct(model, I, config).reconstruction.cpu()
+                for start, _, values in _read(I, I_hat, chosen, frames, background, config):
+                    parts.append(readings.add(start - clip.start, values))
+            parts.append(readings.finish())
+            tick(n * len(plan) + int((plan[:, 0] <= index).sum()), total, "along the training")
+        rows.append(np.concatenate(parts))
+    values = np.reshape(rows, (len(snapshots), len(frames), len(_Arrays.READINGS)))
+    name = "test_errors_over_training.npz"
+    np.savez(folder / name, step=np.array(list(snapshots), np.int64),
+             **{reading: values[..., i] for i, reading in enumerate(_Arrays.READINGS)})
+    return name
+
+
+def _background(frames: np.ndarray, clip: Clip, config: Config) -> np.ndarray | None:
+    """A clip's background where it is to be removed, otherwise None."""
+    if config.error.background == "none":
+        return None
+    return mog_background(frames[clip.start:clip.start + clip.length])
+
+
+def _read(I, I_hat, starts, frames: np.ndarray, background: np.ndarray | None, config: Config):
+    """Of each window of a batch: its first row, its error map (T, H, W), and its readings of Eq. 7 (T, 4)."""
+    errors = absolute_error(I.numpy(), I_hat.numpy(), value_range=data_range(config.model.input_range))  # (n, T, H, W)
+    for error, start in zip(errors, starts):
+        mask = None if background is None else foreground(np.asarray(frames[start:start + config.model.T]), background)
+        values = frame_reductions(error, clamp=config.error.clamp, patch=config.error.patch,
+                                  patch_stride=config.error.patch_stride, mask=mask)
+        yield start, error if mask is None else np.where(mask, error, 0), np.stack(list(values.values()), 1)
 
 
 class _Arrays:

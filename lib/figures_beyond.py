@@ -14,7 +14,7 @@ from lib import look
 from lib.evaluation import PROTOCOLS, frame_auc
 from lib.evidence import Results
 from lib.figures import FULL, NLLS, NOT_SCORED, RAW, Picture, nothing
-from lib.scoring import windows_to_frames
+from lib.scoring import spread
 
 SAMPLE = 2000  # frames whose complexity is measured, evenly spaced, so that a large test set takes seconds too
 
@@ -176,12 +176,7 @@ def to_frames(results: Results, values: np.ndarray) -> np.ndarray:
     windows = results.array("features", "two_path", "test_windows.npy")
     T = results.record("features", "two_path")["parameters"]["model.T"]
     rule = results.record("score", results.ranking)["parameters"]["score.likelihood_frames"]
-    parts = []
-    for i, clip in enumerate(results.data.clips("test")):
-        own = windows[:, 0] == i
-        parts.append(windows_to_frames(values[own], windows[own, 1] - clip.start, T=T, length=clip.length,
-                                       likelihood_frames=rule))
-    return np.concatenate(parts)
+    return spread(values, windows, results.data.clips("test"), T=T, likelihood_frames=rule)
 
 
 # -- likelihood against complexity -------------------------------------------------------------------------------
@@ -248,46 +243,82 @@ NETWORKS = {("autoencoder", "one_path"): ("one-path AE", look.ONE_PATH, "dotted"
 
 
 def training(results: Results) -> Picture:
-    """Training loss of every network, epoch by epoch; a line for each seed."""
+    """Training loss of every network, epoch by epoch, and the AUC that its errors or likelihoods alone would have given
+    at some of these epochs; a line for each seed."""
     rows = []
     for step, variant in NETWORKS:
         for seed in results.seeds:
             folder = results.folder(step, variant, seed)
             if folder is not None:
-                history = pd.read_csv(folder / "history.csv")
-                rows += [{"network": f"{step}/{variant}", "seed": seed, "step": int(at), "loss": loss}
+                history, aucs = pd.read_csv(folder / "history.csv"), auc_over_training(results, step, variant, seed)
+                rows += [{"network": f"{step}/{variant}", "seed": seed, "step": int(at), "loss": loss, "auc": aucs.get(int(at))}
                          for at, loss in zip(history["step"], history["loss"])]
     if not rows:
         return nothing(look.COLUMN, 1.8, "no network: not run", results)
-    table = pd.DataFrame(rows)
-    caption = ("Mean loss over the steps since the point before, on training windows; nothing was chosen by it, the "
-               f"last weights are used. {results.source}")
-    figure = look.sheet(look.COLUMN, 2.32, caption)
+    table = pd.DataFrame(rows).astype({"auc": float})
+    caption = ("Above: mean loss over the steps since the point before, on training windows. Below: AUC of R alone and of each "
+               "NLL alone, by the paper's protocol, computed afterwards from kept weights, on windows end to end. Nothing "
+               f"was chosen by either; the last weights are used. {results.source}")
+    figure = look.sheet(look.COLUMN, 3.5, caption)
     for left, step, label in ((0.53, "autoencoder", "reconstruction loss"), (2.12, "flow", "NLL, nats/dim")):
-        axis = look.panel(figure, left, 0.06, 1.1, 1.2)
+        loss, auc = look.panel(figure, left, 0.06, 1.1, 1.2), look.panel(figure, left, 1.42, 1.1, 1.02)
         for (kind, variant), style in NETWORKS.items():
             if kind == step:
-                draw_history(axis, table[table["network"] == f"{kind}/{variant}"], style, f"{kind}/{variant}")
-        axis.set_xlabel("training step", labelpad=2)
-        axis.set_ylabel(label, labelpad=2)
-        axis.xaxis.set_major_locator(MaxNLocator(3))
-        axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}" if value < 10_000 else f"{value / 1000:g}k")
+                own = table[table["network"] == f"{kind}/{variant}"]
+                draw_history(loss, own, "loss", style, f"{kind}/{variant}")
+                draw_history(auc, own.dropna(subset="auc"), "auc", style, f"{kind}/{variant}/auc")
+        loss.set_ylabel(label, labelpad=2)
+        loss.tick_params(labelbottom=False)
+        auc.set_xlabel("training step", labelpad=2)
+        auc.set_ylabel("AUC alone", labelpad=2)
+        auc.axhline(0.5, color=look.FAINT, linewidth=0.5, zorder=0)
         if step == "autoencoder":
-            axis.set_yscale("log")
-            axis.yaxis.set_major_locator(MaxNLocator(4))
-            axis.yaxis.set_minor_locator(NullLocator())
-            axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axis.legend(loc="upper left", bbox_to_anchor=(-0.1, -0.34), borderaxespad=0, borderpad=0, handlelength=2.6,
-                    labelspacing=0.25)
+            loss.set_yscale("log")
+            loss.yaxis.set_major_locator(MaxNLocator(4))
+            loss.yaxis.set_minor_locator(NullLocator())
+            loss.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        auc.yaxis.set_major_locator(MaxNLocator(4))
+        if table.loc[table["network"].str.startswith(step), "auc"].isna().all():
+            auc.cla()
+            look.missing(auc, "no weights kept" if results.data.labels is not None else "no labels")
+        for axis in (loss, auc):
+            axis.set_xlim(0, 1.04 * max([1, *table.loc[table["network"].str.startswith(step), "step"]]))
+            axis.xaxis.set_major_locator(MaxNLocator(3))
+            axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}" if value < 10_000 else f"{value / 1000:g}k")
+        auc.legend(*loss.get_legend_handles_labels(), loc="upper left", bbox_to_anchor=(-0.1, -0.4), borderaxespad=0,
+                   borderpad=0, handlelength=2.6, labelspacing=0.25)
     return Picture(figure, table, caption)
 
 
-def draw_history(axis, table: pd.DataFrame, style: tuple[str, str, str], gid: str) -> None:
-    """The loss of one network over its steps, a line for each seed."""
+def auc_over_training(results: Results, step: str, variant: str, seed: int) -> dict[int, float]:
+    """AUC of R, or of one NLL, alone, by the steps at which weights were kept; empty without labels or such weights."""
+    labels, score = results.data.labels, results.record("score", results.ranking, seed) if results.ranking else None
+    if labels is None or score is None:
+        return {}
+    values, clips = score["parameters"], results.data.clips("test")
+    if step == "autoencoder":
+        folder, name = results.folder("features", variant, seed), "test_errors_over_training.npz"
+    else:
+        folder, name = results.folder("flow", variant, seed), "nll_over_training.npz"
+    if folder is None or not (folder / name).exists():
+        return {}
+    along = np.load(folder / name)
+    if step == "autoencoder":
+        terms = along[f"{values['score.log_of']}/{values['score.reduce']}"]
+    else:
+        windows = np.load(results.folder("features", "two_path", seed) / "test_windows.npy")[along["rows"]]
+        terms = [spread(nll, windows, clips, T=values["model.T"], likelihood_frames=values["score.likelihood_frames"])
+                 for nll in along["nll"]]
+    ids = np.repeat(np.arange(len(clips)), [clip.length for clip in clips])
+    return {int(at): frame_auc(term, labels, ids, PROTOCOLS["paper"]) for at, term in zip(along["step"], terms)}
+
+
+def draw_history(axis, table: pd.DataFrame, column: str, style: tuple[str, str, str], gid: str) -> None:
+    """A column of one network over its steps, a line for each seed."""
     name, colour, dashes = style
     how = dict(color=colour, linestyle=look.DASHES[dashes], gid=gid)
     if table.empty:
         axis.plot([], [], label=f"{name}: not run", **how)
     for i, (_, run) in enumerate(table.groupby("seed")):
         only = "." if len(run) == 1 else None  # a line of one point would not be seen
-        axis.plot(run["step"], run["loss"], label=name if i == 0 else None, marker=only, **how)
+        axis.plot(run["step"], run[column], label=name if i == 0 else None, marker=only, **how)

@@ -279,8 +279,11 @@ def run_notebook(notebook: Path, output: Path, given: dict, order: dict, watch: 
 def install_kernel() -> Path:
     """A kernel specification for the Python that runs this, in the checkout, with lib importable."""
     folder = paths.KERNELS / "kernels" / "python3"
-    spec = {"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=50"], "display_name": "Python 3",
-            "language": "python", "env": {"PYTHONPATH": str(paths.ROOT), "PYTHONHASHSEED": "0"}}
+    # A kernel that is told to stop while it answers now and then logs a socket error of its own; no run suffers from it.
+    quiet = "__import__('logging').getLogger('tornado.general').setLevel('CRITICAL')"
+    spec = {"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=50",
+                     f"--IPKernelApp.exec_lines={quiet}"],
+            "display_name": "Python 3", "language": "python", "env": {"PYTHONPATH": str(paths.ROOT), "PYTHONHASHSEED": "0"}}
     path = folder / "kernel.json"
     if not path.exists() or json.loads(path.read_text()) != spec:
         records.write_json(path, spec)

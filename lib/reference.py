@@ -79,11 +79,9 @@ def curate(profile: str, datasets) -> list[Path]:
 
 
 def keep_weights(path: Path, to: Path) -> None:
-    """A copy of trained weights in half precision. That moves a flow's likelihoods by less than a hundredth of their range."""
-    import torch  # by itself, so that README's blocks can be written without it
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    state["model"] = {name: value.half() if value.dtype == torch.float32 else value for name, value in state["model"].items()}
-    torch.save(state, to)
+    """A copy of trained weights in half precision."""
+    from lib import training  # here, so that README's blocks can be written without PyTorch
+    training.save(to, {"model": training.half(training.load(path)["model"])})
 
 
 def profiles() -> list[str]:

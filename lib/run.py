@@ -52,6 +52,17 @@ class Run:
         """The record of a run that this run reads."""
         return records.read(self.inputs[job.name])
 
+    def kept(self, name: str) -> Path:
+        """The file of this name that `reports/reference/` keeps of this very run. Raises RunError if there is none."""
+        top = paths.REFERENCE / self.job.profile / "runs"
+        path = top / self.job.folder.relative_to(paths.report(self.job.profile) / "runs") / name
+        if not path.exists():
+            there = sorted(str(p.parent.relative_to(top)) for p in top.glob("**/*.pt"))
+            raise RunError(f"The reference keeps no weights of {self.job.name} at profile {self.job.profile}; it keeps "
+                           f"{', '.join(there) or 'none at this profile'}. Ask for what stands on these, or train: leave out "
+                           "--pretrained.")
+        return path
+
     def tick(self, done: int, total: int, text: str = "") -> None:
         """Progress for the terminal, at most twice a second. Nothing of it is kept."""
         channel, clock = os.environ.get("KIT_PROGRESS"), time.perf_counter()

@@ -244,6 +244,14 @@ def windows_to_frames(values: np.ndarray, starts: np.ndarray, *, T: int, length:
     raise ScoreError(f"likelihood_frames is {likelihood_frames!r}; it can be 'all' or 'centre'.")
 
 
+def spread(values: np.ndarray, windows: np.ndarray, clips, *, T: int, likelihood_frames: str) -> np.ndarray:
+    """`windows_to_frames` clip by clip: values (n,), windows (n, 2) as `datasets.windows` gives them, and the clips they
+    index -> a value a frame of all clips, (N,) float64."""
+    of_clip = [windows[:, 0] == index for index in range(len(clips))]
+    return np.concatenate([windows_to_frames(values[own], windows[own, 1] - clip.start, T=T, length=clip.length,
+                                             likelihood_frames=likelihood_frames) for own, clip in zip(of_clip, clips)])
+
+
 # Eq. 8 and 9
 
 def by_clip(clip_ids: np.ndarray) -> list[np.ndarray]:

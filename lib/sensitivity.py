@@ -51,10 +51,8 @@ class Stored:
     def terms(self, config: Config, split: str = "test") -> list[tuple[float, np.ndarray]]:
         """The weighted terms of Eq. 9, R and L, of the frames of a split."""
         s, rows = config.score, self.windows[split]
-        spread = {name: np.concatenate([scoring.windows_to_frames(
-            nll[rows[:, 0] == i], rows[rows[:, 0] == i, 1] - clip.start, T=self.T, length=clip.length,
-            likelihood_frames=s.likelihood_frames) for i, clip in enumerate(self.clips[split])])
-            for name, nll in self.nll[split].items()}
+        spread = {name: scoring.spread(nll, rows, self.clips[split], T=self.T, likelihood_frames=s.likelihood_frames)
+                  for name, nll in self.nll[split].items()}
         train = self.nll.get("train", {})
         L = scoring.likelihood_score(spread["app"], spread["mot"], self.ids(split), lambda_scope=s.lambda_scope,
                                      train_nll_app=train.get("app"), train_nll_mot=train.get("mot"))

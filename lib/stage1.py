@@ -13,7 +13,7 @@ from lib.config import Config, values
 from lib.datasets import Prepared, windows
 from lib.itae import ITAE
 from lib.losses import reconstruction_loss
-from lib.training import TrainingError, device_of, draw, fit, load_weights, save_weights
+from lib.training import TrainingError, device_of, draw, fit, load_weights, read_csv, save, save_weights, write_csv
 
 
 def load_windows(frames: np.ndarray, starts, *, T: int, input_range: str) -> Tensor:
@@ -59,7 +59,7 @@ def train_autoencoder(config: Config, data: Prepared, *, two_path: bool, seed: i
                       tick: Callable, say: Callable) -> tuple[ITAE, list[dict]]:
     """Stage 1: ITAE on windows of the training clips, Eq. 4. Returns the trained network and its history.
 
-    Writes `autoencoder.pt`, `history.csv` and, while it runs, a checkpoint into `folder`. `tick(done, total, text)` is
+    Writes `autoencoder.pt`, `snapshots.pt`, `history.csv` and, while it runs, a checkpoint into `folder`. `tick(done, total, text)` is
     called at each step, `say(line)` at each epoch. Raises TrainingError, DataError, LossError and ModelError.
     """
     model = build_autoencoder(config, two_path=two_path, seed=seed)
@@ -75,8 +75,21 @@ def train_autoencoder(config: Config, data: Prepared, *, two_path: bool, seed: i
         return reconstruction_loss(I, I_hat, data_range=span, **values(config.loss))
 
     history = fit(model, loss_of=loss_of, steps=a.steps, epoch_steps=a.epoch_steps, lr=a.lr, grad_clip=math.inf,
-                  batch_size=a.batch_size, folder=folder, identity=identity, tick=tick, say=say)
+                  batch_size=a.batch_size, snapshots=a.snapshots, folder=folder, identity=identity, tick=tick, say=say)
     save_weights(model, folder / "autoencoder.pt")
+    return model, history
+
+
+def take_autoencoder(config: Config, kept: Path, *, two_path: bool, folder: Path) -> tuple[ITAE, list[dict]]:
+    """What `train_autoencoder` returns and writes, from weights that were kept (in half precision) with their history.
+
+    `snapshots.pt` is empty then. Raises TrainingError if the weights do not fit the configuration.
+    """
+    model = load_autoencoder(kept, config, two_path=two_path)
+    history = read_csv(kept.with_name("history.csv"))
+    save_weights(model, folder / "autoencoder.pt")
+    write_csv(folder / "history.csv", history)
+    save(folder / "snapshots.pt", {})
     return model, history
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lib.config import Config
 from lib.features import app_input, statistics
 from lib.glow import Glow
-from lib.training import device_of, draw, fit, load, load_weights, save_weights
+from lib.training import device_of, draw, fit, load, load_weights, read_csv, save, save_weights, write_csv
 
 
 class Density(nn.Module):
@@ -69,8 +69,8 @@ def train_flow(config: Config, features: np.ndarray, *, seed: int, folder: Path,
                say: Callable) -> tuple[Density, list[dict]]:
     """Stage 2: a flow on the features of the training windows, (n, C, h, w), Eq. 6. Returns it and its history.
 
-    Writes `flow.pt`, which holds the training statistics too, `history.csv` and, while it runs, a checkpoint. The loss
-    is in nats a dimension. Raises TrainingError and GlowError.
+    Writes `flow.pt`, which holds the training statistics too, `snapshots.pt`, `history.csv` and, while it runs, a
+    checkpoint. The loss is in nats a dimension. Raises TrainingError and GlowError.
     """
     device, f = device_of(config), config.flow
     batches = (torch.from_numpy(np.array(features[i:i + 256])) for i in range(0, len(features), 256))
@@ -83,8 +83,20 @@ def train_flow(config: Config, features: np.ndarray, *, seed: int, folder: Path,
         return nll, {"nll": nll}
 
     history = fit(density, loss_of=loss_of, steps=f.steps, epoch_steps=f.epoch_steps, lr=f.lr, grad_clip=f.grad_clip,
-                  batch_size=f.batch_size, folder=folder, identity=identity, tick=tick, say=say)
+                  batch_size=f.batch_size, snapshots=f.snapshots, folder=folder, identity=identity, tick=tick, say=say)
     save_weights(density, folder / "flow.pt")
+    return density, history
+
+
+def take_flow(config: Config, kept: Path, *, folder: Path) -> tuple[Density, list[dict]]:
+    """What `train_flow` returns and writes, from weights that were kept (in half precision) with their history.
+
+    `snapshots.pt` is empty then. Raises TrainingError if the weights do not fit the configuration.
+    """
+    density, history = load_flow(kept, config), read_csv(kept.with_name("history.csv"))
+    save_weights(density, folder / "flow.pt")
+    write_csv(folder / "history.csv", history)
+    save(folder / "snapshots.pt", {})
     return density, history
 
 
@@ -107,15 +119,48 @@ def load_flow(path: Path, config: Config) -> Density:
 
 
 @torch.no_grad()
-def likelihoods(density, inputs: FlowInput, device: torch.device, *, tick: Callable) -> dict[str, np.ndarray]:
-    """Eq. 2 of every window, in nats, term by term: nll (n,), log_p_z (n, L), log_det (n, L), and `dims` of the input."""
-    parts = {"nll": [], "log_p_z": [], "log_det": []}
-    for first in range(0, len(inputs), 32):
-        x = torch.from_numpy(inputs[first:first + 32]).to(device)
+def likelihoods(density: Density, inputs: FlowInput, device: torch.device, *, tick: Callable,
+                rows: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Eq. 2 of every window, in nats, term by term: nll (n,), log_p_z (n, L), log_det (n, L), and `dims` of the input.
+
+    `rows`, if given, are the windows to look at, by number.
+    """
+    rows, parts = np.arange(len(inputs)) if rows is None else rows, {"nll": [], "log_p_z": [], "log_det": []}
+    for first in range(0, len(rows), 32):
+        x = torch.from_numpy(inputs[rows[first:first + 32]]).to(device)
         terms = density.glow.terms(density.standardise(x))
         parts["nll"].append(-(terms.log_p_z.sum(1) + terms.log_det.sum(1)))
         parts["log_p_z"].append(terms.log_p_z)
         parts["log_det"].append(terms.log_det)
-        tick(min(first + 32, len(inputs)), len(inputs), "likelihoods")
+        tick(min(first + 32, len(rows)), len(rows), "likelihoods")
     out = {name: torch.cat(values).double().cpu().numpy() for name, values in parts.items()}
     return out | {"dims": np.array(int(np.prod(inputs.shape[1:])))}
+
+
+def sparse(windows: np.ndarray, *, T: int) -> np.ndarray:
+    """As few of some windows as still cover all frames that they cover: (n, 2) clips and first rows -> row numbers.
+
+    From the first window of a clip on, always the last that leaves no gap; and a clip's last.
+    """
+    chosen = []
+    for clip in np.unique(windows[:, 0]):
+        own = np.flatnonzero(windows[:, 0] == clip)
+        starts, at = windows[own, 1], 0
+        chosen.append(own[0])
+        while at < len(own) - 1:
+            at = max(at + 1, int(np.searchsorted(starts, starts[at] + T, side="right")) - 1)
+            chosen.append(own[at])
+    return np.array(chosen, dtype=np.int64)
+
+
+def likelihoods_over_training(density: Density, snapshots: dict[int, dict], inputs: FlowInput, rows: np.ndarray,
+                              device: torch.device, *, tick: Callable) -> dict[str, np.ndarray]:
+    """NLL of some windows by the flow as it was after certain steps: step (m,), rows (n,) and nll (m, n), in nats.
+
+    `snapshots` are the weights by step; afterwards the flow has those of the last.
+    """
+    nll = []
+    for state in snapshots.values():
+        density.load_state_dict(state)
+        nll.append(likelihoods(density, inputs, device, rows=rows, tick=tick)["nll"])
+    return {"step": np.array(list(snapshots), np.int64), "rows": rows, "nll": np.reshape(nll, (len(snapshots), len(rows)))}

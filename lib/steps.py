@@ -142,7 +142,7 @@ def upstream(job: Job, scored: tuple[Job, ...]) -> tuple[Job, ...]:
                 if job.variant in ("likelihood_terms", "complexity", "training"):
                     below |= {j.other("flow", flow) for flow in flows}
                 if job.variant == "training":
-                    below.add(j.other("autoencoder", autoencoder))
+                    below |= {j.other("autoencoder", autoencoder), j.other("features", autoencoder)}
             return (*sorted(below, key=lambda j: j.name), *shown)
         case "own_video":  # one scored run: of your own video if there is one, of the full model if there is one
             models = [j for j in scored if j.step == "score" and MODELS[j.variant][0] == "two_path"]

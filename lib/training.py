@@ -12,6 +12,7 @@ import csv
 import io
 import math
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Callable
@@ -52,23 +53,26 @@ def draw(count: int, *, batch_size: int, seed: int, step: int) -> np.ndarray:
 
 
 def fit(model: nn.Module, *, loss_of: Callable, steps: int, epoch_steps: int, lr: float, grad_clip: float, batch_size: int,
-        folder: Path, identity: str, tick: Callable, say: Callable) -> list[dict]:
+        snapshots: int, folder: Path, identity: str, tick: Callable, say: Callable) -> list[dict]:
     """Adam with cosine annealing on `loss_of(step) -> (total, terms)`. Returns the history, a row an epoch.
 
     A checkpoint is written at the end of each epoch under the name of this run's `identity` (a hash of its parameters,
     inputs and code); a later call with the same identity goes on from it, one with another leaves it alone.
+    `snapshots.pt` gets the weights at `snapshots` epochs, evenly spaced up to the last, in half precision and by step:
+    training looks at no test frame, so how the AUC came about can only be asked afterwards.
     Raises TrainingError at the first loss or gradient that is not finite.
     """
     optimiser = torch.optim.Adam(model.parameters(), lr=lr)
     checkpoint = folder / f"checkpoint-{identity[:12]}.pt"
-    first, history = 0, []
+    first, history, kept = 0, [], {}
     if checkpoint.exists():
         state = load(checkpoint)
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
-        first, history = state["step"], state["history"]
+        first, history, kept = state["step"], state["history"], state["snapshots"]
         say(f"continuing from step {first} of {steps}")
 
+    epochs = math.ceil(steps / epoch_steps)
     model.train()
     sums, since = {}, time.perf_counter()
     for step in range(first, steps):
@@ -92,10 +96,15 @@ def fit(model: nn.Module, *, loss_of: Callable, steps: int, epoch_steps: int, lr
                    "grad_norm": norm, "windows_per_second": done_in_epoch * batch_size / seconds}
             history.append(row)
             say(epoch_line(row, steps))
+            if row["epoch"] * snapshots // epochs > (row["epoch"] - 1) * snapshots // epochs:  # of E epochs, n evenly
+                kept[step + 1] = half(model.state_dict())
             save(checkpoint, {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1,
-                              "history": history})
+                              "history": history, "snapshots": kept})
             write_csv(folder / "history.csv", history)
             sums, since = {}, time.perf_counter()
+    # Equal weights make equal files only if equal names are one object, which those read from a checkpoint are not.
+    save(folder / "snapshots.pt", {step: {sys.intern(name): value for name, value in state.items()}
+                                   for step, state in kept.items()})
     return history
 
 
@@ -133,6 +142,12 @@ def load_weights(model: nn.Module, path: Path) -> None:
     model.load_state_dict(state)
 
 
+def half(state: dict) -> dict:
+    """Weights with half the digits, for keeping. That moves a flow's likelihoods by less than a hundredth of their range."""
+    return {name: value.detach().to("cpu", torch.float16 if value.dtype == torch.float32 else value.dtype, copy=True)
+            for name, value in state.items()}
+
+
 def save(path: Path, state: dict) -> None:
     """Writes a checkpoint in one piece: it is either the old one or the new one, whenever the process is killed."""
     buffer = io.BytesIO()
@@ -158,6 +173,12 @@ def write_csv(path: Path, rows: list[dict]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_bytes(path, text.getvalue().encode())
+
+
+def read_csv(path: Path) -> list[dict]:
+    """Rows of numbers that `write_csv` wrote, whole ones as int."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return [{name: int(text) if text.isdigit() else float(text) for name, text in row.items()} for row in csv.DictReader(file)]
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -83,6 +83,10 @@ def write_runs(data, dataset="synthetic", seeds=(0,), levels=2, settings=None):
             made = job("features", network)
             np.save(made.folder / "test_error_maps.npy", rng.random((len(data.images), H, W)).astype(np.float16))
             np.save(made.folder / "test_windows.npy", windows)
+            along = rng.random((2, len(data.images)))
+            if data.labels is not None:
+                along[1] = data.labels  # the last weights tell all frames apart
+            np.savez(made.folder / "test_errors_over_training.npz", step=[40, 80], **{"pixel/mean": along, "mean/mean": 1 - along})
             write_record(made, parameters={"model.T": T})
         for flow in look.FLOWS:
             made = job("flow", flow)
@@ -90,6 +94,8 @@ def write_runs(data, dataset="synthetic", seeds=(0,), levels=2, settings=None):
             for split in ("train", "test"):
                 p, d = rng.normal(size=(2, len(windows), levels))
                 np.savez(made.folder / f"nll_{split}.npz", nll=-(p + d).sum(1), log_p_z=p, log_det=d, dims=np.array(64))
+            rows = np.arange(len(windows))
+            np.savez(made.folder / "nll_over_training.npz", step=[20], rows=rows, nll=[windows[:, 1] % LENGTH < LENGTH // 2])
             write_record(made)
         for model, (_, flows) in MODELS.items():
             made, N = job("score", model), len(data.images)
@@ -106,7 +112,8 @@ def write_runs(data, dataset="synthetic", seeds=(0,), levels=2, settings=None):
             labelled = data.labels is not None
             by_clip = dict(zip(data.names, (0.5, 0.9, 0.7, 0.4, 0.8, None))) if labelled else {}
             protocols = {name: {"auc": float(rng.random())} for name in ("paper", "macro")} if labelled else {}
-            parameters = {"score.likelihood_frames": "all", "score.lambda_L": 1.0} | (settings or {}).get(seed, {})
+            parameters = {"score.likelihood_frames": "all", "score.lambda_L": 1.0, "score.log_of": "pixel",
+                          "score.reduce": "mean", "model.T": T} | (settings or {}).get(seed, {})
             write_record(made, files=["scores.csv"], parameters=parameters,
                          metrics={"auc": protocols["paper"]["auc"] if labelled else None, "interval": None,
                                   "protocols": protocols, "by_clip": by_clip, "subset": False})
@@ -303,6 +310,11 @@ def test_curves_and_points_show_the_numbers_of_the_table(results):
     figure, table, _ = draw("training", results)
     for network, part in table.groupby("network"):
         np.testing.assert_array_equal(artist(figure, network).get_ydata(), part["loss"])
+        np.testing.assert_array_equal(artist(figure, f"{network}/auc").get_ydata(), part["auc"].dropna())
+    errors = table[table["network"] == "autoencoder/two_path"].set_index("step")["auc"]
+    assert errors[80] == 1 and 0 < errors[40] < 1
+    likelihoods = table[table["network"] == "flow/mot"].set_index("step")["auc"]
+    assert np.isnan(likelihoods[10]) and 0 <= likelihoods[20] <= 1
     figure, table, _ = draw("complexity", results)
     drawn = artist(figure, "motion/abnormal").get_offsets()
     np.testing.assert_array_equal(drawn, table.loc[table["label"] == 1, ["png_bits_per_pixel", "motion"]])
@@ -495,7 +507,7 @@ def test_a_figure_asks_for_no_more_than_it_shows():
         "ped2/prepare", "ped2/score/two_path/seed3", "ped2/features/two_path/seed3"}
     assert len([name for name in asked("roc") if "/score/" in name]) == 2 * len(MODELS) + 1
     assert {name for name in asked("training") if "ped2" in name} == {
-        "ped2/prepare", "ped2/score/two_path/seed3", "ped2/autoencoder/two_path/seed3"}
+        "ped2/prepare", "ped2/score/two_path/seed3", "ped2/autoencoder/two_path/seed3", "ped2/features/two_path/seed3"}
     assert not any("reference" in name for figure in FIGURES for name in asked(figure))
     assert from_name("quick", "ped2/score/two_path/seed3") in scored
 

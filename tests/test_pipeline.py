@@ -71,7 +71,8 @@ def test_a_record_tells_the_whole_story(finished):
     assert r["seed"] == 0 and r["seconds"] > 0 and r["peak_memory_gib"] > 0.05
     assert r["versions"]["torch"] and r["hardware"]["cores"] and set(r["git"]) == {"commit", "dirty"}
     assert list(r["inputs"]) == ["synthetic/features/two_path/seed0"]
-    assert {o["file"] for o in r["outputs"]} == {"flow.pt", "nll_train.npz", "nll_test.npz"}
+    assert {o["file"] for o in r["outputs"]} == {"flow.pt", "snapshots.pt", "nll_train.npz", "nll_test.npz",
+                                                   "nll_over_training.npz"}
     assert "./run_all.sh flow --profile quick --dataset synthetic" in r["command"] and "--set flow.K=1" in r["command"]
     text = json.dumps(r)
     import getpass

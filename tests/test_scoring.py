@@ -8,6 +8,7 @@ import pytest
 from scipy.ndimage import binary_dilation, uniform_filter
 
 from lib import scoring
+from lib.datasets import Clip
 
 EQ7 = dict(clamp=1e-3, patch=32, patch_stride=8)
 
@@ -171,6 +172,13 @@ def test_window_mean_and_windows_to_frames_against_brute_force(length, stride):
     frames = scoring.windows_to_frames(constant, starts, T=T, length=length, likelihood_frames="centre")
     expected = [constant[np.argmin([abs(f - (s + 2)) for s in starts])] for f in range(length)]
     np.testing.assert_array_equal(frames, expected)
+
+
+def test_values_of_windows_are_spread_clip_by_clip():
+    clips = (Clip("a", "test", 0, 4), Clip("b", "test", 4, 3))
+    windows = np.array([[0, 0], [0, 2], [1, 4], [1, 5]])
+    frames = scoring.spread(np.array([1.0, 3.0, 10.0, 20.0]), windows, clips, T=2, likelihood_frames="all")
+    np.testing.assert_array_equal(frames, [1.0, 1.0, 3.0, 3.0, 10.0, 15.0, 20.0])
 
 
 def test_first_and_last_frames_by_hand():

@@ -88,10 +88,11 @@ def regression(*, seed=0):
     return model, loss_of
 
 
-def fit(model, loss_of, folder, *, identity="a" * 40, steps=20, epoch_steps=4, lr=0.05, grad_clip=math.inf, say=None):
+def fit(model, loss_of, folder, *, identity="a" * 40, steps=20, epoch_steps=4, lr=0.05, grad_clip=math.inf, snapshots=3,
+        say=None):
     said, ticks = [] if say is None else say, []
     history = training.fit(model, loss_of=loss_of, steps=steps, epoch_steps=epoch_steps, lr=lr, grad_clip=grad_clip,
-                           batch_size=4, folder=folder, identity=identity, tick=lambda *a: ticks.append(a),
+                           batch_size=4, snapshots=snapshots, folder=folder, identity=identity, tick=lambda *a: ticks.append(a),
                            say=said.append)
     return history, ticks
 
@@ -139,6 +140,31 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path, at):
     assert ticks[0][:2] == (first + 1, 20) and len(ticks) == 20 - first
     assert (f"continuing from step {first} of 20" in said) == (first > 0)
     assert same(model, whole) and without_time(got) == without_time(wanted)
+    assert (tmp_path / "parts" / "snapshots.pt").read_bytes() == (tmp_path / "whole" / "snapshots.pt").read_bytes()
+
+
+@pytest.mark.parametrize("snapshots, kept", [(0, []), (1, [20]), (2, [12, 20]), (3, [8, 16, 20]), (5, [4, 8, 12, 16, 20]),
+                                             (9, [4, 8, 12, 16, 20])])
+def test_weights_along_the_way_are_kept_as_they_were(tmp_path, snapshots, kept):
+    model, loss_of = regression()
+    along = {}
+
+    def noting(step):
+        along[step] = {name: value.clone() for name, value in model.state_dict().items()}
+        return loss_of(step)
+    fit(model, noting, tmp_path, snapshots=snapshots)
+    along[20] = model.state_dict()
+    got = training.load(tmp_path / "snapshots.pt")
+    assert list(got) == kept
+    for step, state in got.items():
+        assert all(value.dtype == torch.float16 and torch.equal(value, along[step][name].half()) for name, value in state.items())
+
+
+def test_kept_weights_share_no_memory_with_the_network():
+    model = nn.BatchNorm1d(3)
+    kept = training.half(model.state_dict())
+    model(torch.randn(8, 3))
+    assert kept["num_batches_tracked"] == 0 and kept["running_mean"].dtype == torch.float16 and not kept["running_mean"].any()
 
 
 def test_a_finished_run_is_not_run_again(tmp_path):
