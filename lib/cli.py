@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
                "  ./run_all.sh                                       everything, on the generated data set, in minutes\n"
                "  ./run_all.sh table3 --dataset ped2 --profile small one table on a real data set\n"
                "  ./run_all.sh score --set score.lambda_L=0.5        one parameter changed; only what depends on it runs\n"
+               "  ./run_all.sh app_intensity_mot --dataset ped2 --profile long --pretrained   scores without training\n"
                "  ./run_all.sh --fetch avenue                        download a benchmark from its owner\n"
                "  ./run_all.sh own_video --dataset own --train-videos A --score-videos B   your own video, without labels\n"
                "  ./run_all.sh lab                                   JupyterLab on the notebooks\n"
@@ -41,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--dataset", nargs="+", action="extend", metavar="NAME", help=f"one or several of {', '.join(DATASETS)} (synthetic)")
     p.add_argument("--seeds", nargs="+", action="extend", metavar="N", help="seeds of the networks (0)")
     p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter, e.g. flow.K=8; see --list")
+    p.add_argument("--pretrained", action="store_true", help="take the weights that reports/reference/ keeps instead of training")
     p.add_argument("--data-root", metavar="FOLDER", help="where the raw data sets lie (data/raw)")
     p.add_argument("--fetch", metavar="NAME", help="download, check and unpack a benchmark: ped2, avenue or shanghaitech")
     p.add_argument("--train-videos", metavar="FOLDER", help="with --dataset own: videos in which nothing is abnormal, to learn from")
@@ -132,7 +134,7 @@ def understand(options) -> tuple[pipeline.Grid, list[str]]:
         raise ConfigError(f"--seeds takes whole numbers; '{' '.join(options.seeds)}' is not.") from None
     if min(seeds) < 0:
         raise ConfigError("--seeds takes numbers from 0 up.")
-    settings = {}
+    settings = {"autoencoder.weights": "reference", "flow.weights": "reference"} if options.pretrained else {}
     for item in options.set:
         name, equals, value = item.partition("=")
         if not equals:
@@ -246,7 +248,7 @@ def show_results(grid: pipeline.Grid, jobs, changed: bool) -> int:
                 subset = "  (subset)" if metrics["subset"] else ""
                 print(f"  {job.name:<{WIDTH}} {metrics['auc']:.3f}   {interval}{subset}")
             else:
-                print(f"  {job.name:<{WIDTH}} no labels, so no AUC; the scores are in {paths.shown(job.folder / 'scores.csv')}")
+                print(f"  {job.name:<{WIDTH}} {metrics.get('why_no_auc') or 'no labels'}, so no AUC; the scores are in {paths.shown(job.folder / 'scores.csv')}")
     index = paths.report(grid.profile) / "index.html"
     if changed or not index.exists():
         from lib import report

@@ -122,9 +122,9 @@ class Autoencoder:
     snapshots: int = parameter(
         6, "epochs, evenly spaced, whose weights are kept to see afterwards how the AUC came about; 0: none",
         reason="enough to see whether longer training would help; never used to choose")
-    pretrained: bool = parameter(
-        False, "take the weights that reports/reference/ keeps for this profile instead of training (--pretrained)",
-        reason="what is trained here is traced from its first step")
+    weights: Literal["trained", "reference", "synthetic", "ped2", "avenue", "shanghaitech"] = parameter(
+        "trained", "trained here, or taken from what reports/reference/ keeps for this profile: 'reference' for this data set "
+        "(--pretrained), or those of another one by its name", reason="what is trained here is traced from its first step")
 
 
 @dataclass(frozen=True)
@@ -163,9 +163,9 @@ class Flow:
     snapshots: int = parameter(
         6, "epochs, evenly spaced, whose weights are kept to see afterwards how the AUC came about; 0: none",
         reason="enough to see whether longer training would help; never used to choose")
-    pretrained: bool = parameter(
-        False, "take the weights that reports/reference/ keeps for this profile instead of training (--pretrained)",
-        reason="what is trained here is traced from its first step")
+    weights: Literal["trained", "reference", "synthetic", "ped2", "avenue", "shanghaitech"] = parameter(
+        "trained", "trained here, or taken from what reports/reference/ keeps for this profile: 'reference' for this data set "
+        "(--pretrained), or those of another one by its name", reason="what is trained here is traced from its first step")
     grad_clip: float = parameter(
         100.0, "largest gradient norm; larger ones are scaled down to it",
         reason="a guard against the rare exploding step of deep flows, far above the usual norm")
@@ -221,6 +221,15 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
+class Sensitivity:
+    """What the sensitivity notebook tries."""
+
+    autoencoder: bool = parameter(
+        False, "train the autoencoder again too, once for each of its open choices",
+        reason="it takes as long as nine or ten trainings of the whole method")
+
+
+@dataclass(frozen=True)
 class Machine:
     """How it is computed. Recorded with each run, kept on resuming."""
 
@@ -248,6 +257,7 @@ class Config:
     error: Error = Error()
     score: Score = Score()
     evaluate: Evaluate = Evaluate()
+    sensitivity: Sensitivity = Sensitivity()
     machine: Machine = Machine()
 
 

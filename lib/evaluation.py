@@ -301,6 +301,11 @@ def trivial_scorers(frames: np.ndarray, clip_ids: np.ndarray, generator: np.rand
     return scores
 
 
+def bits_per_pixel(frame: np.ndarray) -> float:
+    """Complexity of a frame (H, W, C) uint8, as Serrà et al. 2019 measure it: its size as PNG."""
+    return 8 * len(cv2.imencode(".png", np.ascontiguousarray(frame))[1]) / (frame.shape[0] * frame.shape[1])
+
+
 # Reference scorers on the features of the flows
 
 def feature_scorers(train: np.ndarray, test: np.ndarray) -> dict[str, np.ndarray]:

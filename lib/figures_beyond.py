@@ -4,14 +4,13 @@ drawing.
 """
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator, NullLocator
 from scipy.stats import rankdata
 
 from lib import look
-from lib.evaluation import PROTOCOLS, frame_auc
+from lib.evaluation import PROTOCOLS, bits_per_pixel, frame_auc
 from lib.evidence import Results
 from lib.figures import FULL, NLLS, NOT_SCORED, RAW, Picture, nothing
 from lib.scoring import spread
@@ -219,11 +218,6 @@ def complexity(results: Results) -> Picture:
     figure.legend(*axis.get_legend_handles_labels(), loc="lower center", ncol=2, borderpad=0, borderaxespad=0,
                   markerscale=1.6, bbox_to_anchor=(0.5, 1 - 2.0 / figure.get_figheight()))
     return Picture(figure, table, caption)
-
-
-def bits_per_pixel(frame: np.ndarray) -> float:
-    """Size of a frame as PNG: (H, W, C) uint8."""
-    return 8 * len(cv2.imencode(".png", np.ascontiguousarray(frame))[1]) / (frame.shape[0] * frame.shape[1])
 
 
 def spearman(x, y) -> float:

@@ -11,6 +11,7 @@ STYLE = LIB / "kit.mplstyle"
 PAPER_RESULTS = ROOT / "data" / "paper_results.csv"
 AVENUE_INTERVALS = ROOT / "data" / "avenue_intervals.csv"
 REFERENCE = ROOT / "reports" / "reference"
+EVER_SCORED = REFERENCE / "scored.csv"  # every configuration that was scored on the test clips of a real data set and curated
 KERNELS = ROOT / ".jupyter"  # the kernel specification that papermill and JupyterLab use
 
 

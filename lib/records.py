@@ -30,7 +30,8 @@ from lib.steps import STEPS, Job, upstream
 
 FORMAT = 1
 PLUMBING = ("config", "paths", "steps", "records", "run", "pipeline", "cli", "pins")
-TABLES = {"PAPER_RESULTS": paths.PAPER_RESULTS, "AVENUE_INTERVALS": paths.AVENUE_INTERVALS}  # what code reads beside runs
+# Tables that code reads beside runs, by their names in `paths`.
+TABLES = {"PAPER_RESULTS": paths.PAPER_RESULTS, "AVENUE_INTERVALS": paths.AVENUE_INTERVALS, "EVER_SCORED": paths.EVER_SCORED}
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "opencv-python-headless", "matplotlib",
             "seaborn", "papermill", "snakemake", "ipykernel")
 
@@ -101,7 +102,7 @@ def code_version(notebook: str) -> dict[str, str]:
                 todo |= more
                 if name not in PLUMBING:
                     hashes[f"lib/{name}.py"] = found
-                    hashes |= {f"data/{TABLES[t].name}": sha256_of(TABLES[t])[:16] for t in tables}
+                    hashes |= {paths.shown(getattr(paths, t)): sha256_of(TABLES[t])[:16] for t in tables if TABLES[t].exists()}
     except SyntaxError as problem:
         raise RecordError(f"The code under notebook {notebook} is not valid Python: {problem}.") from None
     except FileNotFoundError as problem:
@@ -182,6 +183,9 @@ def why_stale(job: Job, config: Config, scored: tuple[Job, ...]) -> str:
             return "the prepared arrays are missing"
         if record["raw"] != raw_listing(job.dataset, config) is not None:
             return "the raw files changed"
+    weights = record.get("notes", {}).get("weights")
+    if weights and (not (kept := paths.ROOT / weights["file"]).exists() or sha256_of(kept) != weights["sha256"]):
+        return "the weights that it took from the reference changed"
     results = {j.name: result_digest(r) for j in upstream(job, scored) if (r := read(j.folder))}
     if set(results) != set(record["inputs"]):
         return "it covers other runs than asked for" if STEPS[job.step].per == "all" else "its inputs are missing"

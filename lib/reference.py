@@ -1,15 +1,21 @@
-"""The curated result of the last full run on real data, `reports/reference/`, and what README says of it.
+"""The curated results on real data, `reports/reference/`, and what README says of them.
 
     ./run_all.sh --curate --profile small --dataset ped2
 
-copies records, histories, stored scores, tables and figures of complete runs, and the weights of the full model of the lowest
-seed, but no features and no executed notebooks (which show many frames of the data), and writes the blocks of README that hold
-numbers. Below `reports/reference/` lie folders of the same form as below `reports/`, one a profile, so everything that reads
-records reads these too, and `stage1.load_autoencoder` and `stage2.load_flow` read the weights.
+copies records, histories, stored scores and figures of complete runs, the executed notebooks without their pictures (which show
+many frames of the data), and the weights of the full model of the lowest seed. What was curated before of other seeds and data sets
+stays, so that seeds may come one after the other; the tables, the verdict and the figures that show several seeds are made anew from
+the records of all. `scored.csv` grows by a line for each configuration that was scored. Last, the blocks of README that hold numbers
+are written.
+
+Below `reports/reference/` lie folders of the same form as below `reports/`, one a profile, so everything that reads records reads these
+too, and `stage1.load_autoencoder` and `stage2.load_flow` read the weights.
 """
 from __future__ import annotations
 
 import contextlib
+import csv
+import json
 import os
 import re
 import shutil
@@ -20,6 +26,7 @@ from lib.steps import STEPS
 
 KEPT = ("run.json", "history.csv", "scores.csv", "reference.csv")
 WEIGHTS = {("autoencoder", "two_path"): "autoencoder.pt", ("flow", "app_intensity"): "flow.pt", ("flow", "mot"): "flow.pt"}
+REAL = ("ped2", "avenue", "shanghaitech")
 LARGEST_MB = 16  # of the whole folder
 README = paths.ROOT / "README.md"
 
@@ -42,7 +49,7 @@ def reading(folder: Path = paths.REFERENCE):
 
 
 def curate(profile: str, datasets) -> list[Path]:
-    """Copies the complete runs of a profile on some data sets, the tables and the figures. Returns the files.
+    """Keeps the complete runs of a profile on some data sets, and makes tables and figures of all that is kept. Returns the files.
 
     Raises CurateError if a run of them is not complete, was made from uncommitted code, or if it is too much to keep.
     """
@@ -53,29 +60,127 @@ def curate(profile: str, datasets) -> list[Path]:
     dirty = [job.name for job, record in found if record["git"]["dirty"] is not False]
     if dirty:
         raise CurateError(f"{dirty[0]} was run with uncommitted changes, so nobody could run it again. Commit, and run it once more.")
-    target, source = paths.REFERENCE / profile, paths.report(profile)
-    partial = target.with_name(f".{profile}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    for job, _ in found:
+    target, source, top = paths.REFERENCE / profile, paths.report(profile), paths.REFERENCE / ".partial"
+    partial = top / profile
+    shutil.rmtree(top, ignore_errors=True)
+    for job, record in found:
         to = partial / job.folder.relative_to(source)
         to.mkdir(parents=True)
         for name in KEPT:
             if (job.folder / name).exists():
                 shutil.copyfile(job.folder / name, to / name)
+        keep_notebook(job.folder / f"{STEPS[job.step].notebook}.ipynb", to)
+    earlier = keep_earlier(target / "runs", partial / "runs")
     for (step, variant), name in WEIGHTS.items():
         trained = [job for job, _ in found if (job.step, job.variant) == (step, variant) and (job.folder / name).exists()]
         for job in [job for job in trained if job.seed == min(j.seed for j in trained if j.dataset == job.dataset)]:
-            keep_weights(job.folder / name, partial / job.folder.relative_to(source) / name)
-    for name in ("tables", "figures"):
-        if (source / name).exists():
-            shutil.copytree(source / name, partial / name, ignore=shutil.ignore_patterns(".*", "*.part"))
+            to = partial / job.folder.relative_to(source)
+            if not any(other.parent != to for other in to.parent.glob(f"*/{name}")):
+                keep_weights(job.folder / name, to / name)
+    with reading(top):
+        _tables(profile, partial / "tables")
+        _figures(profile, source / "figures", target / "figures", partial / "figures", earlier)
     files = [path for path in partial.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files) / 1e6
     if size > LARGEST_MB:
+        shutil.rmtree(top)
         raise CurateError(f"The curated result would be {size:.0f} MB; at most {LARGEST_MB} MB belong into the repository.")
+    note_scored(found)
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
-    return sorted(target.rglob("*"))
+    top.rmdir()
+    return sorted(path for path in target.rglob("*") if path.is_file())
+
+
+def keep_earlier(before: Path, now: Path) -> set[Path]:
+    """Copies the runs that were curated before and are not among those curated now. Returns their folders."""
+    kept = set()
+    for record in before.rglob("run.json"):
+        folder = now / record.parent.relative_to(before)
+        if not (folder / "run.json").exists():
+            shutil.copytree(record.parent, folder, ignore=lambda at, names: [n for n in names if (Path(at) / n).is_dir()])
+            kept.add(folder)
+    return kept
+
+
+def keep_notebook(path: Path, to: Path) -> None:
+    """A copy of an executed notebook with its words and tables, without pictures, and without where it was run."""
+    if not path.exists():
+        return
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    notebook["metadata"].pop("papermill", None)
+    for cell in notebook["cells"]:
+        cell["metadata"] = {name: value for name, value in cell["metadata"].items() if name == "tags"}
+        outputs = cell.get("outputs", [])
+        for output in outputs:
+            output["data"] = {kind: value for kind, value in output.get("data", {}).items() if not kind.startswith("image/")}
+            if "data" in output and not output["data"]:
+                del output["data"]
+        cell |= {"outputs": [o for o in outputs if o["output_type"] == "stream" or o.get("data")]} if "outputs" in cell else {}
+    (to / path.name).write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _tables(profile: str, folder: Path) -> None:
+    """Tables and verdict of all records that are read at the moment."""
+    from lib import evaluation, results, tables, typeset, verdict
+    scored, paper = results.of_profile(profile), tables.paper_results()
+    how = {"protocol": evaluation.PROTOCOLS["paper"], "resamples": scored[0].parameters()["evaluate.resamples"]}
+    for make in tables.MAKERS.values():
+        typeset.write(make(scored, paper, **how), folder)
+    under = f"Frame-level ROC AUC, {how['protocol']}; {how['resamples']} resamples; profile {profile}."
+    verdict.write(verdict.findings(scored, paper, **how), scored, under, folder)
+
+
+def _figures(profile: str, drawn: Path, before: Path, to: Path, earlier: set[Path]) -> None:
+    """The figures of the runs. Where some runs of a data set are from earlier, figures of one run stay with the lowest seed's, and
+    those of several seeds are drawn anew if the prepared frames are there."""
+    from lib import datasets, evidence, figures, figures_beyond, look
+    runs = {job: job.folder for job, _ in records.find(profile)}
+    seeds = {old: {name: min((job.seed for job, folder in runs.items() if job.dataset == name and job.seed is not None
+                              and (folder in earlier) == old), default=None) for name in {job.dataset for job in runs}}
+             for old in (True, False)}
+    stays = {name for name, seed in seeds[True].items() if seed is not None
+             and (seeds[False][name] is None or seed < seeds[False][name])}
+    to.mkdir(parents=True)
+    for folder in (before, drawn):
+        for path in sorted(folder.glob("*.*")) if folder.exists() else ():
+            dataset = path.stem.split("-")[1] if "-" in path.stem else ""
+            if path.suffix in (".svg", ".png", ".csv") and not ((to / path.name).exists() and dataset in stays):
+                shutil.copyfile(path, to / path.name)
+    for dataset in {job.dataset for job, folder in runs.items() if folder in earlier}:
+        own = {job: folder for job, folder in runs.items() if job.dataset == dataset}
+        prepared = [paths.ROOT / records.read(folder)["notes"]["prepared"] for job, folder in own.items() if job.step == "prepare"]
+        if prepared and (prepared[0] / "manifest.json").exists():
+            found = evidence.Results(dataset, datasets.open_prepared(prepared[0]), own)
+            for name, draw in (("roc", figures.roc), ("protocols", figures_beyond.protocols), ("training", figures_beyond.training)):
+                picture = draw(found)
+                look.save(picture.figure, picture.table, to, f"{name}-{dataset}", size="paper")
+
+
+def note_scored(found) -> None:
+    """Adds what was scored on the test clips of real data sets to the list of everything that ever was: a line a score,
+    those of the sensitivity study included. What stands in the list stays."""
+    lines = []
+    for job, record in found:
+        line = {"dataset": job.dataset, "profile": job.profile, "model": job.variant or "app_intensity_mot", "seed": job.seed,
+                "settings": " ".join(f"{k}={','.join(map(str, v)) if isinstance(v, list) else v}" for k, v in record["settings"].items()),
+                "auc": record["metrics"].get("auc"), "commit": (record["git"]["commit"] or "")[:7], "ended": record["ended"]}
+        if job.dataset in REAL and job.step == "score" and line["auc"] is not None:
+            lines.append(line | {"settings": " ".join(filter(None, [line["settings"], "subset" * record["metrics"]["subset"]]))})
+        if job.dataset in REAL and job.step == "sensitivity":
+            lines += [line | {"settings": f"{line['settings']} sensitivity: {choice}".strip(), "auc": record["metrics"]["base"] + change}
+                      for choice, change in record["metrics"].get("changes", {}).items()]
+    before = []
+    if paths.EVER_SCORED.exists():
+        with open(paths.EVER_SCORED, encoding="utf-8", newline="") as file:
+            before = list(csv.DictReader(file))
+    lines = [{name: "" if value is None else str(value) for name, value in line.items()} for line in lines]
+    everything = before + [line for line in lines if line not in before]
+    if everything:
+        with open(paths.EVER_SCORED, "w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(everything[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(sorted(everything, key=lambda line: line["ended"]))
 
 
 def keep_weights(path: Path, to: Path) -> None:

@@ -97,6 +97,11 @@ class Result:
         return self.record["metrics"].get("auc") is not None
 
     @property
+    def why_no_auc(self) -> str:
+        """Why there is no AUC, in words; empty if there is one."""
+        return "" if self.labelled else self.record["metrics"].get("why_no_auc") or "no labels"
+
+    @property
     def labels(self) -> np.ndarray:
         return self.scores["label"].to_numpy()
 

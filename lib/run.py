@@ -10,6 +10,7 @@ from runs by hand where there are some, otherwise from the pipeline's.
 """
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -37,6 +38,7 @@ class Run:
     identity: str
     inputs: dict[str, Path]  # folders of the runs it reads, by name of the job
     started: float = field(default_factory=time.perf_counter)
+    taken: dict | None = None  # which file of the reference its weights are, where they were not trained here
     _ticked: float = 0.0
 
     def input(self, step: str, variant: str = "") -> Path:
@@ -52,15 +54,18 @@ class Run:
         """The record of a run that this run reads."""
         return records.read(self.inputs[job.name])
 
-    def kept(self, name: str) -> Path:
-        """The file of this name that `reports/reference/` keeps of this very run. Raises RunError if there is none."""
+    def kept(self, name: str, weights: str) -> Path:
+        """The file of this name that `reports/reference/` keeps of this very run (`weights` "reference"), or of the same run on
+        another data set. Raises RunError if there is none."""
         top = paths.REFERENCE / self.job.profile / "runs"
-        path = top / self.job.folder.relative_to(paths.report(self.job.profile) / "runs") / name
+        job = self.job if weights == "reference" else dataclasses.replace(self.job, dataset=weights)
+        path = top / job.folder.relative_to(paths.report(job.profile) / "runs") / name
         if not path.exists():
             there = sorted(str(p.parent.relative_to(top)) for p in top.glob("**/*.pt"))
-            raise RunError(f"The reference keeps no weights of {self.job.name} at profile {self.job.profile}; it keeps "
+            raise RunError(f"The reference keeps no weights of {job.name} at profile {job.profile}; it keeps "
                            f"{', '.join(there) or 'none at this profile'}. Ask for what stands on these, or train: leave out "
                            "--pretrained.")
+        self.taken = {"file": str(path.relative_to(paths.ROOT)), "sha256": records.sha256_of(path)}
         return path
 
     def tick(self, done: int, total: int, text: str = "") -> None:
@@ -79,6 +84,7 @@ class Run:
         """Declares what came out. `metrics`: numbers in full precision; `outputs`: files in the folder that later steps
         read; `notes`: what should be on record and is no result, such as a rate."""
         notes = dict(notes or {}) | {"notebook_seconds": time.perf_counter() - self.started}
+        notes |= {"weights": self.taken} if self.taken else {}
         torch = sys.modules.get("torch")
         if torch and torch.cuda.is_available() and torch.cuda.max_memory_allocated():
             notes["gpu"] = torch.cuda.get_device_name()

@@ -62,7 +62,7 @@ STEPS = {
     "table4": Step("11_table4", ("evaluate",), "all", "Table 4"),
     "figure": Step("12_figures", (), "all", "the paper's figures", FIGURES),
     "verdict": Step("13_verdict", ("evaluate",), "all", "claim by claim"),
-    "sensitivity": Step("15_sensitivity", ("data", "synthetic", "model", "features", "flow", "score", "evaluate", "machine"),
+    "sensitivity": Step("15_sensitivity", (*NETWORK, "features", "flow", "error", "score", "evaluate", "sensitivity"),
                         "seed", "what each open choice does to the AUC", trains=True),
     "own_video": Step("14_your_own_video", (), "all", "your own video, and what its scores say"),
 }

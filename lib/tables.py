@@ -131,7 +131,7 @@ def measured(results, dataset: str, variant: str, *, protocol: Protocol, resampl
     everything = runs(variant)
     groups = apart(r for r in everything if r.labelled)
     if not groups:
-        return [row | {"status": "no labels" if everything else "not run"}]
+        return [row | {"status": everything[0].why_no_auc if everything else "not run"}]
     cells = []
     for group in groups:
         cell = row | _describe(group) | {"said": _conditions(group)}
@@ -252,18 +252,19 @@ def _table(name: str, results, cells: list[dict], protocol: Protocol, resamples:
              "values; where it contains 0, the change may be chance."]
     if name in CHANGES:
         under.append(CHANGES[name])
-    absent, unlabelled = [], []
+    absent, without = [], []
     for dataset in order_of(results):
         cells_of = frame[frame["dataset"] == dataset]
         numbers = cells_of[cells_of["auc"].notna()]
         if numbers.empty:
-            (unlabelled if "no labels" in set(cells_of["status"]) else absent).append(NAMES[dataset])
+            why = next((status for status in cells_of["status"] if status not in ("", "not run")), "")
+            without.append(f"{NAMES[dataset]} ({why})") if why else absent.append(NAMES[dataset])
         else:
             under.append(_provenance(numbers, results, dataset))
     if absent:
         under.append(f"Not run: {', '.join(absent)}.")
-    if unlabelled:
-        under.append(f"No labels, so no AUC: {', '.join(unlabelled)}.")
+    if without:
+        under.append(f"No AUC: {', '.join(without)}.")
     return Table(name, frame, tuple(notes), tuple(under))
 
 
@@ -350,7 +351,7 @@ def why(profile: str, cell: str) -> str:
     for result in runs:
         record = result.record
         auc = record["metrics"]["auc"]
-        number = 'no labels' if auc is None else repr(auc)
+        number = result.why_no_auc or repr(auc)
         lines += [f"  {result.job.name}: {number}{', subset' if result.subset else ''}",
                   f"    record   {paths.shown(result.folder / 'run.json')}, ended {record.get('ended', '?')}",
                   f"    commit   {result.commit}{' (+: with other changes)' if result.commit.endswith('+') else ''}",

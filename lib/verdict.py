@@ -161,7 +161,7 @@ def _motion(results, dataset, *, protocol: Protocol, resamples) -> Finding:
     models = [r for r in results if (r.job.step, r.job.dataset, r.job.variant) == wanted and not r.trouble]
     group = next(iter(apart(r for r in models if r.labelled)), [])
     if not group:
-        return dataclasses.replace(base, because="no labels" if models else "not run")
+        return dataclasses.replace(base, because=models[0].why_no_auc if models else "not run")
     first, kinds = group[0], kinds_of(group[0])
     base = dataclasses.replace(base, n=len(group), runs=" ".join(r.job.name for r in group))
     if kinds is None:
@@ -243,6 +243,14 @@ def deviations(results, dataset: str) -> pd.DataFrame:
         rows.append({"parameter": name, "these runs": " | ".join(seen), "profile paper": str(paper[name]),
                      "stated by": "the paper" if stated else "this kit (the paper leaves it open)"})
     return pd.DataFrame(rows, columns=["parameter", "these runs", "profile paper", "stated by"])
+
+
+def ever_scored() -> pd.DataFrame:
+    """Every configuration that was scored on the test clips of a real data set and curated, in order of time: a row a score
+    with dataset, profile, model, seed, settings, auc (the paper's protocol), commit and ended. Empty if there is none."""
+    columns = ["dataset", "profile", "model", "seed", "settings", "auc", "commit", "ended"]
+    found = pd.read_csv(paths.EVER_SCORED, keep_default_na=False) if paths.EVER_SCORED.exists() else pd.DataFrame(columns=columns)
+    return found[columns]
 
 
 # -- as people read it ---------------------------------------------------------------------------------------------

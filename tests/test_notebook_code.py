@@ -110,6 +110,7 @@ def features(tmp_path):
             made[split, name] = (generator.normal(size=(n, channels, 4, 4)) + centre).astype(np.float32)
             np.save(folder / f"{split}_{name}.npy", made[split, name])
     np.save(folder / "test_windows.npy", STARTS)
+    np.save(folder / "train_windows.npy", [(0, i) for i in range(40)])
     return made
 
 
@@ -208,6 +209,13 @@ def test_scores_follow_from_errors_and_likelihoods(execute, scored, variant, set
     own = slice(*np.cumsum(LENGTHS)[1:])
     assert metrics["by_clip"]["c2"] == pytest.approx(roc_auc_score(Tested.labels[own], S[own]), abs=1e-12)
     assert metrics["interval"] is None and metrics["subset"] is False           # three clips are too few
+
+
+def test_networks_of_another_data_set_get_no_auc(execute, scored):
+    run, metrics = execute("07_score", "score", data=Tested(), variant="two_path", settings={"autoencoder.weights": "avenue"},
+                           inputs=[("prepare", ""), ("features", "two_path")])
+    assert metrics["auc"] is None and metrics["why_no_auc"] == "networks of another data set" and metrics["protocols"] == {}
+    assert np.isfinite(pd.read_csv(run.folder / "scores.csv")["S"]).all()
 
 
 def test_reference_scorers_learn_from_the_training_split(execute, features):

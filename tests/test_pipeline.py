@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from lib import steps
+from lib import reference, steps
 from lib.pipeline import EXIT_DATA, EXIT_DISK, EXIT_INTERRUPTED, EXIT_NOTEBOOK, EXIT_USAGE
 
 from conftest import Checkout, copy_checkout
@@ -176,6 +176,30 @@ def test_targets_by_their_names(fresh):
 def test_snakemake_gets_what_follows_two_dashes(finished):
     done = finished.tiny("--dry-run", "--", "--rulegraph")
     assert done.returncode == 0 and "digraph" in done.stdout and "autoencoder" in done.stdout
+
+
+def test_kept_weights_score_without_training(finished, tmp_path):
+    """--pretrained takes the reference's weights; what they do not cover is refused; other weights make it run again."""
+    shutil.copytree(finished.folder, tmp_path / "copy")
+    copy, kept = Checkout(tmp_path / "copy"), tmp_path / "copy/reports/reference/quick/runs"
+    for (step, variant), name in reference.WEIGHTS.items():
+        job = f"synthetic/{step}/{variant}/seed0"
+        (kept / job).mkdir(parents=True)
+        reference.keep_weights(copy.folder / RUNS / job / name, kept / job / name)
+        shutil.copyfile(copy.folder / RUNS / job / "history.csv", kept / job / "history.csv")
+    done = copy.tiny("app_intensity_mot", "--pretrained")
+    assert done.returncode == 0, done.stderr
+    for job in ("synthetic/features/two_path/seed0", "synthetic/flow/mot/seed0"):
+        (name, trained), (_, taken) = (list(record(of, job)["metrics"].items())[0] for of in (finished, copy))
+        assert taken != trained and abs(taken - trained) < 0.01 * abs(trained), name   # but for the digits that are not kept
+    taken = record(copy, "synthetic/autoencoder/two_path/seed0")
+    assert taken["notes"]["weights"]["file"] == "reports/reference/quick/runs/synthetic/autoencoder/two_path/seed0/autoencoder.pt"
+    assert taken["metrics"] == record(finished, "synthetic/autoencoder/two_path/seed0")["metrics"]   # from the kept history
+    assert copy.stale("app_intensity_mot", "--pretrained") == {}
+    done = copy.tiny("one_path", "--pretrained")
+    assert done.returncode == EXIT_NOTEBOOK and "keeps no weights of synthetic/autoencoder/one_path/seed0" in done.stderr
+    shutil.copyfile(copy.folder / RUNS / "synthetic/flow/mot/seed0/flow.pt", kept / "synthetic/flow/mot/seed0/flow.pt")
+    assert copy.stale("mot", "--pretrained")["synthetic/flow/mot/seed0"] == "the weights that it took from the reference changed"
 
 
 # -- mistakes ----------------------------------------------------------------------------------------------------

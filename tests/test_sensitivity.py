@@ -62,11 +62,58 @@ def test_without_training_clips_nothing_is_asked_of_them(stored):
     assert rows and not any(row["value"] == "train" for row in rows)
 
 
-def test_flows_are_trained_again_for_what_only_training_shows():
-    again = sensitivity.retrainings(CONFIG)
-    assert ("features.standardise", "none") in again and ("flow.K", CONFIG.flow.K // 2) in again
-    for name, value in again:
-        assert sensitivity.value_of(sensitivity.changed(CONFIG, name, value), name) == value != sensitivity.value_of(CONFIG, name)
+def test_networks_are_trained_again_for_what_only_training_shows():
+    again = sensitivity.retrainings(CONFIG, 5)
+    assert ("flows", "features.standardise", "none") in again and ("flows", "flow.K", CONFIG.flow.K // 2) in again
+    assert ("flows", sensitivity.ANOTHER_SEED, 6) in again and {kind for kind, _, _ in again} == {"flows"}
+    everything = sensitivity.retrainings(resolve("quick", "synthetic", {"sensitivity.autoencoder": True}), 5)
+    assert everything[:len(again)] == again and ("autoencoder", "model.output", "linear") in everything
+    assert ("autoencoder", "autoencoder.steps", CONFIG.autoencoder.steps // 2) in everything
+    for _, name, value in everything:
+        if name != sensitivity.ANOTHER_SEED:
+            assert sensitivity.value_of(sensitivity.changed(CONFIG, name, value), name) == value != sensitivity.value_of(CONFIG, name)
+
+
+def terms_of(generator, n, scales, shift=0.0):
+    log_p_z, log_det = generator.normal(size=(2, n, scales)) - shift
+    return {"nll": -(log_p_z + log_det).sum(1), "log_p_z": log_p_z, "log_det": log_det}
+
+
+def test_remedies_by_hand():
+    generator = np.random.default_rng(1)
+    terms = {split: {flow: terms_of(generator, n, 2, shift) for flow in ("app", "mot")}
+             for split, n, shift in (("train", 50, 0.0), ("test", 7, 2.0))}
+    bits = {"train": np.linspace(10, 20, 50), "test": np.linspace(5, 30, 7)}
+    terms["train"]["app"]["nll"] = 3 * bits["train"] + 1     # all of it is complexity
+    found = sensitivity.remedies(terms, bits)
+    app = terms["test"]["app"]
+    np.testing.assert_allclose(found["less complexity"]["test"]["app"], app["nll"] - (3 * bits["test"] + 1), atol=1e-9)
+    np.testing.assert_allclose(found["less complexity"]["train"]["app"], 0, atol=1e-9)
+    np.testing.assert_allclose(found["two-sided typicality"]["test"]["app"], abs(app["nll"] - 46))
+    np.testing.assert_allclose(found["last scale alone"]["test"]["app"], -app["log_p_z"][:, 1] - app["log_det"][:, 1])
+    np.testing.assert_allclose(found["−log p(z) alone"]["test"]["mot"] + found["−log|det| alone"]["test"]["mot"],
+                               terms["test"]["mot"]["nll"])
+    one_scale = {"test": {flow: terms_of(generator, 7, 1) for flow in ("app", "mot")}}
+    assert set(sensitivity.remedies(one_scale, bits)) == {"−log p(z) alone", "−log|det| alone"}
+
+
+def test_complexity_is_that_of_the_middle_frame():
+    frames = np.zeros((40, 8, 8, 1), np.uint8)
+    frames[8] = np.random.default_rng(0).integers(0, 256, (8, 8, 1))
+    bits = sensitivity.complexity_of(frames, np.array([[0, 0], [0, 1], [0, 20]]), T)
+    assert bits[0] > bits[1] + 400 and bits[1] == bits[2]
+
+
+def test_each_term_by_itself_over_all_clips_and_within_each(stored):
+    found, clips = sensitivity.alone(stored, CONFIG, PAPER), sensitivity.by_clip(stored, CONFIG)
+    assert found["with R"] == stored.auc(CONFIG, PAPER) and clips["clip"].tolist() == ["0", "1", "2", "3"]
+    app, own = stored.spread(CONFIG, "app"), slice(40, 80)
+    assert found["app"] == pytest.approx(frame_auc(app, stored.labels, stored.ids("test"), PAPER))
+    normal, abnormal = app[own][~stored.labels[own]], app[own][stored.labels[own]]
+    brute = np.mean((abnormal[:, None] > normal) + 0.5 * (abnormal[:, None] == normal))
+    assert clips["app"][1] == pytest.approx(brute)
+    stored.labels[:40] = True    # a clip of one kind has none
+    assert sensitivity.by_clip(stored, CONFIG)["clip"].tolist() == ["1", "2", "3"]
 
 
 def test_the_chart_is_ordered_by_effect_and_shows_every_choice(stored, tmp_path):
