@@ -224,9 +224,9 @@ class Evaluate:
 class Sensitivity:
     """What the sensitivity notebook tries."""
 
-    autoencoder: bool = parameter(
-        False, "train the autoencoder again too, once for each of its open choices",
-        reason="it takes as long as nine or ten trainings of the whole method")
+    retrain: Literal["nothing", "flows", "autoencoder"] = parameter(
+        "flows", "what is trained again to see what its open choices do: nothing, the flows, or the autoencoder as well",
+        reason="with the autoencoder it takes as long as nine or ten trainings of the whole method")
 
 
 @dataclass(frozen=True)

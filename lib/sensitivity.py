@@ -109,11 +109,13 @@ def others(choices: dict, config: Config) -> list[tuple[str, object]]:
 
 
 def retrainings(config: Config, seed: int) -> list[tuple[str, str, object]]:
-    """What needs training again, (kind, name, value): the flows (half as deep ones too); and, where
-    `sensitivity.autoencoder` asks for it, the autoencoder under them, for its own choices and for half its training."""
+    """What `sensitivity.retrain` asks to be trained again, (kind, name, value): the flows (half as deep ones too), and the
+    autoencoder under them, for its own choices and for half its training."""
+    if config.sensitivity.retrain == "nothing":
+        return []
     flow = [*others(FLOW, config), ("flow.K", max(1, config.flow.K // 2)), (ANOTHER_SEED, seed + 1)]
     found = [("flows", *choice) for choice in flow]
-    if config.sensitivity.autoencoder:
+    if config.sensitivity.retrain == "autoencoder":
         autoencoder = [*others(AUTOENCODER, config), ("autoencoder.steps", config.autoencoder.steps // 2), (ANOTHER_SEED, seed + 1)]
         found += [("autoencoder", *choice) for choice in autoencoder if choice[1]]
     return found

@@ -66,9 +66,10 @@ def test_networks_are_trained_again_for_what_only_training_shows():
     again = sensitivity.retrainings(CONFIG, 5)
     assert ("flows", "features.standardise", "none") in again and ("flows", "flow.K", CONFIG.flow.K // 2) in again
     assert ("flows", sensitivity.ANOTHER_SEED, 6) in again and {kind for kind, _, _ in again} == {"flows"}
-    everything = sensitivity.retrainings(resolve("quick", "synthetic", {"sensitivity.autoencoder": True}), 5)
+    everything = sensitivity.retrainings(resolve("quick", "synthetic", {"sensitivity.retrain": "autoencoder"}), 5)
     assert everything[:len(again)] == again and ("autoencoder", "model.output", "linear") in everything
     assert ("autoencoder", "autoencoder.steps", CONFIG.autoencoder.steps // 2) in everything
+    assert sensitivity.retrainings(resolve("quick", "synthetic", {"sensitivity.retrain": "nothing"}), 5) == []
     for _, name, value in everything:
         if name != sensitivity.ANOTHER_SEED:
             assert sensitivity.value_of(sensitivity.changed(CONFIG, name, value), name) == value != sensitivity.value_of(CONFIG, name)
