@@ -208,21 +208,40 @@ def results_block() -> str:
             cells = tables.table3(found, tables.paper_results(), protocol=protocol, resamples=resamples).cells
             commands = {r.job.name: r.record["command"] for r in found}
         for dataset in dict.fromkeys(r.job.dataset for r in found):
-            own = cells[cells["dataset"] == dataset]
-            lines += [f"**{tables.NAMES[dataset]}, profile `{profile}`**", "",
+            own = cells[(cells["dataset"] == dataset) & cells["auc"].notna()]
+            own, scorers = own[own["group"] == "this kit"], own[own["group"] != "this kit"]
+            of_it = [r for r in found if r.job.dataset == dataset]
+            subset = ", subset" * any(r.subset for r in of_it)
+            if own.empty:
+                why = next((r.why_no_auc for r in of_it if r.job.step == "score"), "not scored")
+                lines += [f"**{tables.NAMES[dataset]}{subset}, profile `{profile}`**: no AUC ({why}).", ""]
+                continue
+            lines += [f"**{tables.NAMES[dataset]}{subset}, profile `{profile}`**", "",
                       "| | paper | this kit | 95 % interval | change | interval of the change | command |", "|---|---|---|---|---|---|---|"]
             for cell in own.itertuples():
-                names = [name for name in str(cell.runs).split() if name in commands]
-                command = f"`{commands[names[0]]}`" if names else ""
-                n = f" (n = {int(cell.n)})" if cell.n == cell.n and cell.n else ""
-                lines.append(f"| {cell.row} | {typeset.number(cell.paper)} | {typeset.measured(cell)}{n} | "
+                names = cell.runs.split()
+                lines.append(f"| {cell.row} | {typeset.number(cell.paper)} | {typeset.measured(cell)} (n = {int(cell.n)}) | "
                              f"{typeset.interval(cell.low, cell.high)} | {typeset.change(cell.difference)} | "
-                             f"{typeset.interval_of_change(cell.difference_low, cell.difference_high)} | {command} |")
-            commits = ", ".join(sorted({r.commit for r in found if r.job.dataset == dataset}))
+                             f"{typeset.interval_of_change(cell.difference_low, cell.difference_high)} | {_command(commands, names)} |")
+            whole = [r for r in found if (r.job.dataset, r.job.step, r.job.variant) == (dataset, "score", "app_intensity_mot") and r.labelled]
+            for group in results.apart(whole)[:1]:
+                said = [f"{name} {sum(r.record['metrics']['protocols'][name]['auc'] for r in group) / len(group):.3f}"
+                        for name in group[0].record["metrics"]["protocols"] if name != protocol.name]
+                lines += ["", f"The same scores of both flows together under other protocols: {'; '.join(said)}."]
+            if len(scorers):
+                said = [f"{cell.row} {typeset.measured(cell)}" for cell in scorers.itertuples()]
+                lines += ["", f"Reference scorers ({_command(commands, scorers.iloc[0].runs.split())}): {'; '.join(said)}."]
+            commits = ", ".join(sorted({r.commit for r in of_it}))
             lines += ["", f"Frame-level AUC; protocol: {protocol}. n: seeds. Intervals: by resampling test clips, paired for "
                       f"changes (the second row against the first, the rows with flows against the second). Scored at commit {commits}; "
                       f"records: [`reports/reference/{profile}`](reports/reference/{profile}/).", ""]
     return "\n".join(lines)
+
+
+def _command(commands: dict[str, str], names: list[str]) -> str:
+    """The command that makes some runs of one kind: that of the first, with the seeds of all."""
+    seeds = " ".join(name.split("/")[-1].removeprefix("seed") for name in names)
+    return f"`{re.sub(r'--seeds [0-9]+', f'--seeds {seeds}', commands[names[0]])}`"
 
 
 def costs_block() -> str:
