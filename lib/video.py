@@ -49,7 +49,8 @@ def own_videos(*, train_videos: str, score_videos: str, labels: str, T: int) -> 
             raise DataError(f"Data set 'own' needs two folders of videos: --train-videos FOLDER with normal video to learn "
                             f"from, and --score-videos FOLDER with video to score. {option} is not given.")
         if not paths.given(text).is_dir():
-            raise DataError(f"{option} {text}: there is no such folder.")
+            raise DataError(f"{option} {text}: this is a file; name the folder it lies in." if paths.given(text).is_file()
+                            else f"{option} {text}: there is no such folder.")
     if labels and not paths.given(labels).is_file():
         raise DataError(f"--labels {labels}: there is no such file. Without labels, leave the option away.")
     videos = Videos(paths.given(train_videos), paths.given(score_videos), paths.given(labels) if labels else None, T)
@@ -64,8 +65,9 @@ def videos_in(folder: Path) -> tuple[Path, ...]:
     found = video_files(folder)
     if not found:
         below = next((path for path in entries(folder) if path.is_dir()), None)
-        hint = f" Videos in folders below it, such as {below.name}, do not count." if below else ""
-        raise DataError(f"{folder} holds no videos ({', '.join(sorted(VIDEOS))}).{hint}")
+        hint = (f"Videos in folders below it, such as {below.name}, do not count: name that folder, or move them up."
+                if below else "Put some there, or name another folder.")
+        raise DataError(f"{folder} holds no videos ({', '.join(sorted(VIDEOS))}). {hint}")
     names = [path.stem for path in found]
     double = next((path for path in found if names.count(path.stem) > 1), None)
     if double:
@@ -127,7 +129,8 @@ def label(clips: list[Source], path: Path) -> list[Source]:
         length = len(flags[name])
         if not 0 <= first <= last < length:
             where = f"range {first} to {last}" if form == "ranges" else f"frame {first}"
-            raise DataError(f"{path}, line {line}: {name} has frames 0 to {length - 1}, so it has no {where}.")
+            raise DataError(f"{path}, line {line}: {name} has frames 0 to {length - 1}, so it has no {where}. "
+                            "Correct the line; frames are counted from 0.")
         if value not in (0, 1):
             raise DataError(f"{path}, line {line}: a label is 0 (normal) or 1 (abnormal); {value} is neither.")
         if form == "frames" and flags[name][first] >= 0:

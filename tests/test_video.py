@@ -145,8 +145,8 @@ def broken_link(root):
 
 
 @pytest.mark.parametrize("spoil, sentence", [
-    (empty, r"new holds no videos \(\.avi, .*\)\.$"),
-    (only_below, "holds no videos .* Videos in folders below it, such as monday, do not count."),
+    (empty, r"new holds no videos \(\.avi, .*\)\. Put some there, or name another folder\.$"),
+    (only_below, "holds no videos .* Videos in folders below it, such as monday, do not count: name that folder"),
     (no_video, r"cam\.avi cannot be opened as a video: .* Convert it, or take it out of the folder\.$"),
     (nothing_in_it, r"cam\.avi (cannot be opened as a video|opens as a video, but not one frame).* Convert it"),
     (too_short, r"b 2\.avi has 3 frames, fewer than a window \(T = 4\)\. Take it out of the folder"),
@@ -163,7 +163,7 @@ def test_a_broken_folder(folders, spoil, sentence):
 @pytest.mark.parametrize("table, sentence", [
     ("clip,first,last\ncat,2,3\n", "line 2: there is no video 'cat' to score; there are cam, tür"),
     ("clip,first,last\nb 2,2,3\n", "there is no video 'b 2' to score"),          # a training clip
-    ("clip,first,last\ncam,2,6\n", "line 2: cam has frames 0 to 5, so it has no range 2 to 6"),
+    ("clip,first,last\ncam,2,6\n", "line 2: cam has frames 0 to 5, so it has no range 2 to 6. Correct the line; frames are counted from 0"),
     ("clip,first,last\ncam,3,2\n", "cam has frames 0 to 5, so it has no range 3 to 2"),
     ("clip,first,last\ncam,-1,2\n", "it has no range -1 to 2"),
     ("clip,first,last\ncam,two,3\n", "line 2: first and last must be whole numbers"),
@@ -191,6 +191,7 @@ def test_labels_that_are_no_text(folders):
     ({"train_videos": ""}, "--train-videos FOLDER with normal video .* --train-videos is not given"),
     ({"score_videos": ""}, "--score-videos is not given"),
     ({"score_videos": "nowhere"}, "--score-videos nowhere: there is no such folder"),
+    ({"train_videos": "{root}/new/cam.avi"}, "cam.avi: this is a file; name the folder it lies in"),
     ({"labels": "nowhere.csv"}, "--labels nowhere.csv: there is no such file. Without labels, leave the option away"),
     ({"score_videos": "{root}/new/../normal"}, "is both the folder to learn from and the folder to score")])
 def test_what_is_named_wrongly(folders, change, sentence):
