@@ -279,7 +279,7 @@ class Squeeze(nn.Module):
 class FlowStep(nn.Module):
     """One step of flow: actnorm, invertible 1x1 convolution, affine coupling. (B, C, H, W) -> same.
 
-    The first two are affine at each pixel, so they run as one convolution: W ((x + b) s) = (W s) x + (W s) b.
+    The first two are affine at each pixel, so they run as one linear map: W ((x + b) s) = (W s) x + (W s) b.
     """
 
     def __init__(self, *, channels: int, hidden: int, permutation: str, recompute: bool):
@@ -292,7 +292,7 @@ class FlowStep(nn.Module):
         self.actnorm.initialise_once(x)
         weight, log_det = self.conv.matrix()
         weight = weight * self.actnorm.log_scale.exp()
-        x = F.conv2d(x, weight[:, :, None, None], weight @ self.actnorm.bias)
+        x = F.linear(x.permute(0, 2, 3, 1), weight, weight @ self.actnorm.bias).permute(0, 3, 1, 2)
         z, log_det_coupling = self.coupling(x)
         return z, _per_sample(self.actnorm.log_det_per_pixel() + log_det, x) + log_det_coupling
 
@@ -450,16 +450,37 @@ class Glow(nn.Module):
 
 def _conv(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Convolution that keeps the size, padded with zeros."""
+    if weight.shape[-1] == 1 and len(x) < 16:
+        return _from_strips(F.conv2d(_strips(x), weight, bias), x.shape)
     return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
 
 
 def _conv_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of `_conv` with respect to x, weight and bias. On a CPU the sum is several times as fast as the bias
     gradient of the convolution."""
-    padding = weight.shape[-1] // 2
+    shape, padding = x.shape, weight.shape[-1] // 2
+    if weight.shape[-1] == 1 and len(x) < 16:
+        grad, x = _strips(grad), _strips(x)
     grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
         grad, x, weight, None, [1, 1], [padding, padding], [1, 1], False, [0, 0], 1, [True, True, False])
-    return grad_x, grad_weight, grad.sum((0, 2, 3))
+    return _from_strips(grad_x, shape), grad_weight, grad.sum((0, 2, 3))
+
+
+def _strips(x: Tensor) -> Tensor:
+    """The pixels of all images of x (B, C, H, W) laid out as n images of one row: (n, C, 1, B*H*W/n), n from 16 to 63.
+
+    To a 1x1 convolution all pixels are alike. On one thread of a CPU torch gives it to a slower kernel if there are
+    fewer than 16 images: 7.1 ms against 3.3 for 4x256x30x45. If no n divides the pixels, they stay one image. In the
+    layout channels_last this copies nothing.
+    """
+    pixels = x.permute(0, 2, 3, 1).flatten(0, 2)
+    n = next((n for n in range(16, 64) if len(pixels) % n == 0), 1)
+    return pixels.unflatten(0, (n, 1, -1)).permute(0, 3, 1, 2)
+
+
+def _from_strips(strips: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Back to the B images of H x W pixels that shape (B, ., H, W) says. Leaves such images as they are."""
+    return strips.permute(0, 2, 3, 1).reshape(shape[0], *shape[2:], -1).permute(0, 3, 1, 2)
 
 
 def _relu_backward_(grad: Tensor, h: Tensor) -> Tensor:
