@@ -27,7 +27,7 @@ from lib.steps import STEPS
 KEPT = ("run.json", "history.csv", "scores.csv", "reference.csv")
 WEIGHTS = {("autoencoder", "two_path"): "autoencoder.pt", ("flow", "app_intensity"): "flow.pt", ("flow", "mot"): "flow.pt"}
 REAL = ("ped2", "avenue", "shanghaitech")
-LARGEST_MB = 16  # of the whole folder
+LARGEST_MB = 20  # of the whole folder
 README = paths.ROOT / "README.md"
 
 
@@ -80,12 +80,13 @@ def curate(profile: str, datasets) -> list[Path]:
     with reading(top):
         _tables(profile, partial / "tables")
         _figures(profile, source / "figures", target / "figures", partial / "figures", earlier)
+        kept = records.find(profile)
     files = [path for path in partial.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files) / 1e6
     if size > LARGEST_MB:
         shutil.rmtree(top)
         raise CurateError(f"The curated result would be {size:.0f} MB; at most {LARGEST_MB} MB belong into the repository.")
-    note_scored(found)
+    note_scored(kept)
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
     top.rmdir()
@@ -134,6 +135,7 @@ def _tables(profile: str, folder: Path) -> None:
 def _figures(profile: str, drawn: Path, before: Path, to: Path, earlier: set[Path]) -> None:
     """The figures of the runs. Where some runs of a data set are from earlier, figures of one run stay with the lowest seed's, and
     those of several seeds are drawn anew if the prepared frames are there."""
+    import matplotlib.style
     from lib import datasets, evidence, figures, figures_beyond, look
     runs = {job: job.folder for job, _ in records.find(profile)}
     seeds = {old: {name: min((job.seed for job, folder in runs.items() if job.dataset == name and job.seed is not None
@@ -151,6 +153,7 @@ def _figures(profile: str, drawn: Path, before: Path, to: Path, earlier: set[Pat
         own = {job: folder for job, folder in runs.items() if job.dataset == dataset}
         prepared = [paths.ROOT / records.read(folder)["notes"]["prepared"] for job, folder in own.items() if job.step == "prepare"]
         if prepared and (prepared[0] / "manifest.json").exists():
+            matplotlib.style.use(paths.STYLE)
             found = evidence.Results(dataset, datasets.open_prepared(prepared[0]), own)
             for name, draw in (("roc", figures.roc), ("protocols", figures_beyond.protocols), ("training", figures_beyond.training)):
                 picture = draw(found)
