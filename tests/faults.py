@@ -196,11 +196,20 @@ FAULTS = [Fault(*entry) for entry in (
     ("reference_fitted_on_test", "evaluation", "pca.fit_transform(train), pca.transform(test)",
      "pca.fit(np.concatenate((train, test))).transform(train), pca.transform(test)", "evaluation"),
 
+    # The sensitivity study
+    ("typicality_from_test", "sensitivity", 't["nll"].mean() for flow, t in terms["train"]',
+     't["nll"].mean() for flow, t in terms["test"]', "sensitivity"),
+    ("typicality_of_one_side", "sensitivity", 'np.abs(t["nll"] - mean[flow])', '(t["nll"] - mean[flow])', "sensitivity"),
+    ("remedy_with_the_wrong_sign", "sensitivity", '-t["log_det"].sum(1)', 't["log_det"].sum(1)', "sensitivity"),
+    ("a_choice_changes_nothing", "sensitivity", "stored.auc(changed(config, name, value), protocol)", "stored.auc(config, protocol)",
+     "sensitivity"),
+
     # Training
     ("trained_on_test_frames", "stage1", 'frames, starts = data.frames("train")',
      'frames, starts = data.frames("test")', "training"),
     ("trained_on_test_windows", "stage1", 'windows(data.clips("train"), T',
      'windows(data.clips("test"), T', "training"),
+    ("seed_does_not_initialise_the_flow", "stage2", "torch.manual_seed(seed)", "torch.manual_seed(0)", "training"),
     ("learning_rate_constant", "training", "return lr * 0.5 * (1 + math.cos(math.pi * step / steps))",
      "return lr", "training"),
     ("learning_rate_rises_again", "training", "math.cos(math.pi * step / steps)",
@@ -234,8 +243,8 @@ FAULTS = [Fault(*entry) for entry in (
     ("resized_without_antialiasing", "preparation", "antialias=True", "antialias=False", "datasets"),
     ("prepared_in_another_size", "preparation", 'if manifest.get("key") == key:',
      'if manifest.get("key"):', "datasets"),
-    ("small_objects_lost_from_masks", "preparation", "adaptive_max_pool2d(torch",
-     "torch.nn.functional.adaptive_avg_pool2d(torch", "datasets"),
+    ("small_objects_lost_from_masks", "preparation", "adaptive_max_pool2d(torch", "-adaptive_max_pool2d(-torch",
+     "datasets"),
     ("clips_in_the_order_of_letters", "frames", "key=natural)", "key=lambda path: path.name)", "datasets"),
 
     # The generated data set
@@ -252,7 +261,7 @@ FAULTS = [Fault(*entry) for entry in (
      "stage2.train_flow(run.config, test,", "notebook_code"),
     ("reference_trained_on_test", "notebooks/08_reference_scorers.ipynb", "feature_scorers(train, test)",
      "feature_scorers(test, test)", "notebook_code"),
-    ("train_lambdas_from_test", "notebooks/07_score.ipynb", "nll_train.npz", "nll_test.npz", "notebook_code"),
+    ("train_lambdas_from_test", "notebooks/07_score.ipynb", r'nll_train.npz\")[', r'nll_test.npz\")[', "notebook_code"),
     ("scored_by_training_errors", "notebooks/07_score.ipynb", "test_errors.npz", "train_errors.npz", "notebook_code"),
 
     # Records

@@ -67,6 +67,13 @@ def test_same_parameters_give_the_same_bytes_and_another_seed_does_not(small, tm
     assert not {name for name, digest in contents(small).items() if other[name] == digest and name.endswith(".tif")}
 
 
+def test_the_seed_decides_who_walks_and_not_only_where(monkeypatch, tmp_path):
+    background = synthetic.background
+    monkeypatch.setattr(synthetic, "background", lambda rng, **size: background(np.random.default_rng(0), **size))
+    one, other = (contents(generate(tmp_path / f"{seed}" / "synthetic", **SMALL | {"seed": seed})) for seed in (3, 4))
+    assert not {name for name, digest in one.items() if other[name] == digest and name.endswith(".tif")}
+
+
 def test_frames_carry_no_time(small):
     date_time = (306).to_bytes(2, "little") + (2).to_bytes(2, "little")     # the tag, of type text
     assert not [path for path in small.rglob("*.tif") if date_time in path.read_bytes()]

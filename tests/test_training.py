@@ -428,6 +428,13 @@ def test_seeds_decide_and_nothing_else_does(tmp_path):
     assert (tmp_path / "a/autoencoder.pt").read_bytes() == (tmp_path / "b/autoencoder.pt").read_bytes()
 
 
+def test_seeds_decide_the_first_weights():
+    config, (mean, std) = resolve("quick", "synthetic", SMALL), torch.zeros(2, 4, 1, 1)
+    for build in (lambda seed: stage1.build_autoencoder(config, two_path=True, seed=seed),
+                  lambda seed: stage2.build_flow(config, 4, mean, std + 1, seed=seed)):
+        assert same(build(0), build(0)) and not same(build(0), build(1))
+
+
 def test_stage_1_resumes_with_batch_statistics_and_all(tmp_path, monkeypatch):
     whole, _ = train(tmp_path / "whole")
     with monkeypatch.context() as m:
