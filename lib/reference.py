@@ -60,6 +60,8 @@ def curate(profile: str, datasets) -> list[Path]:
     dirty = [job.name for job, record in found if record["git"]["dirty"] is not False]
     if dirty:
         raise CurateError(f"{dirty[0]} was run with uncommitted changes, so nobody could run it again. Commit, and run it once more.")
+    with reading(paths.REFERENCE):
+        before = records.find(profile)
     target, source, top = paths.REFERENCE / profile, paths.report(profile), paths.REFERENCE / ".partial"
     partial = top / profile
     shutil.rmtree(top, ignore_errors=True)
@@ -86,7 +88,7 @@ def curate(profile: str, datasets) -> list[Path]:
     if size > LARGEST_MB:
         shutil.rmtree(top)
         raise CurateError(f"The curated result would be {size:.0f} MB; at most {LARGEST_MB} MB belong into the repository.")
-    note_scored(kept)
+    note_scored(before + kept)
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
     top.rmdir()

@@ -110,6 +110,11 @@ def test_the_list_of_everything_scored_only_grows(places):
     with open(paths.EVER_SCORED, newline="") as file:
         lines = list(csv.DictReader(file))
     mot = [line for line in lines if line["model"] == "mot"]
+    (places / "reference/scored.csv").unlink()    # what stands in the reference is noted before it is replaced
+    made.change(Job("quick", "ped2", "score", "mot", 0), lambda r: r["metrics"].update(auc=0.321))
+    reference.curate("quick", ["ped2"])
+    with open(paths.EVER_SCORED, newline="") as file:
+        assert {line["auc"] for line in csv.DictReader(file) if line["model"] == "mot"} == {"0.123", "0.321"}
     assert len(lines) == 7 + 2 and len(mot) == 2 and {line["settings"] for line in mot} == {"", "flow.K=4"}
     found, = (line for line in lines if "sensitivity" in line["settings"])
     assert float(found["auc"]) == pytest.approx(0.6) and found["settings"] == "sensitivity: score.reduce=mean"
