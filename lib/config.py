@@ -123,8 +123,8 @@ class Autoencoder:
         6, "epochs, evenly spaced, whose weights are kept to see afterwards how the AUC came about; 0: none",
         reason="enough to see whether longer training would help; never used to choose")
     weights: Literal["trained", "reference", "synthetic", "ped2", "avenue", "shanghaitech"] = parameter(
-        "trained", "trained here, or taken from what reports/reference/ keeps for this profile: 'reference' for this data set "
-        "(--pretrained), or those of another one by its name", reason="what is trained here is traced from its first step")
+        "trained", "trained here, or taken: 'reference', those that reports/reference/ keeps for this profile (--pretrained), or, by "
+        "the name of another data set, those trained on it", reason="what is trained here is traced from its first step")
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,8 @@ class Flow:
         6, "epochs, evenly spaced, whose weights are kept to see afterwards how the AUC came about; 0: none",
         reason="enough to see whether longer training would help; never used to choose")
     weights: Literal["trained", "reference", "synthetic", "ped2", "avenue", "shanghaitech"] = parameter(
-        "trained", "trained here, or taken from what reports/reference/ keeps for this profile: 'reference' for this data set "
-        "(--pretrained), or those of another one by its name", reason="what is trained here is traced from its first step")
+        "trained", "trained here, or taken: 'reference', those that reports/reference/ keeps for this profile (--pretrained), or, by "
+        "the name of another data set, those trained on it", reason="what is trained here is traced from its first step")
     grad_clip: float = parameter(
         100.0, "largest gradient norm; larger ones are scaled down to it",
         reason="a guard against the rare exploding step of deep flows, far above the usual norm")

@@ -184,7 +184,7 @@ def why_stale(job: Job, config: Config, scored: tuple[Job, ...]) -> str:
         if record["raw"] != raw_listing(job.dataset, config) is not None:
             return "the raw files changed"
     weights = record.get("notes", {}).get("weights")
-    if weights and (not (kept := paths.ROOT / weights["file"]).exists() or sha256_of(kept) != weights["sha256"]):
+    if weights and (not (kept := paths.given(weights["file"])).exists() or sha256_of(kept) != weights["sha256"]):
         return "the weights that it took from the reference changed"
     results = {j.name: result_digest(r) for j in upstream(job, scored) if (r := read(j.folder))}
     if set(results) != set(record["inputs"]):

@@ -28,6 +28,7 @@ KEPT = ("run.json", "history.csv", "scores.csv", "reference.csv")
 WEIGHTS = {("autoencoder", "two_path"): "autoencoder.pt", ("flow", "app_intensity"): "flow.pt", ("flow", "mot"): "flow.pt"}
 REAL = ("ped2", "avenue", "shanghaitech")
 LARGEST_MB = 20  # of the whole folder
+LARGEST_WEIGHTS_MB = 5  # of one network; larger ones (flows of three levels) are left out
 README = paths.ROOT / "README.md"
 
 
@@ -79,6 +80,8 @@ def curate(profile: str, datasets) -> list[Path]:
             to = partial / job.folder.relative_to(source)
             if not any(other.parent != to for other in to.parent.glob(f"*/{name}")):
                 keep_weights(job.folder / name, to / name)
+                if (to / name).stat().st_size > LARGEST_WEIGHTS_MB * 1e6:
+                    (to / name).unlink()
     with reading(top):
         _tables(profile, partial / "tables")
         _figures(profile, source / "figures", target / "figures", partial / "figures", earlier)

@@ -55,17 +55,19 @@ class Run:
         return records.read(self.inputs[job.name])
 
     def kept(self, name: str, weights: str) -> Path:
-        """The file of this name that `reports/reference/` keeps of this very run (`weights` "reference"), or of the same run on
-        another data set. Raises RunError if there is none."""
+        """The file of this name that `reports/reference/` keeps of this very run (`weights` "reference"), or the one of the same run
+        on another data set, from here or else from the reference. Raises RunError if there is none."""
         top = paths.REFERENCE / self.job.profile / "runs"
         job = self.job if weights == "reference" else dataclasses.replace(self.job, dataset=weights)
         path = top / job.folder.relative_to(paths.report(job.profile) / "runs") / name
+        if weights != "reference" and (records.read(job.folder) or {}).get("status") == "complete":
+            path = job.folder / name
         if not path.exists():
             there = sorted(str(p.parent.relative_to(top)) for p in top.glob("**/*.pt"))
             raise RunError(f"The reference keeps no weights of {job.name} at profile {job.profile}; it keeps "
                            f"{', '.join(there) or 'none at this profile'}. Ask for what stands on these, or train: leave out "
-                           "--pretrained.")
-        self.taken = {"file": str(path.relative_to(paths.ROOT)), "sha256": records.sha256_of(path)}
+                           "--pretrained, or run that data set first.")
+        self.taken = {"file": paths.shown(path), "sha256": records.sha256_of(path)}
         return path
 
     def tick(self, done: int, total: int, text: str = "") -> None:
