@@ -24,10 +24,11 @@ from pathlib import Path
 from lib import paths, pipeline, records
 from lib.steps import STEPS
 
-KEPT = ("run.json", "history.csv", "scores.csv", "reference.csv")
+KEPT = ("run.json", "history.csv", "scores.csv", "reference.csv", "test_windows.npy", "test_errors_over_training.npz",
+        "nll_over_training.npz")  # what tables and the figures of several seeds are made from
 WEIGHTS = {("autoencoder", "two_path"): "autoencoder.pt", ("flow", "app_intensity"): "flow.pt", ("flow", "mot"): "flow.pt"}
 REAL = ("ped2", "avenue", "shanghaitech")
-LARGEST_MB = 20  # of the whole folder
+LARGEST_MB = 24  # of the whole folder
 LARGEST_WEIGHTS_MB = 5  # of one network; larger ones (flows of three levels) are left out
 README = paths.ROOT / "README.md"
 
@@ -154,7 +155,8 @@ def _figures(profile: str, drawn: Path, before: Path, to: Path, earlier: set[Pat
             dataset = path.stem.split("-")[1] if "-" in path.stem else ""
             if path.suffix in (".svg", ".png", ".csv") and not ((to / path.name).exists() and dataset in stays):
                 shutil.copyfile(path, to / path.name)
-    for dataset in {job.dataset for job, folder in runs.items() if folder in earlier}:
+    mixed = ({job.dataset for job, folder in runs.items() if (folder in earlier) == old and job.seed is not None} for old in (True, False))
+    for dataset in set.intersection(*mixed):
         own = {job: folder for job, folder in runs.items() if job.dataset == dataset}
         prepared = [paths.ROOT / records.read(folder)["notes"]["prepared"] for job, folder in own.items() if job.step == "prepare"]
         if prepared and (prepared[0] / "manifest.json").exists():

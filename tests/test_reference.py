@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import made_records as made
-from lib import paths, records, reference
+from lib import datasets, figures, figures_beyond, look, paths, records, reference
 from lib.steps import STEPS, Job
 
 NOTEBOOK = {"cells": [
@@ -86,6 +86,23 @@ def test_seeds_come_one_after_the_other(places):
     runs = places / "reference/quick/runs/ped2"
     assert (runs / "flow/mot/seed0/flow.pt").exists() and not (runs / "flow/mot/seed1/flow.pt").exists()
     assert (places / "reference/quick/figures/fig4-ped2.svg").read_text() == "of seed 0"      # the lowest seed's
+
+
+def test_figures_of_several_seeds_are_drawn_anew_and_only_those(places, monkeypatch):
+    drawn = []
+    picture = figures.Picture(None, None, "")
+    for module, name in ((figures, "roc"), (figures_beyond, "protocols"), (figures_beyond, "training")):
+        monkeypatch.setattr(module, name, lambda results, name=name: drawn.append((name, results.dataset, results.seeds)) or picture)
+    monkeypatch.setattr(look, "save", lambda *_, **__: [])
+    monkeypatch.setattr(datasets, "open_prepared", lambda folder: None)
+    (places / "prepared").mkdir()
+    (places / "prepared/manifest.json").touch()
+    for dataset, seed in (("ped2", 0), ("avenue", 0), ("ped2", 1)):
+        made.everything(dataset, (seed,))
+        made.change(Job("quick", dataset, "prepare"), lambda r: r["notes"].update(prepared=str(places / "prepared")))
+        reference.curate("quick", [dataset])
+        assert drawn == ([] if seed == 0 else [(name, "ped2", (0, 1)) for name in ("roc", "protocols", "training")])
+        forget(places)
 
 
 def test_other_conditions_are_kept_apart(places):
