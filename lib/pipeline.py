@@ -361,7 +361,8 @@ def duration(seconds: float) -> str:
     seconds = int(round(seconds))
     if seconds < 90:
         return f"{seconds} s"
-    return f"{seconds // 60} min" if seconds < 5400 else f"{seconds // 3600} h {seconds % 3600 // 60} min"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def headline(metrics: dict) -> str:
