@@ -53,7 +53,8 @@ def reading(folder: Path = paths.REFERENCE):
 def curate(profile: str, datasets) -> list[Path]:
     """Keeps the complete runs of a profile on some data sets, and makes tables and figures of all that is kept. Returns the files.
 
-    Raises CurateError if a run of them is not complete, was made from uncommitted code, or if it is too much to keep.
+    Raises CurateError if none was scored, if a run was made from uncommitted code or with weights of the reference, or if it
+    is too much to keep.
     """
     found = [(job, record) for job, record in records.find(profile) if job.dataset in datasets]
     if not any(job.step == "score" for job, _ in found):
@@ -62,6 +63,10 @@ def curate(profile: str, datasets) -> list[Path]:
     dirty = [job.name for job, record in found if record["git"]["dirty"] is not False]
     if dirty:
         raise CurateError(f"{dirty[0]} was run with uncommitted changes, so nobody could run it again. Commit, and run it once more.")
+    taken = [job.name for job, record in found if record["parameters"].get(f"{job.step}.weights") == "reference"]
+    if taken:
+        raise CurateError(f"{taken[0]} took its weights from the reference (--pretrained), so there is nothing new to keep. Train it, "
+                          f"or delete {paths.shown(paths.report(profile))} and run what you want to keep.")
     with reading(paths.REFERENCE):
         before = records.find(profile)
     target, source, top = paths.REFERENCE / profile, paths.report(profile), paths.REFERENCE / ".partial"

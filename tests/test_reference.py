@@ -147,6 +147,13 @@ def test_what_nobody_could_run_again_is_not_kept(places, dirty):
     assert not (places / "reference/quick").exists()
 
 
+def test_what_was_taken_from_the_reference_is_not_put_back(places):
+    run(0)
+    made.change(Job("quick", "ped2", "autoencoder", "two_path", 0), lambda r: r["parameters"].update({"autoencoder.weights": "reference"}))
+    with pytest.raises(reference.CurateError, match="ped2/autoencoder/two_path/seed0 took its weights from the reference"):
+        reference.curate("quick", ["ped2"])
+
+
 def test_too_much_and_nothing_are_refused(places, monkeypatch):
     with pytest.raises(reference.CurateError, match="There is no scored run of avenue at profile quick"):
         reference.curate("quick", ["avenue"])
