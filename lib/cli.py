@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter, e.g. flow.K=8; see --list")
     p.add_argument("--pretrained", action="store_true", help="take the weights that reports/reference/ keeps instead of training")
     p.add_argument("--data-root", metavar="FOLDER", help="where the raw data sets lie (data/raw)")
-    p.add_argument("--fetch", metavar="NAME", help="download, check and unpack a benchmark: ped2, avenue or shanghaitech")
+    p.add_argument("--fetch", metavar="NAME", help="download, check and unpack a benchmark: ped1, ped2, avenue or shanghaitech")
     p.add_argument("--train-videos", metavar="FOLDER", help="with --dataset own: videos in which nothing is abnormal, to learn from")
     p.add_argument("--score-videos", metavar="FOLDER", help="with --dataset own: videos to score")
     p.add_argument("--labels", metavar="FILE", help="with --dataset own: a table clip,first,last or clip,frame,label (none)")

@@ -18,7 +18,7 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-DATASETS = ("synthetic", "ped2", "avenue", "shanghaitech", "own")
+DATASETS = ("synthetic", "ped1", "ped2", "avenue", "shanghaitech", "own")
 
 
 class ConfigError(ValueError):
@@ -122,7 +122,7 @@ class Autoencoder:
     snapshots: int = parameter(
         6, "epochs, evenly spaced, whose weights are kept to see afterwards how the AUC came about; 0: none",
         reason="enough to see whether longer training would help; never used to choose")
-    weights: Literal["trained", "reference", "synthetic", "ped2", "avenue", "shanghaitech"] = parameter(
+    weights: Literal["trained", "reference", "synthetic", "ped1", "ped2", "avenue", "shanghaitech"] = parameter(
         "trained", "trained here, or taken: 'reference', those that reports/reference/ keeps for this profile (--pretrained), or, by "
         "the name of another data set, those trained on it", reason="what is trained here is traced from its first step")
 
@@ -163,7 +163,7 @@ class Flow:
     snapshots: int = parameter(
         6, "epochs, evenly spaced, whose weights are kept to see afterwards how the AUC came about; 0: none",
         reason="enough to see whether longer training would help; never used to choose")
-    weights: Literal["trained", "reference", "synthetic", "ped2", "avenue", "shanghaitech"] = parameter(
+    weights: Literal["trained", "reference", "synthetic", "ped1", "ped2", "avenue", "shanghaitech"] = parameter(
         "trained", "trained here, or taken: 'reference', those that reports/reference/ keeps for this profile (--pretrained), or, by "
         "the name of another data set, those trained on it", reason="what is trained here is traced from its first step")
     grad_clip: float = parameter(
@@ -261,6 +261,15 @@ class Config:
     machine: Machine = Machine()
 
 
+_UCSD = {
+    "data.channels": 1,
+    # "reduced to 1/4": one stride of 2 becomes 1. Read as the third, so that Conv1 and Conv2 shrink as on other sets.
+    "model.spatial_strides": (2, 2, 1, 1), "model.decoder_strides": (1, 1, 2, 2),
+    "loss.ms_ssim_weight": 1.0,
+    "autoencoder.batch_size": 2, "autoencoder.lr": 1e-3,
+    "flow.L": 1, "flow.batch_size": 20, "flow.lr": 5e-4,
+    "score.reduce": "patch_max",
+}
 # What the paper says for each data set ("Implementations"), and for the generated set what suits its size.
 PAPER: dict[str, dict[str, Any]] = {
     "synthetic": {
@@ -272,15 +281,9 @@ PAPER: dict[str, dict[str, Any]] = {
         "flow.L": 1, "score.reduce": "patch_max",
         "error.patch": 60, "error.patch_stride": 15,  # 16 and 4 pixels of a 64x96 frame
     },
-    "ped2": {
-        "data.height": 240, "data.width": 360, "data.channels": 1,
-        # "reduced to 1/4": one stride of 2 becomes 1. Read as the third, so that Conv1 and Conv2 shrink as on other sets.
-        "model.spatial_strides": (2, 2, 1, 1), "model.decoder_strides": (1, 1, 2, 2),
-        "loss.ms_ssim_weight": 1.0,
-        "autoencoder.batch_size": 2, "autoencoder.lr": 1e-3,
-        "flow.L": 1, "flow.batch_size": 20, "flow.lr": 5e-4,
-        "score.reduce": "patch_max",
-    },
+    # Not in the paper; its frames are 158x238, and 160x240 is the nearest size that the network and one squeeze can halve.
+    "ped1": _UCSD | {"data.height": 160, "data.width": 240, "loss.ms_ssim_window": 9},
+    "ped2": _UCSD | {"data.height": 240, "data.width": 360},
     "avenue": {
         "autoencoder.batch_size": 4, "autoencoder.lr": 1e-3, "flow.batch_size": 32, "flow.lr": 5e-4,
     },
@@ -294,7 +297,8 @@ PAPER: dict[str, dict[str, Any]] = {
 _EIGHTH = {"model.app_channels": (12, 16, 32, 32), "model.mot_channels": (4, 4, 8, 8)}
 _QUARTER = {"model.app_channels": (24, 32, 64, 64), "model.mot_channels": (4, 4, 8, 8)}
 _HALF = {"model.app_channels": (48, 64, 128, 128), "model.mot_channels": (6, 8, 16, 16)}
-_HALF_SIZE = {"ped2": {"data.height": 128, "data.width": 192, "loss.ms_ssim_window": 7},
+_HALF_SIZE = {"ped1": {"data.height": 112, "data.width": 168, "loss.ms_ssim_window": 7},
+              "ped2": {"data.height": 128, "data.width": 192, "loss.ms_ssim_window": 7},
               "avenue": {"data.height": 128, "data.width": 128},
               "shanghaitech": {"data.height": 128, "data.width": 128},
               "own": {"data.height": 128, "data.width": 128}}

@@ -15,7 +15,7 @@ from lib.losses import reconstruction_loss
 from lib.readers import find_raw, read
 from lib.stage1 import build_autoencoder, data_range, reconstruct
 
-DISK_GB = {"synthetic": 0.1, "ped2": 2, "avenue": 12, "shanghaitech": 90}  # raw and prepared, at the paper's size
+DISK_GB = {"synthetic": 0.1, "ped1": 2, "ped2": 2, "avenue": 12, "shanghaitech": 90}  # raw and prepared, at the paper's size
 
 
 def examine(profile: str) -> int:

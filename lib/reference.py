@@ -27,7 +27,7 @@ from lib.steps import STEPS
 KEPT = ("run.json", "history.csv", "scores.csv", "reference.csv", "test_windows.npy", "test_errors_over_training.npz",
         "nll_over_training.npz")  # what tables and the figures of several seeds are made from
 WEIGHTS = {("autoencoder", "two_path"): "autoencoder.pt", ("flow", "app_intensity"): "flow.pt", ("flow", "mot"): "flow.pt"}
-REAL = ("ped2", "avenue", "shanghaitech")
+REAL = ("ped1", "ped2", "avenue", "shanghaitech")
 LARGEST_MB = 24  # of the whole folder
 LARGEST_WEIGHTS_MB = 5  # of one network; larger ones (flows of three levels) are left out
 README = paths.ROOT / "README.md"

@@ -25,7 +25,7 @@ from lib.evaluation import MIN_CLIPS, Protocol
 from lib.results import Result, apart, differences, interval, interval_of_difference
 
 PAPER_SETS = ("ped2", "avenue", "shanghaitech")
-NAMES = {"ped2": "UCSD Ped2", "avenue": "CUHK Avenue", "shanghaitech": "ShanghaiTech", "synthetic": "Generated set",
+NAMES = {"ped1": "UCSD Ped1", "ped2": "UCSD Ped2", "avenue": "CUHK Avenue", "shanghaitech": "ShanghaiTech", "synthetic": "Generated set",
          "own": "Your own video"}
 LABELS = {"one_path": "One path (appearance)", "two_path": "Two paths (+ motion)", "app_intensity": "+ F_app",
           "mot": "+ F_mot", "app_intensity_mot": "+ F_app and F_mot", "app_none": "None",

@@ -128,7 +128,8 @@ def tiny(monkeypatch):
     counts = {"train": (5, 4), "test": (5, 4), "abnormal": {"masks": 3, "intervals": 3}}
     shanghaitech = {"train_clips": 2, "train_frames": 9, "test_clips": 2, "test_frames": 9,
                     "abnormal": {"masks": 3, "intervals": 3}}
-    monkeypatch.setattr(readers, "KNOWN", {"ped2": counts, "avenue": counts, "shanghaitech": shanghaitech})
+    of_ped1 = {"train": (5, 4), "test": (5, 4)}
+    monkeypatch.setattr(readers, "KNOWN", {"ped1": of_ped1, "ped2": counts, "avenue": counts, "shanghaitech": shanghaitech})
 
 
 def run(raw: Path, out: Path, *, dataset="synthetic", height=SIZE[0], width=SIZE[1], channels=1, labels="masks",
@@ -160,6 +161,14 @@ def test_ucsd(tmp_path, tiny, first):
     check_content(prepared)
     assert prepared.clips("test") == (Clip("Test001", "test", 0, 5), Clip("Test002", "test", 5, 4))
     assert prepared.masks is not None and prepared.tracks is None and not prepared.subset
+
+
+def test_ped1_has_ped2s_form(tmp_path, tiny):
+    """Of its abnormal frames no official count is known, so there is none to be held to."""
+    make_ucsd(tmp_path).rename(tmp_path / "UCSDped1")
+    prepared = run(find_raw("ped1", tmp_path), tmp_path / "out", dataset="ped1")
+    check_content(prepared)
+    assert not prepared.subset and prepared.manifest["dataset"] == "ped1"
 
 
 def test_avenue_by_masks_and_by_intervals(tmp_path, tiny, monkeypatch):
