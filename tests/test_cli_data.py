@@ -52,7 +52,7 @@ def test_ctrl_c_keeps_what_has_come(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("name, sentence", [("shanghai", "Did you mean shanghaitech?"),
-                                            ("synthetic", "Known: ped2, avenue, shanghaitech."),
+                                            ("synthetic", "Known: ped1, ped2, avenue, shanghaitech."),
                                             ("own", "There is no data set to fetch 'own'.")])
 def test_only_benchmarks_can_be_fetched(name, sentence, capsys):
     assert cli.main(["--fetch", name]) == EXIT_USAGE
