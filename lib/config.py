@@ -109,7 +109,19 @@ class Loss:
 
 
 @dataclass(frozen=True)
-class Autoencoder:
+class Weights:
+    """What the two stages have in common: where their weights come from, and which are kept on the way."""
+
+    snapshots: int = parameter(
+        6, "epochs, evenly spaced, whose weights are kept to see afterwards how the AUC came about; 0: none",
+        reason="enough to see whether longer training would help; never used to choose")
+    weights: Literal["trained", "reference", "synthetic", "ped1", "ped2", "avenue", "shanghaitech"] = parameter(
+        "trained", "trained here, or taken: 'reference', those that reports/reference/ keeps for this profile (--pretrained), or, by "
+        "the name of another data set, those trained on it", reason="what is trained here is traced from its first step")
+
+
+@dataclass(frozen=True)
+class Autoencoder(Weights):
     """Stage 1: training ITAE."""
 
     batch_size: int = parameter(4, "windows a step", paper="Implementations")
@@ -119,12 +131,6 @@ class Autoencoder:
     epoch_steps: int = parameter(
         500, "steps in one line of history.csv, one line of output and one checkpoint",
         reason="windows are drawn at random, so an epoch is only a unit of reporting")
-    snapshots: int = parameter(
-        6, "epochs, evenly spaced, whose weights are kept to see afterwards how the AUC came about; 0: none",
-        reason="enough to see whether longer training would help; never used to choose")
-    weights: Literal["trained", "reference", "synthetic", "ped1", "ped2", "avenue", "shanghaitech"] = parameter(
-        "trained", "trained here, or taken: 'reference', those that reports/reference/ keeps for this profile (--pretrained), or, by "
-        "the name of another data set, those trained on it", reason="what is trained here is traced from its first step")
 
 
 @dataclass(frozen=True)
@@ -144,7 +150,7 @@ class Features:
 
 
 @dataclass(frozen=True)
-class Flow:
+class Flow(Weights):
     """Stage 2: Glow, F_app and F_mot."""
 
     K: int = parameter(32, "flow steps a level, K", paper="Implementations")
@@ -160,12 +166,6 @@ class Flow:
     epoch_steps: int = parameter(
         100, "steps in one line of history.csv, one line of output and one checkpoint",
         reason="windows are drawn at random, so an epoch is only a unit of reporting")
-    snapshots: int = parameter(
-        6, "epochs, evenly spaced, whose weights are kept to see afterwards how the AUC came about; 0: none",
-        reason="enough to see whether longer training would help; never used to choose")
-    weights: Literal["trained", "reference", "synthetic", "ped1", "ped2", "avenue", "shanghaitech"] = parameter(
-        "trained", "trained here, or taken: 'reference', those that reports/reference/ keeps for this profile (--pretrained), or, by "
-        "the name of another data set, those trained on it", reason="what is trained here is traced from its first step")
     grad_clip: float = parameter(
         100.0, "largest gradient norm; larger ones are scaled down to it",
         reason="a guard against the rare exploding step of deep flows, far above the usual norm")

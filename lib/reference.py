@@ -123,12 +123,11 @@ def keep_notebook(path: Path, to: Path) -> None:
     notebook["metadata"].pop("papermill", None)
     for cell in notebook["cells"]:
         cell["metadata"] = {name: value for name, value in cell["metadata"].items() if name == "tags"}
-        outputs = cell.get("outputs", [])
-        for output in outputs:
-            output["data"] = {kind: value for kind, value in output.get("data", {}).items() if not kind.startswith("image/")}
-            if "data" in output and not output["data"]:
-                del output["data"]
-        cell |= {"outputs": [o for o in outputs if o["output_type"] == "stream" or o.get("data")]} if "outputs" in cell else {}
+        if cell["cell_type"] == "code":
+            for output in cell["outputs"]:
+                if "data" in output:
+                    output["data"] = {kind: value for kind, value in output["data"].items() if not kind.startswith("image/")}
+            cell["outputs"] = [o for o in cell["outputs"] if o["output_type"] == "stream" or o.get("data")]
     (to / path.name).write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
