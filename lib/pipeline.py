@@ -187,7 +187,7 @@ def _execute(grid: Grid, job: Job) -> None:
         record = records.read(needed.folder)
         if record is None or record["status"] != "complete":
             raise Failed(f"{job.name} reads {needed.name}, which is not complete.", EXIT_NOTEBOOK)
-        inputs[needed.name] = records.result_digest(record)
+        inputs[needed.name] = records.input_digest(job, record)
     folder, identity = job.folder, records.identity(job, config, inputs)
     if job.step in ("autoencoder", "flow"):
         set_aside(folder)

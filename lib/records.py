@@ -115,7 +115,7 @@ def code_version(notebook: str) -> dict[str, str]:
 def parameters_of(job: Job, config: Config) -> dict:
     """The effective values of all parameters that matter to a job."""
     groups = [g for g in STEPS[job.step].reads if g not in DATASETS or g == job.dataset]
-    return flat(config, groups)
+    return {name: value for name, value in flat(config, groups).items() if STEPS[job.step].sees_labels or name != "data.avenue_labels"}
 
 
 def digest(value) -> str:
@@ -131,6 +131,12 @@ def identity(job: Job, config: Config, inputs: dict[str, str]) -> str:
 def result_digest(record: dict) -> str:
     """A hash of what a run produced, metrics and artefacts, that does not depend on how long it took."""
     return digest([record["metrics"], {o["file"]: o["sha256"] for o in record["outputs"]}])
+
+
+def input_digest(reader: Job, record: dict) -> str:
+    """A hash of what a job reads of another's result: all of it, or of prepared data the frames if it sees no labels."""
+    frames = record["metrics"].get("frames")  # only of prepared data; in older records frames and labels are one
+    return frames if frames and not STEPS[reader.step].sees_labels else result_digest(record)
 
 
 # -- reading and writing -----------------------------------------------------------------------------------------
@@ -186,7 +192,7 @@ def why_stale(job: Job, config: Config, scored: tuple[Job, ...]) -> str:
     weights = record.get("notes", {}).get("weights")
     if weights and (not (kept := paths.given(weights["file"])).exists() or sha256_of(kept) != weights["sha256"]):
         return "the weights that it took from the reference changed"
-    results = {j.name: result_digest(r) for j in upstream(job, scored) if (r := read(j.folder))}
+    results = {j.name: input_digest(job, r) for j in upstream(job, scored) if (r := read(j.folder))}
     if set(results) != set(record["inputs"]):
         return "it covers other runs than asked for" if STEPS[job.step].per == "all" else "its inputs are missing"
     changed = [name for name in results if results[name] != record["inputs"][name]]

@@ -149,15 +149,17 @@ def of_profile(profile: str) -> tuple[Result, ...]:
 
 
 def _beneath(profile: str, record: dict) -> tuple[dict[str, dict], tuple[str, ...]]:
-    found, changed, todo = {}, {}, list(record.get("inputs", {}).items())
+    found, changed, todo = {}, {}, [record]
     while todo:
-        name, digest = todo.pop(0)
-        under = found.get(name) or records.read(from_name(profile, name).folder)
-        if under is None or under["status"] != "complete" or records.result_digest(under) != digest:
-            changed[name] = None
-        if under and under["status"] == "complete" and name not in found:
-            found[name] = under
-            todo += under["inputs"].items()
+        reading = todo.pop(0)
+        for name, digest in reading.get("inputs", {}).items():
+            under = found.get(name) or records.read(from_name(profile, name).folder)
+            if under is None or under["status"] != "complete" or \
+                    records.input_digest(from_name(profile, reading["job"]), under) != digest:
+                changed[name] = None
+            if under and under["status"] == "complete" and name not in found:
+                found[name] = under
+                todo.append(under)
     return found, tuple(changed)
 
 

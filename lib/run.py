@@ -126,7 +126,7 @@ def begin(step: str, *, profile: str, dataset: str = "all", variant: str = "", s
         folder = paths.run(profile, dataset, step, variant, job.seed, by_hand=True)
         folder.mkdir(parents=True, exist_ok=True)
         inputs = inputs_by_hand(job)
-        identity = records.identity(job, config, {n: records.result_digest(records.read(f)) for n, f in inputs.items()})
+        identity = records.identity(job, config, {n: records.input_digest(job, records.read(f)) for n, f in inputs.items()})
     _use_style()
     if config.machine.threads and "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(config.machine.threads)
@@ -154,14 +154,14 @@ def inputs_by_hand(job: Job) -> dict[str, Path]:
 
 
 def settings_table(config: Config, *groups: str):
-    """The parameters of some groups as a table: value, what it is, where it comes from."""
+    """The parameters of some groups as a table: value here, what it is, its default and where that comes from."""
     import pandas as pd
     rows = []
     for name, spec in parameters().items():
         if name.split(".")[0] in groups:
             value = getattr(getattr(config, name.split(".")[0]), spec.name)
             source = spec.metadata["paper"] and f"paper: {spec.metadata['paper']}"
-            rows.append({"parameter": name, "value": str(value), "what it is": spec.metadata["help"],
+            rows.append({"parameter": name, "value": str(value), "what it is": spec.metadata["help"], "default": str(spec.default),
                          "default from": source or f"our choice: {spec.metadata['reason']}"})
     return pd.DataFrame(rows).set_index("parameter").style.set_properties(**{"text-align": "left"}).set_table_styles(
         [{"selector": "th", "props": "text-align: left"}])

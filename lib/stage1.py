@@ -13,7 +13,7 @@ from lib.config import Config, values
 from lib.datasets import Prepared, windows
 from lib.itae import ITAE
 from lib.losses import reconstruction_loss
-from lib.training import TrainingError, device_of, draw, fit, load_weights, read_csv, save, save_weights, write_csv
+from lib.training import TrainingError, device_of, draw, fit, load_weights, save_weights, take
 
 
 def load_windows(frames: np.ndarray, starts, *, T: int, input_range: str) -> Tensor:
@@ -86,11 +86,7 @@ def take_autoencoder(config: Config, kept: Path, *, two_path: bool, folder: Path
     `snapshots.pt` is empty then. Raises TrainingError if the weights do not fit the configuration.
     """
     model = load_autoencoder(kept, config, two_path=two_path)
-    history = read_csv(kept.with_name("history.csv"))
-    save_weights(model, folder / "autoencoder.pt")
-    write_csv(folder / "history.csv", history)
-    save(folder / "snapshots.pt", {})
-    return model, history
+    return model, take(model, kept, folder)
 
 
 def load_autoencoder(path: Path, config: Config, *, two_path: bool) -> ITAE:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lib.config import Config
 from lib.features import app_input, statistics
 from lib.glow import Glow
-from lib.training import device_of, draw, fit, load, load_weights, read_csv, save, save_weights, write_csv
+from lib.training import device_of, draw, fit, load, load_weights, save_weights, take
 
 
 class Density(nn.Module):
@@ -93,11 +93,8 @@ def take_flow(config: Config, kept: Path, *, folder: Path) -> tuple[Density, lis
 
     `snapshots.pt` is empty then. Raises TrainingError if the weights do not fit the configuration.
     """
-    density, history = load_flow(kept, config), read_csv(kept.with_name("history.csv"))
-    save_weights(density, folder / "flow.pt")
-    write_csv(folder / "history.csv", history)
-    save(folder / "snapshots.pt", {})
-    return density, history
+    density = load_flow(kept, config)
+    return density, take(density, kept, folder)
 
 
 def build_flow(config: Config, channels: int, mean: Tensor, std: Tensor, *, seed: int) -> Density:

@@ -42,6 +42,7 @@ class Step:
     help: str
     variants: tuple[str, ...] = ("",)
     trains: bool = False
+    sees_labels: bool = True  # where not, other labels leave it as it is
 
 
 NETWORK = ("data", "synthetic", "model", "loss", "autoencoder", "machine")
@@ -49,7 +50,8 @@ STEPS = {
     "start": Step("00_start_here", (), "all", "what this kit is and how to read it"),
     "prepare": Step("01_data", ("data", "synthetic", "own"), "dataset", "frames and labels as arrays"),
     "explain_autoencoder": Step("02_two_path_autoencoder", ("data", "model", "loss"), "dataset", "ITAE, explained"),
-    "autoencoder": Step("03_train_autoencoder", NETWORK, "seed", "stage 1: ITAE", ("one_path", "two_path"), trains=True),
+    "autoencoder": Step("03_train_autoencoder", NETWORK, "seed", "stage 1: ITAE", ("one_path", "two_path"), trains=True,
+                        sees_labels=False),
     "features": Step("04_features", ("data", "synthetic", "model", "features", "error", "machine"), "seed",
                      "errors and features of every window", ("one_path", "two_path"), trains=True),
     "explain_glow": Step("05_glow", (), "all", "Glow, explained"),

@@ -142,6 +142,16 @@ def load_weights(model: nn.Module, path: Path) -> None:
     model.load_state_dict(state)
 
 
+def take(model: nn.Module, kept: Path, folder: Path) -> list[dict]:
+    """Writes into `folder` what training would have: the weights of `model`, which were read from the file `kept`, under its name,
+    the history that lies beside it, and no snapshots. Returns the history."""
+    history = read_csv(kept.with_name("history.csv"))
+    save_weights(model, folder / kept.name)
+    write_csv(folder / "history.csv", history)
+    save(folder / "snapshots.pt", {})
+    return history
+
+
 def half(state: dict) -> dict:
     """Weights with half the digits, for keeping. That moves a flow's likelihoods by less than a hundredth of their range."""
     return {name: value.detach().to("cpu", torch.float16 if value.dtype == torch.float32 else value.dtype, copy=True)

@@ -1,6 +1,7 @@
 """run_all.sh and data: fetching a benchmark, and folders of your own video through the pipeline."""
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -138,8 +139,16 @@ def test_from_videos_to_scores(folders, fresh):
     executed = (folder / "score/two_path/seed0/07_score.ipynb").read_text()
     assert "No labels, so no AUC" in executed
     assert not fresh.stale("two_path", *OWN[:2], *at(folders))
+    (folders / "labels.csv").write_text("clip,first,last\ncam,5,9\n")
+    labelled = [*OWN[:2], *at(folders), "--labels", str(folders / "labels.csv")]
+    done = fresh.tiny("two_path", *labelled)
+    assert done.returncode == 0, done.stderr
+    assert re.search("own/autoencoder/two_path/seed0 +unchanged: its inputs came out as before", done.stderr), done.stderr
+    assert "auc" in json.loads((folder / "score/two_path/seed0/run.json").read_text())["metrics"]
+    again = json.loads((folder / "autoencoder/two_path/seed0/run.json").read_text())
+    assert again["ended"] < json.loads((folder / "prepare/run.json").read_text())["started"]  # labels train nothing anew
     save_video(folders / "new one's" / "more.avi", 60, 30, (64, 96))
-    stale = fresh.stale("two_path", *OWN[:2], *at(folders))
+    stale = fresh.stale("two_path", *labelled)
     assert stale.pop("own/prepare") == "the raw files changed" and all(why.endswith("runs first") for why in stale.values())
 
 

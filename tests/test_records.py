@@ -126,6 +126,20 @@ def test_timing_is_no_result(reports):
     assert why() == ""
 
 
+def test_other_labels_train_nothing_anew():
+    """They are evaluated against; who learns from frames alone is told nothing of them."""
+    prepare, autoencoder, score = (Job("quick", "avenue", *rest) for rest in (("prepare",), ("autoencoder", "one_path", 0), ("score", "one_path", 0)))
+    one, other = ({"metrics": {"frames": "f", "labels": labels}, "outputs": []} for labels in ("masks", "intervals"))
+    assert records.input_digest(autoencoder, one) == records.input_digest(autoencoder, other) == "f"
+    assert records.input_digest(score, one) != records.input_digest(score, other)
+    moved = {"metrics": {"frames": "g", "labels": "masks"}, "outputs": []}
+    assert records.input_digest(autoencoder, moved) != records.input_digest(autoencoder, one)
+    configs = [resolve("quick", "avenue", {"data.avenue_labels": labels}) for labels in ("masks", "intervals")]
+    for job, same in ((prepare, False), (autoencoder, True), (score.other("features", "one_path"), False)):
+        a, b = (records.parameters_of(job, config) for config in configs)
+        assert (a == b) == same and "data.height" in a
+
+
 def test_names_of_jobs_go_both_ways():
     for name in ("all/table3", "synthetic/prepare", "ped2/autoencoder/one_path/seed12", "all/figure/fig4", "ped2/reference/seed0"):
         assert from_name("quick", name).name == name
