@@ -9,12 +9,15 @@ backward and Adam.
 
 Time: the models alternate in one process, so that other load falls on all of them. The table shows medians over the
 rounds of the time passed and of the processor time used, and of normflows' times divided by ours in the same round.
+The last row is no model: it is the convolutions of the coupling networks alone, forward and backward, in the layout in
+which they are fastest, on maps that lie in the cache. Both models need them, so it bounds what any other can reach.
 On a machine that is busy with other things read the processor times, with `--threads 1`: threads that wait for one
 another use processor time too. Memory: each model runs two steps in a process of its own; the table shows the peak of
 the whole process, Python and torch included, which the first line gives apart.
 """
 import argparse
 import csv
+import math
 import resource
 import statistics
 import subprocess
@@ -26,9 +29,10 @@ import torch
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from lib.glow import Glow, standard_normal_log_prob  # noqa: E402
+from lib.glow import Glow, _conv, _conv_backward, standard_normal_log_prob  # noqa: E402
 
 MODELS = ("normflows", "lib.glow", "lib.glow recompute")
+CONVOLUTIONS = "convolutions alone"
 
 
 class NormflowsGlow(nn.Module):
@@ -73,6 +77,27 @@ class Contestant:
         return time.perf_counter() - start[0], time.process_time() - start[1]
 
 
+class Convolutions:
+    """The convolutions of one training step of K coupling networks, and nothing else."""
+
+    def __init__(self, shape: tuple[int, ...], K: int, hidden: int):
+        batch, channels, height, width = shape
+        widths = 2 * channels, hidden, hidden, 4 * channels  # after the squeeze; a coupling network sees half the channels
+        self.K, self.layers = K, []
+        for inputs, outputs, kernel in zip(widths, widths[1:], (3, 1, 3)):
+            x, grad = (torch.randn(batch, c, height // 2, width // 2).contiguous(memory_format=torch.channels_last)
+                       for c in (inputs, outputs))
+            self.layers.append((x, torch.randn(outputs, inputs, kernel, kernel), torch.randn(outputs), grad))
+
+    def step(self) -> tuple[float, float]:
+        start = time.perf_counter(), time.process_time()
+        for _ in range(self.K):
+            for x, weight, bias, grad in self.layers:
+                _conv(x, weight, bias)
+                _conv_backward(grad, x, weight)
+        return time.perf_counter() - start[0], time.process_time() - start[1]
+
+
 def peak_memory(name: str, shape: tuple[int, ...], K: int, hidden: int, threads: int) -> float:
     """Peak resident memory in MB of a process that trains this model for two steps."""
     command = [sys.executable, "-W", "ignore", __file__, "--only", name, "--shape", "x".join(map(str, shape)),
@@ -93,7 +118,8 @@ def compare(shape: tuple[int, ...], K: int, hidden: int, threads: int, rounds: i
     """One row a model."""
     memory = {name: peak_memory(name, shape, K, hidden, threads) for name in MODELS}
     contestants = {name: Contestant(name, shape, K, hidden) for name in MODELS}
-    seconds = {name: [] for name in MODELS}
+    contestants[CONVOLUTIONS] = Convolutions(shape, K, hidden)
+    seconds = {name: [] for name in contestants}
     for round_ in range(rounds + 1):            # the first one warms up, and sets the actnorms
         for name, contestant in contestants.items():
             measured = contestant.step()
@@ -110,10 +136,10 @@ def compare(shape: tuple[int, ...], K: int, hidden: int, threads: int, rounds: i
         "shape": "x".join(map(str, shape)), "K": K, "hidden": hidden, "model": name,
         "step_s": median(0, name), "times_as_fast": times_as_fast(0, name),
         "cpu_s": median(1, name), "times_as_fast_cpu": times_as_fast(1, name),
-        "peak_mb": memory[name],
-        "peak_ratio": memory[name] / memory["normflows"],
+        "peak_mb": memory.get(name, math.nan),
+        "peak_ratio": memory.get(name, math.nan) / memory["normflows"],
         "threads": threads, "torch": torch.__version__,
-    } for name in MODELS]
+    } for name in contestants]
 
 
 def as_shape(text: str) -> tuple[int, ...]:

@@ -124,6 +124,11 @@ def no_video(root):
     (root / "new" / "cam.avi").write_text("<html>not found</html>")
 
 
+def cut_off_mp4(root):
+    (root / "new" / "cam.mp4").write_bytes(b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41" + bytes(4000))
+    (root / "new" / "cam.avi").unlink()
+
+
 def nothing_in_it(root):
     save_video(root / "new" / "cam.avi", 0, 0)
 
@@ -148,15 +153,17 @@ def broken_link(root):
     (empty, r"new holds no videos \(\.avi, .*\)\. Put some there, or name another folder\.$"),
     (only_below, "holds no videos .* Videos in folders below it, such as monday, do not count: name that folder"),
     (no_video, r"cam\.avi cannot be opened as a video: .* Convert it, or take it out of the folder\.$"),
+    (cut_off_mp4, r"cam\.mp4 cannot be opened as a video: "),
     (nothing_in_it, r"cam\.avi (cannot be opened as a video|opens as a video, but not one frame).* Convert it"),
     (too_short, r"b 2\.avi has 3 frames, fewer than a window \(T = 4\)\. Take it out of the folder"),
     (other_size, r"tür\.avi is 48x64 pixels \(height x width\), but .*b 2\.avi is 32x48 pixels .*of one size"),
     (same_name, r"holds cam\.avi and cam\.mkv; a clip is called by its name without the ending\. Rename one of them\."),
     (broken_link, r"z\.avi is a symbolic link to .*gone\.avi, which does not exist")])
-def test_a_broken_folder(folders, spoil, sentence):
+def test_a_broken_folder(folders, spoil, sentence, capfd):
     spoil(folders)
     with pytest.raises(DataError, match=sentence) as caught:
         prepared(folders)
+    assert capfd.readouterr().err == ""  # of what ffmpeg has to say as well
     assert "archive" not in str(caught.value) and "\n" not in str(caught.value)
 
 
