@@ -270,6 +270,9 @@ FAULTS = [Fault(*entry) for entry in (
     ("parameters_not_compared", "records", "if now.get(name) != then.get(name):", "if False:", "records"),
     ("code_not_compared", "records", 'if code.get(name) != record["code"].get(name)]', "if False]", "records"),
     ("inputs_not_compared", "records", 'if results[name] != record["inputs"][name]]', "if False]", "records"),
+    ("other_labels_train_anew", "records", "return frames if frames and not STEPS[reader.step].sees_labels else", "return",
+     "records"),
+    ("other_labels_go_unnoticed", "records", "if frames and not STEPS[reader.step].sees_labels else", "or", "records"),
     ("an_interrupted_run_counts", "records", 'if record["status"] != "complete":\n        return f"the',
      'if record["status"] == "failed":\n        return f"the', "records"),
 )]
