@@ -1,6 +1,6 @@
 """Training steps of `lib.glow` beside normflows' Glow blocks: time and peak memory.
 
-    python benchmarks/flow_step.py [--threads 2] [--rounds 5] [--hidden 256 512] [--out flow_step.csv]
+    python benchmarks/flow_step.py [--threads 1 2] [--rounds 5] [--hidden 256 512] [--out benchmarks/flow_step.csv]
 
 Both are the flow of the paper at L = 1: a squeeze and K = 32 steps of actnorm, invertible 1x1 convolution (LU) and
 affine coupling (sigmoid scale, three convolutions, actnorm on the hidden ones), in float32, on maps of the shapes of
@@ -11,12 +11,13 @@ Time: the models alternate in one process, so that other load falls on all of th
 rounds of the time passed and of the processor time used, and of normflows' times divided by ours in the same round.
 The last row is no model: it is the convolutions of the coupling networks alone, forward and backward, in the layout in
 which they are fastest, on maps that lie in the cache. Both models need them, so it bounds what any other can reach.
-On a machine that is busy with other things read the processor times, with `--threads 1`: threads that wait for one
-another use processor time too. Memory: each model runs two steps in a process of its own; the table shows the peak of
+On a machine that is busy with other things read the processor times of one thread: threads that wait for one another
+use processor time too. Memory: each model runs two steps in a process of its own; the table shows the peak of
 the whole process, Python and torch included, which the first line gives apart.
 """
 import argparse
 import csv
+import itertools
 import math
 import resource
 import statistics
@@ -30,6 +31,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from lib.glow import Glow, _conv, _conv_backward, standard_normal_log_prob  # noqa: E402
+from lib.records import hardware  # noqa: E402
 
 MODELS = ("normflows", "lib.glow", "lib.glow recompute")
 CONVOLUTIONS = "convolutions alone"
@@ -138,7 +140,7 @@ def compare(shape: tuple[int, ...], K: int, hidden: int, threads: int, rounds: i
         "cpu_s": median(1, name), "times_as_fast_cpu": times_as_fast(1, name),
         "peak_mb": memory.get(name, math.nan),
         "peak_ratio": memory.get(name, math.nan) / memory["normflows"],
-        "threads": threads, "torch": torch.__version__,
+        "threads": threads, "processor": hardware()["processor"], "torch": torch.__version__,
     } for name in contestants]
 
 
@@ -152,39 +154,40 @@ def main() -> None:
                         metavar="BxCxHxW", help="inputs before the squeeze")
     parser.add_argument("--K", type=int, default=32)
     parser.add_argument("--hidden", type=int, nargs="+", default=[256, 512])
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, help="also write the table as csv")
     parser.add_argument("--only", choices=MODELS, help=argparse.SUPPRESS)       # the child process of `peak_memory`
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
 
     if arguments.only:
+        torch.set_num_threads(arguments.threads[0])
         contestant = Contestant(arguments.only, arguments.shape[0], arguments.K, arguments.hidden[0])
         for _ in range(2):
             contestant.step()
         print(peak_of_this_process())
         return
 
-    baseline = peak_memory("lib.glow", (1, 1, 2, 2), 1, 1, arguments.threads)
-    print(f"Training step of K = {arguments.K} steps of flow, L = 1, float32, {arguments.threads} threads, "
-          f"torch {torch.__version__}, {arguments.rounds} alternating rounds; Python and torch alone take "
-          f"{baseline:.0f} MB\n")
-    print(f"{'input':>12} {'hidden':>6}  {'model':<18} {'s':>8} {'times as fast':>13} {'CPU s':>8} "
+    baseline = peak_memory("lib.glow", (1, 1, 2, 2), 1, 1, 1)
+    print(f"Training step of K = {arguments.K} steps of flow, L = 1, float32, torch {torch.__version__}, {arguments.rounds} "
+          f"alternating rounds; Python and torch alone take {baseline:.0f} MB\n")
+    print(f"{'threads':>7} {'input':>12} {'hidden':>6}  {'model':<18} {'s':>8} {'times as fast':>13} {'CPU s':>8} "
           f"{'times as fast':>13} {'peak MB':>8} {'of normflows':>12}")
     rows = []
-    for shape in arguments.shape:
-        for hidden in arguments.hidden:
-            for row in compare(shape, arguments.K, hidden, arguments.threads, arguments.rounds):
-                rows.append({**row, "python_and_torch_mb": baseline})
-                print(f"{row['shape']:>12} {row['hidden']:>6}  {row['model']:<18} {row['step_s']:>8.3f} "
-                      f"{row['times_as_fast']:>13.2f} {row['cpu_s']:>8.3f} {row['times_as_fast_cpu']:>13.2f} "
-                      f"{row['peak_mb']:>8.0f} {row['peak_ratio']:>12.2f}", flush=True)
+    for threads, shape, hidden in itertools.product(arguments.threads, arguments.shape, arguments.hidden):
+        torch.set_num_threads(threads)
+        for row in compare(shape, arguments.K, hidden, threads, arguments.rounds):
+            rows.append({**row, "python_and_torch_mb": baseline})
+            print(f"{threads:>7} {row['shape']:>12} {row['hidden']:>6}  {row['model']:<18} {row['step_s']:>8.3f} "
+                  f"{row['times_as_fast']:>13.2f} {row['cpu_s']:>8.3f} {row['times_as_fast_cpu']:>13.2f} "
+                  f"{row['peak_mb']:>8.0f} {row['peak_ratio']:>12.2f}", flush=True)
     if arguments.out:
         with arguments.out.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
             writer.writeheader()
-            writer.writerows(rows)
+            for row in rows:
+                numbers = {name: f"{value:.4g}" for name, value in row.items() if isinstance(value, float)}
+                writer.writerow({name: "" if value == "nan" else value for name, value in (row | numbers).items()})
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ PAPER_RESULTS = ROOT / "data" / "paper_results.csv"
 AVENUE_INTERVALS = ROOT / "data" / "avenue_intervals.csv"
 REFERENCE = ROOT / "reports" / "reference"
 EVER_SCORED = REFERENCE / "scored.csv"  # every configuration that was scored on the test clips of a real data set and curated
+FLOW_STEP = ROOT / "benchmarks" / "flow_step.csv"
 KERNELS = ROOT / ".jupyter"  # the kernel specification that papermill and JupyterLab use
 
 

@@ -5,7 +5,7 @@ so, never because its notebook looks finished (a killed kernel leaves a notebook
 
 **Code version.** A run depends on the code cells of its notebook and on the library modules that they import, directly or
 through one another. What counts is a hash of their syntax trees without comments and docstrings, so that a better
-sentence costs nobody a night of training. The granularity is the module; a table of `data/` that a module reads is part of
+sentence costs nobody a night of training. The granularity is the module; a table of the kit's that it reads (TABLES) is part of
 it. Modules that only pass values and files around (PLUMBING) are left out themselves: what they pass, the parameters and the
 inputs, is compared by its value.
 """
@@ -31,7 +31,8 @@ from lib.steps import STEPS, Job, upstream
 FORMAT = 1
 PLUMBING = ("config", "paths", "steps", "records", "run", "pipeline", "cli", "pins")
 # Tables that code reads beside runs, by their names in `paths`.
-TABLES = {"PAPER_RESULTS": paths.PAPER_RESULTS, "AVENUE_INTERVALS": paths.AVENUE_INTERVALS, "EVER_SCORED": paths.EVER_SCORED}
+TABLES = {"PAPER_RESULTS": paths.PAPER_RESULTS, "AVENUE_INTERVALS": paths.AVENUE_INTERVALS, "EVER_SCORED": paths.EVER_SCORED,
+          "FLOW_STEP": paths.FLOW_STEP}
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "opencv-python-headless", "matplotlib",
             "seaborn", "papermill", "snakemake", "ipykernel")
 
@@ -80,9 +81,14 @@ def notebook_source(path: Path) -> str:
 
 @functools.cache
 def module(name: str) -> tuple[str, frozenset[str], frozenset[str]]:
-    """Hash and imports of a module of lib, and the tables of data/ that it reads, by their names in `paths`."""
+    """Hash and imports of a module of lib, and the tables that it reads."""
     source = (paths.LIB / f"{name}.py").read_text(encoding="utf-8")
-    return hash_of(source), frozenset(imports_of(source)), frozenset(t for t in TABLES if t in source)
+    return hash_of(source), frozenset(imports_of(source)), tables_of(source)
+
+
+def tables_of(source: str) -> frozenset[str]:
+    """The names of the tables that some code reads."""
+    return frozenset(name for name in TABLES if name in source)
 
 
 @functools.cache
@@ -93,16 +99,16 @@ def code_version(notebook: str) -> dict[str, str]:
     """
     try:
         source = notebook_source(paths.NOTEBOOKS / f"{notebook}.ipynb")
-        hashes, todo, seen = {f"notebooks/{notebook}.ipynb": hash_of(source)}, imports_of(source), set()
+        hashes, todo, seen, tables = {f"notebooks/{notebook}.ipynb": hash_of(source)}, imports_of(source), set(), tables_of(source)
         while todo:
             name = todo.pop()
             if name not in seen:
                 seen.add(name)
-                found, more, tables = module(name)
+                found, more, read = module(name)
                 todo |= more
                 if name not in PLUMBING:
-                    hashes[f"lib/{name}.py"] = found
-                    hashes |= {paths.shown(getattr(paths, t)): sha256_of(TABLES[t])[:16] for t in tables if TABLES[t].exists()}
+                    hashes[f"lib/{name}.py"], tables = found, tables | read
+        hashes |= {paths.shown(getattr(paths, t)): sha256_of(TABLES[t])[:16] for t in tables if TABLES[t].exists()}
     except SyntaxError as problem:
         raise RecordError(f"The code under notebook {notebook} is not valid Python: {problem}.") from None
     except FileNotFoundError as problem:

@@ -52,6 +52,7 @@ def test_a_table_that_a_module_reads_is_part_of_its_code(tmp_path, monkeypatch):
     records.code_version.cache_clear()
     assert {name for name in before[0] if before[0][name] != after[0][name]} == {"data/paper_results.csv"}
     assert before[1] == after[1] and "data/avenue_intervals.csv" in records.code_version(STEPS["prepare"].notebook)
+    assert "benchmarks/flow_step.csv" in records.code_version(STEPS["explain_glow"].notebook)  # which reads it itself
 
 
 def test_the_parameters_cell_is_not_code(tmp_path):
