@@ -139,7 +139,7 @@ def _tables(profile: str, folder: Path) -> None:
     for make in tables.MAKERS.values():
         typeset.write(make(scored, paper, **how), folder)
     under = f"Frame-level ROC AUC, {how['protocol']}; {how['resamples']} resamples; profile {profile}."
-    verdict.write(verdict.findings(scored, paper, **how), scored, under, folder)
+    verdict.write(verdict.findings(scored, paper, **how), scored, under, folder, how["protocol"])
 
 
 def _figures(profile: str, drawn: Path, before: Path, to: Path, earlier: set[Path]) -> None:

@@ -90,7 +90,7 @@ class Result:
         """The stored scores, a row a test frame. Raises ResultError if they are missing or not those of the record."""
         if self.trouble:
             raise ResultError(f"{self.trouble}. Run it again: {self.record.get('command', 'its notebook')}")
-        return pd.read_csv(self.folder / self.record["outputs"][0]["file"])
+        return pd.read_csv(self.folder / self.record["outputs"][0]["file"], dtype={"clip": str})  # Avenue's are called 01 to 21
 
     @property
     def labelled(self) -> bool:

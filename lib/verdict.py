@@ -26,7 +26,7 @@ from lib import evaluation, paths
 from lib.config import PAPER, flat, parameters, resolve
 from lib.evaluation import Protocol
 from lib.results import Result, apart
-from lib.tables import NAMES, PAPER_SETS, measured, order_of, paper_value
+from lib.tables import NAMES, PAPER_SETS, TABLE3, measured, order_of, paper_value
 from lib.typeset import Face, change, interval, interval_of_change, markdown_table, number
 
 REPLICATED, NOT_REPLICATED, OPEN, NOT_TESTED = "replicated", "not replicated", "not established", "not tested"
@@ -245,6 +245,42 @@ def deviations(results, dataset: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["parameter", "these runs", "profile paper", "stated by"])
 
 
+BOTH_KINDS, ALL = "clips with frames of both kinds", "all clips"
+
+
+def clip_by_clip(results, dataset: str, protocol: Protocol) -> pd.DataFrame:
+    """Where a data set's AUC is won and lost: clip, the share of its frames that is abnormal, and for each model of Table 3 the
+    AUC within the clip, a mean over seeds. A clip with frames of one kind has none. Below stand the AUC by the protocol of all
+    clips with frames of both kinds, and of all clips. Empty if no model has an AUC.
+    """
+    models, share = {}, None
+    for variant in TABLE3:
+        own = [r for r in results if (r.job.dataset, r.job.step, r.job.variant) == (dataset, "score", variant)
+               and r.labelled and not r.trouble]
+        if own:
+            share = _share_by_clip(own[0])
+            models[variant] = pd.DataFrame([_auc_by_clip(r, protocol) for r in apart(own)[0]]).mean()
+    if not models:
+        return pd.DataFrame(columns=["clip", "abnormal"])
+    found = pd.DataFrame(models).reindex([*share.index, BOTH_KINDS, ALL])
+    found.insert(0, "abnormal", share)
+    return found.rename_axis("clip").reset_index()
+
+
+def _share_by_clip(result: Result) -> pd.Series:
+    return result.scores.groupby("clip", sort=False)["label"].mean()
+
+
+def _auc_by_clip(result: Result, protocol: Protocol) -> dict[str, float]:
+    mixed = _share_by_clip(result).between(0, 1, inclusive="neither")
+    found = {clip: auc for clip, auc in result.record["metrics"]["by_clip"].items() if auc is not None}
+    if mixed.any():
+        frames = result.scores["clip"].map(mixed).to_numpy()
+        terms = [(weight, values[frames]) for weight, values in result.terms]
+        found[BOTH_KINDS] = evaluation.frame_auc(terms, result.labels[frames], result.clips[frames], protocol, result.train_stats)
+    return found | {ALL: result.auc(protocol)}
+
+
 def ever_scored() -> pd.DataFrame:
     """Every configuration that was scored on the test clips of a real data set and curated, in order of time: a row a score
     with dataset, profile, model, seed, settings, auc (the paper's protocol), commit and ended. Empty if there is none."""
@@ -286,9 +322,11 @@ def markdown(found: list[Finding], results, under: str) -> str:
     return "\n\n".join([*parts, under]) + "\n"
 
 
-def write(found: list[Finding], results, under: str, folder: Path) -> list[str]:
-    """Writes verdict.csv and verdict.md; returns their names."""
+def write(found: list[Finding], results, under: str, folder: Path, protocol: Protocol) -> list[str]:
+    """Writes verdict.csv, verdict.md and clips.csv; returns their names."""
     folder.mkdir(parents=True, exist_ok=True)
+    clips = [clip_by_clip(results, dataset, protocol).assign(dataset=dataset) for dataset in order_of(results)]
+    pd.concat(clips).set_index("dataset").to_csv(folder / "clips.csv", lineterminator="\n")
     frame(found).to_csv(folder / "verdict.csv", index=False, lineterminator="\n")
     (folder / "verdict.md").write_text(markdown(found, results, under), encoding="utf-8")
-    return ["verdict.csv", "verdict.md"]
+    return ["verdict.csv", "verdict.md", "clips.csv"]

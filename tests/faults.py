@@ -265,6 +265,7 @@ FAULTS = [Fault(*entry) for entry in (
     ("scored_by_training_errors", "notebooks/07_score.ipynb", "test_errors.npz", "train_errors.npz", "notebook_code"),
 
     # Records
+    ("clips_called_by_number", "results", ', dtype={"clip": str})', ")", "tables"),
     ("comments_change_the_code_version", "records", "ast.dump(code_of_source(source)).encode()",
      "source.encode()", "records"),
     ("parameters_not_compared", "records", "if now.get(name) != then.get(name):", "if False:", "records"),

@@ -19,10 +19,10 @@ SHIFT = {"one_path": 0.4, "two_path": 0.9, "app_intensity": 1.3, "mot": 1.1, "ap
          "app_error": 1.2}
 
 
-def scores(variant, seed, *, clips=CLIPS, shift=None):
+def scores(variant, seed, *, clips=CLIPS, shift=None, call="Test{:03d}"):
     """Frame scores of a model: noise, higher by `shift` where frames are abnormal."""
     generator = np.random.default_rng((seed, len(variant)))
-    table = pd.DataFrame({"clip": np.repeat([f"Test{i + 1:03d}" for i in range(clips)], FRAMES),
+    table = pd.DataFrame({"clip": np.repeat([call.format(i + 1) for i in range(clips)], FRAMES),
                           "frame": np.tile(np.arange(FRAMES), clips)})
     table["label"] = ((table["frame"] >= 6) & (table["frame"] < 15)).astype(int)
     signal = (SHIFT[variant] if shift is None else shift) * table["label"]
@@ -76,20 +76,22 @@ def trained(dataset, autoencoder, flows, seed, profile="quick", **options):
 
 
 def scored(dataset, variant, seed=0, *, profile="quick", clips=CLIPS, shift=None, subset=False, code="1",
-           commit="c0ffee0", **options):
+           commit="c0ffee0", call="Test{:03d}", **options):
     """A score run with all beneath it; `options` (settings) are those of the training beneath. Returns the job."""
     job = Job(profile, dataset, "score", variant, seed)
     inputs = trained(dataset, *MODELS[variant], seed, profile, **options)
     shutil.rmtree(job.folder, ignore_errors=True)
     job.folder.mkdir(parents=True)
-    table = scores(variant, seed, clips=clips, shift=shift)
+    table = scores(variant, seed, clips=clips, shift=shift, call=call)
     table.to_csv(job.folder / "scores.csv", index=False)
     terms = [(1.0, table["R"].to_numpy())] + ([(1.0, table["L"].to_numpy())] if "L" in table else [])
     ids = pd.factorize(table["clip"])[0]
     protocols = {name: evaluation.frame_metrics(terms, table["label"].to_numpy(), ids, protocol)
                  for name, protocol in evaluation.PROTOCOLS.items() if protocol.normalise != "train"}
     record(job, inputs=inputs, subset=subset, code=code, commit=commit,
-           metrics={"auc": protocols["paper"]["auc"], "interval": None, "protocols": protocols})
+           metrics={"auc": protocols["paper"]["auc"], "interval": None, "protocols": protocols, "by_clip": {
+               name: evaluation.frame_auc(clip["R"].to_numpy(), clip["label"].to_numpy(), np.zeros(len(clip), int),
+                                          evaluation.PROTOCOLS["micro, raw scores"]) for name, clip in table.groupby("clip")}})
     return job
 
 

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 import made_records as made
 from lib import evaluation, paths, records, results, tables, typeset, verdict
@@ -496,10 +497,36 @@ def test_deviations_are_named(empty):
     assert "machine.threads" not in found.index
 
 
+def test_where_it_is_won_and_lost(empty):
+    """Within each clip, a mean over seeds; a clip of one kind has no AUC of its own and weighs on that of all."""
+    jobs = [made.scored("avenue", "one_path", seed, call="{:02d}") for seed in (0, 1)]
+    for job in jobs:
+        table = pd.read_csv(job.folder / "scores.csv", dtype={"clip": str})
+        table.loc[table["clip"] == "03", "label"] = 1
+        table.to_csv(job.folder / "scores.csv", index=False)
+        digest = records.sha256_of(job.folder / "scores.csv")
+        made.change(job, lambda r: (r["outputs"][0].update(sha256=digest), r["metrics"]["by_clip"].update({"03": None})))
+    found = verdict.clip_by_clip(results.of_profile("quick"), "avenue", HOW["protocol"]).set_index("clip")
+    assert list(found.columns) == ["abnormal", "one_path"] and list(found.index[:3]) == ["01", "02", "03"]
+    aucs, together = [], []
+    for seed in (0, 1):
+        table = made.scores("one_path", seed, call="{:02d}")
+        own = table[table["clip"] == "02"]
+        aucs.append(roc_auc_score(own["label"], own["R"]))
+        spread = table.groupby("clip")["R"].transform(lambda v: (v - v.min()) / (v.max() - v.min()))[table["clip"] != "03"]
+        together.append(roc_auc_score(table.loc[spread.index, "label"], spread))
+    assert found.loc["02", "one_path"] == pytest.approx(np.mean(aucs))
+    assert np.isnan(found.loc["03", "one_path"]) and found.loc["03", "abnormal"] == 1
+    assert found.loc["02", "abnormal"] == made.scores("one_path", 0)["label"].mean()
+    assert found.loc[verdict.BOTH_KINDS, "one_path"] == pytest.approx(np.mean(together))
+    assert found.loc[verdict.ALL, "one_path"] == pytest.approx(np.mean([records.read(j.folder)["metrics"]["auc"] for j in jobs]))
+    assert verdict.clip_by_clip(results.of_profile("quick"), "ped2", HOW["protocol"]).empty
+
+
 def test_the_verdict_is_written(reports, tmp_path):
     runs = results.of_profile("quick")
     found = verdict.findings(runs, tables.paper_results(), **HOW)
-    assert verdict.write(found, runs, "the protocol", tmp_path / "out") == ["verdict.csv", "verdict.md"]
+    assert verdict.write(found, runs, "the protocol", tmp_path / "out", HOW["protocol"]) == ["verdict.csv", "verdict.md", "clips.csv"]
     text = (tmp_path / "out" / "verdict.md").read_text()
     assert all(f"**{claim}: " in text for claim in verdict.CLAIMS)
     assert "the protocol" in text and f"`autoencoder.steps` {STEPS}" in text
