@@ -337,7 +337,7 @@ class Watch:
                     show_progress(status)
                 elif time.time() - printed > 30:
                     printed = time.time()
-                    print(f"  {status}", file=sys.stderr, flush=True)
+                    tell(f"  {status}")
 
 
 def last_line(channel: Path):
@@ -372,7 +372,12 @@ def headline(metrics: dict) -> str:
 
 def say(job: Job, text: str) -> None:
     show_progress(None)
-    print(f"  {job.name:<46} {text}", file=sys.stderr, flush=True)
+    tell(f"  {job.name:<46} {text}")
+
+
+def tell(text: str) -> None:
+    """A line, written in one piece: print writes the end of a line apart, and those of jobs that run side by side would mix."""
+    sys.stderr.write(text + "\n")
 
 
 def command_for(grid: Grid, job: Job) -> str:
@@ -400,12 +405,12 @@ def main(arguments=None) -> int:
         execute(grid, job)
     except Failed as problem:
         show_progress(None)
-        print(f"\n✗ {job.name}: {problem}\n", file=sys.stderr, flush=True)
+        tell(f"\n✗ {job.name}: {problem}\n")
         (paths.report(grid.profile) / ".state").mkdir(parents=True, exist_ok=True)
         records.write_json(paths.report(grid.profile) / ".state" / "failed.json", {"job": job.name, "exit": problem.code})
         return problem.code
     except (ConfigError, records.RecordError) as problem:
-        print(f"\n✗ {job.name}: {problem}\n", file=sys.stderr, flush=True)
+        tell(f"\n✗ {job.name}: {problem}\n")
         return EXIT_USAGE
     set_markers([job], ())
     os.utime(marker(job))  # Snakemake expects the output of a job to be newer than the job

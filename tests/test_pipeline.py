@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from lib import reference, steps
+from lib import paths, reference, steps
 from lib.pipeline import EXIT_DATA, EXIT_DISK, EXIT_INTERRUPTED, EXIT_NOTEBOOK, EXIT_USAGE
 
 from conftest import Checkout, copy_checkout
@@ -161,6 +161,19 @@ def test_only_what_is_stale_runs_and_an_equal_result_stops_there(finished, tmp_p
     assert "done in" in lines["synthetic/flow/mot/seed0"]
     assert "unchanged" in lines["synthetic/score/mot/seed0"]
     assert "synthetic/features/two_path/seed0" not in lines
+
+
+def test_lines_of_jobs_side_by_side_do_not_mix():
+    """Three processes that write to one pipe."""
+    code = ("from lib.pipeline import say; from lib.steps import Job\n"
+            "for i in range(3000): say(Job('quick', 'synthetic', 'flow', 'mot', 0), f'line {i}')")
+    reading, writing = os.pipe()
+    processes = [subprocess.Popen([sys.executable, "-c", code], cwd=paths.ROOT, stderr=writing) for _ in range(3)]
+    os.close(writing)
+    with open(reading, encoding="utf-8") as pipe:
+        lines = pipe.read().splitlines()
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert len(lines) == 9000 and all(line.startswith("  synthetic/flow/mot/seed0 ") and line.count("line") == 1 for line in lines)
 
 
 def test_targets_by_their_names(fresh):
