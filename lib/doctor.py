@@ -11,6 +11,7 @@ import torch
 from lib import paths, pins, records
 from lib.config import DATASETS, resolve, values
 from lib.datasets import DataError
+from lib.itae import layer_table
 from lib.losses import reconstruction_loss
 from lib.readers import find_raw, read
 from lib.stage1 import build_autoencoder, data_range, reconstruct
@@ -69,16 +70,21 @@ def _data() -> None:
 def _speed(profile: str) -> None:
     """A training step of the profile's autoencoder in each precision and layout. The network and the frame are Ped2's."""
     config = resolve(profile, "ped2")
-    print(f"A training step of profile {profile} on Ped2 ({config.data.height}x{config.data.width}, "
-          f"batch {config.autoencoder.batch_size}), beside a matrix product:")
-    for dtype in (torch.float32, torch.bfloat16):
+    torch.set_num_threads(config.machine.threads)
+    rows = layer_table(build_autoencoder(config, two_path=True, seed=0), config.data.height, config.data.width)
+    flop = 6 * sum(row["multiply_adds"] for row in rows)  # three forward passes, of two operations each
+    print(f"A training step of profile {profile} on Ped2 ({config.data.height}x{config.data.width}, batch {config.autoencoder.batch_size}, "
+          f"{flop / 1e9:.1f} GFLOP a window, threads: {config.machine.threads}), beside a matrix product:")
+    rates, product = {}, {}
+    for precision, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         a = torch.ones(2048, 2048, dtype=dtype, device="cuda" if torch.cuda.is_available() else "cpu")
-        print(f"  matrix product, {str(dtype).removeprefix('torch.'):<9} {2 * 2048**3 / _least(lambda: a @ a) / 1e9:8.0f} GFLOP/s")
-    rates = {}
-    for precision in ("float32", "bfloat16"):
+        product[precision] = 2 * 2048**3 / _least(lambda: a @ a)
+        print(f"  {precision:<9} matrix product    {product[precision] / 1e9:8.0f} GFLOP/s")
+    for precision in product:
         for layout in ("contiguous", "channels_last_3d"):
             rates[precision, layout] = rate = step_rate(profile, precision, layout)
-            print(f"  {precision:<9} {layout:<17} {rate:6.2f} windows/s", flush=True)
+            print(f"  {precision:<9} {layout:<17} {rate:6.2f} windows/s, {rate * flop / product[precision]:.0%} of the matrix product",
+                  flush=True)
     best = max(rates, key=rates.get)
     own = (config.machine.precision, config.machine.layout)
     if rates[best] > 1.15 * rates[own]:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from lib import cli, fetch, paths, pipeline, records
 from lib.config import ConfigError
@@ -182,3 +183,15 @@ def test_other_data_sets_are_covered_and_never_run_again():
     records.write_json(before.other("features", "two_path").folder / "run.json", {"format": records.FORMAT, "status": "failed"})
     pipeline._scored.cache_clear()
     assert before not in grid.scored() and older in grid.scored()  # half gone: no longer covered
+
+
+def test_what_the_machine_can_do(capsys):
+    """--doctor: environment, data sets, and the rate of training beside that of a matrix product."""
+    threads = torch.get_num_threads()
+    try:
+        assert cli.main(["--doctor", "--profile", "quick"]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    said = capsys.readouterr().out
+    assert "synthetic: generated when it is needed" in said and "ped2 was not found" in said
+    assert len(re.findall(r"[\d.]+ windows/s, \d+% of the matrix product", said)) == 4 and len(re.findall(r"\d+ GFLOP/s", said)) == 2
