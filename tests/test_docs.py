@@ -52,7 +52,7 @@ def test_no_text_speaks_of_where_it_was_written():
         path = ROOT / name
         if path.is_file() and path.suffix in {".py", ".md", ".sh", ".yml", ".txt", ".in", ".ipynb", ".json", ".cff", ".toml", ".csv",
                                                ".html", ".svg", ".tex"} and name != "tests/test_docs.py":
-            found = words.search(path.read_text(errors="ignore"))
+            found = words.search(re.sub(r"base64,[\w+/=\s]+", "", path.read_text(errors="ignore")))  # in a picture it is chance
             assert not found, f"{name} says {found[0]}"
 
 
