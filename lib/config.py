@@ -146,7 +146,8 @@ class Features:
     train_stride: int = parameter(
         1, "frames between the starts of two training windows", reason="every window, as 'randomly segment' implies")
     test_stride: int = parameter(
-        1, "frames between the starts of two test windows; at a multiple of tau the error of frames zigzags", paper="Test method: 'all segments in which it appears'")
+        1, "frames between the starts of two test windows; at a multiple of tau the error of frames zigzags",
+        paper="Test method: 'all segments in which it appears'")
 
 
 @dataclass(frozen=True)

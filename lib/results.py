@@ -151,13 +151,14 @@ def of_profile(profile: str) -> tuple[Result, ...]:
 def _beneath(profile: str, record: dict) -> tuple[dict[str, dict], tuple[str, ...]]:
     found, changed, todo = {}, {}, [record]
     while todo:
-        reading = todo.pop(0)
-        for name, digest in reading.get("inputs", {}).items():
+        above = todo.pop(0)
+        reader = from_name(profile, above["job"])
+        for name, digest in above.get("inputs", {}).items():
             under = found.get(name) or records.read(from_name(profile, name).folder)
-            if under is None or under["status"] != "complete" or \
-                    records.input_digest(from_name(profile, reading["job"]), under) != digest:
+            complete = under is not None and under["status"] == "complete"
+            if not complete or records.input_digest(reader, under) != digest:
                 changed[name] = None
-            if under and under["status"] == "complete" and name not in found:
+            if complete and name not in found:
                 found[name] = under
                 todo.append(under)
     return found, tuple(changed)
