@@ -1,5 +1,5 @@
 # The pipeline: one rule a step, each job one notebook executed by papermill. What the steps are and what each reads is in
-# lib/steps.py; when a job has to run again is decided in lib/records.py, by its record and not by the times of files.
+# lib/pipeline/steps.py; when a job has to run again is decided in lib/pipeline/records.py, by its record and not by the times of files.
 #
 # ./run_all.sh calls this with plain words. By hand, and with everything that Snakemake can do (clusters, drawing):
 #     snakemake --cores 2 --rerun-triggers mtime --config 'grid={"profile":"quick","datasets":["synthetic"],"seeds":[0],"settings":[],"again":[]}'
@@ -8,15 +8,15 @@ import shlex
 import sys
 
 sys.path.insert(0, workflow.basedir)
-from lib import pipeline, steps
+from lib.pipeline import execution, steps
 
 GIVEN = config.get("grid", {"profile": "quick", "datasets": ["synthetic"], "seeds": [0]})
-GRID = pipeline.Grid.from_json(GIVEN if isinstance(GIVEN, str) else json.dumps({"settings": [], "again": []} | GIVEN))
+GRID = execution.Grid.from_json(GIVEN if isinstance(GIVEN, str) else json.dumps({"settings": [], "again": []} | GIVEN))
 WANTED = GRID.jobs(config.get("targets", "all").split(","))
-WHY = pipeline.plan(GRID, WANTED)
+WHY = execution.plan(GRID, WANTED)
 if workflow.is_main_process:
-    pipeline.set_markers(WANTED, WHY)
-MARKER = str(pipeline.marker(steps.Job(GRID.profile, "DATASET", "STEP")).parent)
+    execution.set_markers(WANTED, WHY)
+MARKER = str(execution.marker(steps.Job(GRID.profile, "DATASET", "STEP")).parent)
 
 
 def job(step, wildcards):
@@ -24,14 +24,14 @@ def job(step, wildcards):
 
 
 rule all:
-    input: [str(pipeline.marker(j)) for j in WANTED]
+    input: [str(execution.marker(j)) for j in WANTED]
     default_target: True
 
 
 for STEP in steps.STEPS:
     rule:
         name: STEP
-        input: lambda wildcards, step=STEP: [str(pipeline.marker(j)) for j in GRID.inputs(job(step, wildcards))]
+        input: lambda wildcards, step=STEP: [str(execution.marker(j)) for j in GRID.inputs(job(step, wildcards))]
         output: f"{MARKER}/{{dataset}}.{STEP}{{rest,(\\.\\w+)*}}"
         params:
             grid=shlex.quote(GRID.to_json()),
@@ -40,4 +40,4 @@ for STEP in steps.STEPS:
         message: "{params.job}: {params.why}"
         threads: lambda wildcards, step=STEP: GRID.config(job(step, wildcards)).machine.threads if steps.STEPS[step].trains else 1
         resources: gpu=1 if steps.STEPS[STEP].trains else 0
-        shell: f"{shlex.quote(sys.executable)} -m lib.pipeline run --grid {{params.grid}} {{params.job}}"
+        shell: f"{shlex.quote(sys.executable)} -m lib.pipeline.execution run --grid {{params.grid}} {{params.job}}"

@@ -67,12 +67,12 @@ kit_make_environment() {
 kit_environment() {
     if [ "${KIT_USE_THIS_ENVIRONMENT:-}" = 1 ]; then
         PYTHON=$(kit_find_python) || return $?
-        KIT_OFF_PINS=$("$PYTHON" lib/pins.py | sed 's/ (/(/' | tr '\n' ' ')
+        KIT_OFF_PINS=$("$PYTHON" lib/pipeline/pins.py | sed 's/ (/(/' | tr '\n' ' ')
         export KIT_OFF_PINS
         return 0
     fi
     if [ -n "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && command -v python3 >/dev/null && kit_python_ok python3 \
-            && python3 lib/pins.py >/dev/null 2>&1; then
+            && python3 lib/pipeline/pins.py >/dev/null 2>&1; then
         PYTHON=$(command -v python3)
         return 0
     fi

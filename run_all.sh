@@ -9,4 +9,4 @@ for argument in "$@"; do
 done
 . ./environment.sh
 kit_environment || exit $?
-exec "$PYTHON" -m lib.cli "$@"
+exec "$PYTHON" -m lib.commands.cli "$@"

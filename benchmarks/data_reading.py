@@ -20,9 +20,10 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from lib import config, datasets, paths, preparation, readers  # noqa: E402
-from lib.frames import read_image  # noqa: E402
-from lib.readers import read  # noqa: E402
+from lib import config, paths
+from lib.datasets import layouts, preparation, prepared  # noqa: E402
+from lib.datasets.files import read_image  # noqa: E402
+from lib.datasets.layouts import read  # noqa: E402
 
 TARGET = 20  # times as fast
 
@@ -31,19 +32,19 @@ def quiet(line: str) -> None:
     pass
 
 
-def prepare(dataset: str, raw: Path, out: Path, data, workers: int) -> datasets.Prepared:
+def prepare(dataset: str, raw: Path, out: Path, data, workers: int) -> prepared.Prepared:
     return preparation.prepare(dataset=dataset, raw=raw, out=out, workers=workers, progress=quiet,
                             **{**config.values(data), "subset": True})
 
 
-def reading(dataset: str, raw: Path, prepared: datasets.Prepared, data, T: int, number: int) -> tuple[float, float]:
+def reading(dataset: str, raw: Path, prepared: prepared.Prepared, data, T: int, number: int) -> tuple[float, float]:
     """Median seconds for a window of T frames, uint8 (T, H, W, C): decoded each time, and from the prepared array."""
     source = {clip.name: clip for clip in read(dataset=dataset, raw=raw, avenue_labels=data.avenue_labels, subset=True,
                                                memory={}, progress=quiet).split("test")}
     clips, frames = prepared.clips("test"), prepared.frames("test")
     if not all(clip.images for clip in source.values()):
         sys.exit(f"{dataset}'s test clips are videos; take a set whose test clips are images.")
-    table = datasets.windows(clips, T=T, stride=1)
+    table = prepared.windows(clips, T=T, stride=1)
     decoded, mapped = [], []
     for clip, row in np.random.default_rng(0).permutation(table)[:number]:
         start = row - clips[clip].start
@@ -93,7 +94,7 @@ def main() -> None:
     chosen = config.resolve(arguments.profile, arguments.dataset)
     data, T = chosen.data, chosen.model.T
     torch.set_num_threads(1)
-    raw = readers.find_raw(arguments.dataset, arguments.data_root)
+    raw = layouts.find_raw(arguments.dataset, arguments.data_root)
     with tempfile.TemporaryDirectory() as out:
         before = time.perf_counter()
         prepared = prepare(arguments.dataset, raw, Path(out) / "prepared", data, arguments.workers)

@@ -31,7 +31,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from lib.glow import Glow, _conv, _conv_backward, standard_normal_log_prob  # noqa: E402
-from lib.records import hardware  # noqa: E402
+from lib.pipeline.records import hardware  # noqa: E402
 
 MODELS = ("normflows", "lib.glow", "lib.glow recompute")
 CONVOLUTIONS = "convolutions alone"

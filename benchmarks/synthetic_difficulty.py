@@ -26,8 +26,10 @@ import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from lib import config, evaluation, readers, synthetic  # noqa: E402
-from lib.frames import read_frames  # noqa: E402
+from lib import config
+from lib.datasets import layouts, synthetic
+from lib.evaluation import protocols  # noqa: E402
+from lib.datasets.files import read_frames  # noqa: E402
 
 BOUNDS = {"frame position": (0.40, 0.60), "mean intensity": (0.40, 0.60), "random": (0.40, 0.60),
           "mean frame difference": (0.30, 0.70), "largest frame difference": (0.30, 0.70),
@@ -39,7 +41,7 @@ FRAMES, SIDE, COMPONENTS = 6, 10, 64
 
 def load(folder: Path):
     """Training clips and test clips (T, H, W) uint8, and the test clips' labels (T,), by the kit's reader."""
-    raw = readers.read(dataset="synthetic", raw=folder, avenue_labels="masks", subset=False, memory={},
+    raw = layouts.read(dataset="synthetic", raw=folder, avenue_labels="masks", subset=False, memory={},
                        progress=lambda line: None)
     train, test = ([np.stack([frame.reshape(raw.size) for frame in read_frames(source)]) for source in raw.split(split)]
                    for split in ("train", "test"))
@@ -91,8 +93,8 @@ def principal_components(train, test) -> list[np.ndarray]:
 
 def auc(scores: list[np.ndarray], labels: list[np.ndarray], protocol: str = "paper") -> float:
     clip_ids = np.repeat(np.arange(len(labels)), [len(part) for part in labels])
-    protocol = evaluation.PROTOCOLS[protocol]
-    return evaluation.frame_auc(np.concatenate(scores), np.concatenate(labels), clip_ids, protocol)
+    protocol = protocols.PROTOCOLS[protocol]
+    return protocols.frame_auc(np.concatenate(scores), np.concatenate(labels), clip_ids, protocol)
 
 
 def measure(folder: Path, seed: int) -> tuple[dict, dict]:
@@ -100,7 +102,7 @@ def measure(folder: Path, seed: int) -> tuple[dict, dict]:
     train, test, labels = load(folder)
     ends = np.cumsum([len(clip) for clip in test])[:-1]
     clip_ids = np.repeat(np.arange(len(test)), [len(clip) for clip in test])
-    flat = evaluation.trivial_scorers(np.concatenate(test)[..., None], clip_ids, np.random.default_rng(seed))
+    flat = protocols.trivial_scorers(np.concatenate(test)[..., None], clip_ids, np.random.default_rng(seed))
     scorers = {name: np.split(scores, ends) for name, scores in flat.items() if name in BOUNDS}
     for side in (4, 8, 16):
         scorers[f"largest patch difference, {side}"] = patch_differences(test, round(side * test[0].shape[1] / 64))

@@ -7,7 +7,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 LIB = ROOT / "lib"
-STYLE = LIB / "kit.mplstyle"
+STYLE = LIB / "figures" / "kit.mplstyle"
+TEMPLATES = LIB / "report" / "templates"
 PAPER_RESULTS = ROOT / "data" / "paper_results.csv"
 AVENUE_INTERVALS = ROOT / "data" / "avenue_intervals.csv"
 REFERENCE = ROOT / "reports" / "reference"

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from local_server import server  # noqa: F401  a fixture
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # The whole pipeline in its smallest form: every step and notebook, hardly any training.
@@ -23,7 +25,7 @@ class Checkout:
 
     def run(self, *arguments, **more) -> subprocess.CompletedProcess:
         """`./run_all.sh ...` without the shell part, which looks for an environment."""
-        return subprocess.run([sys.executable, "-m", "lib.cli", *arguments], cwd=self.folder, capture_output=True, text=True,
+        return subprocess.run([sys.executable, "-m", "lib.commands.cli", *arguments], cwd=self.folder, capture_output=True, text=True,
                               env=self.environment(), timeout=900, **more)
 
     def tiny(self, *arguments, **more) -> subprocess.CompletedProcess:

@@ -41,15 +41,21 @@ class Fault(NamedTuple):
     where: str
     old: str    # occurs once
     new: str
-    tests: str  # files in tests/, without "test_" and ".py", the likeliest first
+    tests: str  # files below tests/, without "test_" and ".py", the likeliest first
 
     @property
     def file(self) -> str:
-        return self.where if "." in self.where else f"lib/{self.where}.py"
+        return self.where if "." in self.where else _only("lib", f"{self.where}.py")
 
     @property
     def test_files(self) -> list[str]:
-        return [f"tests/test_{name}.py" for name in self.tests.split()]
+        return [_only("tests", f"test_{name}.py") for name in self.tests.split()]
+
+
+def _only(top: str, name: str) -> str:
+    """The one file of that name below a folder of the checkout, whichever room it lies in; where there is none, at its top."""
+    found = sorted((ROOT / top).rglob(name))
+    return found[0].relative_to(ROOT).as_posix() if len(found) == 1 else f"{top}/{name}"
 
 
 # Several that concern one place are variants of a mistake that other codebases have made there.
@@ -72,7 +78,7 @@ FAULTS = [Fault(*entry) for entry in (
     ("last_layer_is_activated", "itae", "after = [] if last else", "after =", "itae"),
     ("features_with_the_lateral", "itae", "return x_app, mot if", "return app, mot if", "itae"),
     ("one_path_gets_the_motion_path", "stage1", "two_path=two_path, **settings",
-     "two_path=True, **settings", "training"),
+     "two_path=True, **settings", "loop"),
 
     # Eq. 3, Eq. 4 and MS-SSIM
     ("l2_without_square", "losses", "difference.square().mean()", "difference.abs().mean()", "losses"),
@@ -87,7 +93,7 @@ FAULTS = [Fault(*entry) for entry in (
     ("ms_ssim_as_a_reward", "losses", "1 - ms_ssim(I", "ms_ssim(I", "losses"),
     ("ms_ssim_of_one_frame", "losses", "= 1 - ms_ssim(I, I_hat,",
      "= 1 - ms_ssim(I[:, :, :1], I_hat[:, :, :1],", "losses"),
-    ("ms_ssim_with_another_range", "stage1", "data_range=span", "data_range=255.0", "training"),
+    ("ms_ssim_with_another_range", "stage1", "data_range=span", "data_range=255.0", "loop"),
     ("loss_weights_ignored", "losses", "weights[name] * term", "term", "losses"),
 
     # Glow, Eq. 1, 2, 5 and 6
@@ -113,7 +119,7 @@ FAULTS = [Fault(*entry) for entry in (
     ("lu_ignores_the_signs", "glow", "(self.sign_s * self.log_s.exp())", "(self.log_s.exp())", "glow"),
     ("bits_in_nats", "glow", "return nll / (dims * math.log(2))", "return nll / dims", "glow"),
     ("nll_has_the_wrong_sign", "stage2", "return -self.glow.log_prob", "return self.glow.log_prob", "features"),
-    ("flow_learns_backwards", "stage2", "nll = density.nll(", "nll = -density.nll(", "training"),
+    ("flow_learns_backwards", "stage2", "nll = density.nll(", "nll = -density.nll(", "loop"),
 
     # Features, and how they are standardised
     ("pooled_maps_swapped", "features", "(x.amax(dim=1), x.mean(dim=1))",
@@ -129,10 +135,10 @@ FAULTS = [Fault(*entry) for entry in (
      "std", "features"),
     ("test_statistics_standardise", "stage2", "density.standardise(x)",
      "(x - x.mean((0, 2, 3), True)) / x.std((0, 2, 3), keepdim=True)", "features"),
-    ("statistics_do_not_travel", "stage2", 'self.register_buffer("std", std)', "self.std = std", "training"),
+    ("statistics_do_not_travel", "stage2", 'self.register_buffer("std", std)', "self.std = std", "loop"),
 
     # Eq. 7
-    ("input_range_off", "stage1", "return scaled * 2 - 1 if", "return scaled * 2 if", "extraction training"),
+    ("input_range_off", "stage1", "return scaled * 2 - 1 if", "return scaled * 2 if", "extraction loop"),
     ("eq7_without_minus", "scoring", "log = -np.log10(np", "log = np.log10(np", "scoring"),
     ("eq7_with_ln", "scoring", "log = -np.log10(np", "log = -np.log(np", "scoring"),
     ("eq7_of_the_mean_error", "scoring", "log_mean, log_patch = _mean_and_patch_max(log,",
@@ -153,9 +159,9 @@ FAULTS = [Fault(*entry) for entry in (
     # From windows to frames
     ("window_sum_divided_by_T", "scoring", "finished = self.sums[:n] / counts",
      "finished = self.sums[:n] / self.T", "scoring"),
-    ("last_window_forgotten", "datasets", "{*range(0, last + 1, stride), last}",
-     "{*range(0, last + 1, stride)}", "datasets"),
-    ("windows_across_clips", "datasets", "last = clip.length - T\n", "last = clip.length - 1\n", "datasets"),
+    ("last_window_forgotten", "prepared", "{*range(0, last + 1, stride), last}",
+     "{*range(0, last + 1, stride)}", "layouts"),
+    ("windows_across_clips", "prepared", "last = clip.length - T\n", "last = clip.length - 1\n", "layouts"),
     ("likelihoods_shifted_by_one", "scoring", "sums[starts + offset] += values",
      "sums[starts + offset - 1] += values", "scoring"),
     ("likelihoods_of_later_clips_shifted", "scoring", "windows[own, 1] - clip.start, T=T",
@@ -164,10 +170,10 @@ FAULTS = [Fault(*entry) for entry in (
     ("errors_shifted_by_one", "extraction", "self.readings[at:at + len(values)] = values",
      "self.readings[at + 1:at + 1 + len(values)] = values[:len(self.readings) - at - 1]", "extraction"),
     ("windows_shifted_by_one", "stage1", "frames[s:s + T] for s",
-     "frames[max(s - 1, 0):max(s - 1, 0) + T] for s", "extraction training"),
+     "frames[max(s - 1, 0):max(s - 1, 0) + T] for s", "extraction loop"),
     ("features_of_other_windows", "extraction", "slice(row + first, row + first + len(chosen))",
      "slice(first, first + len(chosen))", "extraction"),
-    ("autoencoder_in_training_mode", "stage1", "return model.eval()", "return model.train()", "training"),
+    ("autoencoder_in_training_mode", "stage1", "return model.eval()", "return model.train()", "loop"),
 
     # Eq. 8 and 9
     ("lambdas_swapped", "scoring", "np.ptp(app[frames]), np.ptp(mot[frames])",
@@ -179,22 +185,22 @@ FAULTS = [Fault(*entry) for entry in (
      "return (values - low) / high", "scoring"),
 
     # Evaluation
-    ("AUC_normalised_over_the_set", "evaluation", "total[frames] += weight * normalise(values[frames])",
-     "total[frames] += weight * normalise(values)[frames]", "evaluation"),
-    ("ROC_with_flipped_labels", "evaluation", "return roc_curve(labels, values)",
-     "return roc_curve(~labels, values)", "evaluation"),
-    ("AUC_of_either_sign", "evaluation", "np.mean([roc_auc_score(truth, values) for values, truth in parts])",
-     "np.mean([max(a, 1 - a) for a in [roc_auc_score(truth, values) for values, truth in parts]])", "evaluation"),
-    ("bootstrap_unpaired", "evaluation", "np.random.default_rng((n, resamples))",
-     "np.random.default_rng()", "evaluation"),
-    ("bootstrap_of_frames", "evaluation", "    clips = by_clip(clip_ids)\n    n = len(clips)\n",
-     "    clips = by_clip(np.arange(len(clip_ids)))\n    n = len(clips)\n", "evaluation"),
-    ("interval_of_90_percent", "evaluation", "(0.025, 0.975)", "(0.05, 0.95)", "evaluation"),
-    ("smoothed_across_clips", "evaluation",
+    ("AUC_normalised_over_the_set", "protocols", "total[frames] += weight * normalise(values[frames])",
+     "total[frames] += weight * normalise(values)[frames]", "protocols"),
+    ("ROC_with_flipped_labels", "protocols", "return roc_curve(labels, values)",
+     "return roc_curve(~labels, values)", "protocols"),
+    ("AUC_of_either_sign", "protocols", "np.mean([roc_auc_score(truth, values) for values, truth in parts])",
+     "np.mean([max(a, 1 - a) for a in [roc_auc_score(truth, values) for values, truth in parts]])", "protocols"),
+    ("bootstrap_unpaired", "protocols", "np.random.default_rng((n, resamples))",
+     "np.random.default_rng()", "protocols"),
+    ("bootstrap_of_frames", "protocols", "    clips = by_clip(clip_ids)\n    n = len(clips)\n",
+     "    clips = by_clip(np.arange(len(clip_ids)))\n    n = len(clips)\n", "protocols"),
+    ("interval_of_90_percent", "protocols", "(0.025, 0.975)", "(0.05, 0.95)", "protocols"),
+    ("smoothed_across_clips", "protocols",
      'total[frames] = gaussian_filter1d(total[frames], protocol.smoothing, mode="reflect")',
-     'total = gaussian_filter1d(total, protocol.smoothing, mode="reflect")\n            break', "evaluation"),
-    ("reference_fitted_on_test", "evaluation", "pca.fit_transform(train), pca.transform(test)",
-     "pca.fit(np.concatenate((train, test))).transform(train), pca.transform(test)", "evaluation"),
+     'total = gaussian_filter1d(total, protocol.smoothing, mode="reflect")\n            break', "protocols"),
+    ("reference_fitted_on_test", "protocols", "pca.fit_transform(train), pca.transform(test)",
+     "pca.fit(np.concatenate((train, test))).transform(train), pca.transform(test)", "protocols"),
 
     # The sensitivity study
     ("typicality_from_test", "sensitivity", 't["nll"].mean() for flow, t in terms["train"]',
@@ -206,46 +212,46 @@ FAULTS = [Fault(*entry) for entry in (
 
     # Training
     ("trained_on_test_frames", "stage1", 'frames, starts = data.frames("train")',
-     'frames, starts = data.frames("test")', "training"),
+     'frames, starts = data.frames("test")', "loop"),
     ("trained_on_test_windows", "stage1", 'windows(data.clips("train"), T',
-     'windows(data.clips("test"), T', "training"),
-    ("seed_does_not_initialise_the_flow", "stage2", "torch.manual_seed(seed)", "torch.manual_seed(0)", "training"),
-    ("learning_rate_constant", "training", "return lr * 0.5 * (1 + math.cos(math.pi * step / steps))",
-     "return lr", "training"),
-    ("learning_rate_rises_again", "training", "math.cos(math.pi * step / steps)",
-     "math.cos(2 * math.pi * step / steps)", "training"),
-    ("always_the_same_batch", "training", "first = step * batch_size", "first = 0 * batch_size", "training"),
-    ("seed_does_not_order", "training", "default_rng([seed, int(n)])", "default_rng([0, int(n)])", "training"),
-    ("each_pass_in_the_same_order", "training", "default_rng([seed, int(n)])", "default_rng([seed, 0])", "training"),
-    ("seed_does_not_initialise", "stage1", "torch.manual_seed(seed)", "torch.manual_seed(0)", "training"),
-    ("resumed_from_step_0", "training", 'first, history, kept = state["step"], state', 'first, history, kept = 0, state',
-     "training"),
-    ("snapshots_forgotten_on_resuming", "training", 'state["history"], state["snapshots"]', 'state["history"], {}', "training"),
-    ("snapshots_follow_the_training", "training", "copy=True)", "copy=False)", "training"),
-    ("optimiser_not_resumed", "training", 'optimiser.load_state_dict(state["optimiser"])', "pass", "training"),
-    ("checkpoint_of_another_run", "training", 'f"checkpoint-{identity[:12]}.pt"', '"checkpoint.pt"', "training"),
-    ("checkpoint_not_atomic", "training", 'partial = path.with_name(path.name + ".part")',
-     "partial = path", "training"),
-    ("gradients_pile_up", "training", "optimiser.zero_grad(set_to_none=True)", "pass", "training"),
-    ("gradient_not_clipped", "training", "(model.parameters(), grad_clip)",
-     "(model.parameters(), math.inf)", "training"),
-    ("divergence_not_noticed", "training", "if bad or not math.isfinite(float(loss.detach())) or (norm",
-     "if False and (norm", "training"),
+     'windows(data.clips("test"), T', "loop"),
+    ("seed_does_not_initialise_the_flow", "stage2", "torch.manual_seed(seed)", "torch.manual_seed(0)", "loop"),
+    ("learning_rate_constant", "loop", "return lr * 0.5 * (1 + math.cos(math.pi * step / steps))",
+     "return lr", "loop"),
+    ("learning_rate_rises_again", "loop", "math.cos(math.pi * step / steps)",
+     "math.cos(2 * math.pi * step / steps)", "loop"),
+    ("always_the_same_batch", "loop", "first = step * batch_size", "first = 0 * batch_size", "loop"),
+    ("seed_does_not_order", "loop", "default_rng([seed, int(n)])", "default_rng([0, int(n)])", "loop"),
+    ("each_pass_in_the_same_order", "loop", "default_rng([seed, int(n)])", "default_rng([seed, 0])", "loop"),
+    ("seed_does_not_initialise", "stage1", "torch.manual_seed(seed)", "torch.manual_seed(0)", "loop"),
+    ("resumed_from_step_0", "loop", 'first, history, kept = state["step"], state', 'first, history, kept = 0, state',
+     "loop"),
+    ("snapshots_forgotten_on_resuming", "loop", 'state["history"], state["snapshots"]', 'state["history"], {}', "loop"),
+    ("snapshots_follow_the_training", "loop", "copy=True)", "copy=False)", "loop"),
+    ("optimiser_not_resumed", "loop", 'optimiser.load_state_dict(state["optimiser"])', "pass", "loop"),
+    ("checkpoint_of_another_run", "loop", 'f"checkpoint-{identity[:12]}.pt"', '"checkpoint.pt"', "loop"),
+    ("checkpoint_not_atomic", "loop", 'partial = path.with_name(path.name + ".part")',
+     "partial = path", "loop"),
+    ("gradients_pile_up", "loop", "optimiser.zero_grad(set_to_none=True)", "pass", "loop"),
+    ("gradient_not_clipped", "loop", "(model.parameters(), grad_clip)",
+     "(model.parameters(), math.inf)", "loop"),
+    ("divergence_not_noticed", "loop", "if bad or not math.isfinite(float(loss.detach())) or (norm",
+     "if False and (norm", "loop"),
 
     # Data
-    ("labels_shifted_by_one", "readers", "labels[first - 1:last] = True", "labels[first:last + 1] = True", "datasets"),
-    ("labels_without_the_last_frame", "readers", "labels[first - 1:last] = True",
-     "labels[first - 1:last - 1] = True", "datasets"),
-    ("masks_and_labels_may_differ", "readers", "    if differences:\n", "    if differences and subset:\n", "datasets"),
+    ("labels_shifted_by_one", "layouts", "labels[first - 1:last] = True", "labels[first:last + 1] = True", "layouts"),
+    ("labels_without_the_last_frame", "layouts", "labels[first - 1:last] = True",
+     "labels[first - 1:last - 1] = True", "layouts"),
+    ("masks_and_labels_may_differ", "layouts", "    if differences:\n", "    if differences and subset:\n", "layouts"),
     ("colours_swapped", "preparation",
      "cv2.cvtColor(image, cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_BGR2RGB)",
-     "cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image", "datasets"),
-    ("resized_without_antialiasing", "preparation", "antialias=True", "antialias=False", "datasets"),
+     "cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image", "layouts"),
+    ("resized_without_antialiasing", "preparation", "antialias=True", "antialias=False", "layouts"),
     ("prepared_in_another_size", "preparation", 'if manifest.get("key") == key:',
-     'if manifest.get("key"):', "datasets"),
+     'if manifest.get("key"):', "layouts"),
     ("small_objects_lost_from_masks", "preparation", "adaptive_max_pool2d(torch", "-adaptive_max_pool2d(-torch",
-     "datasets"),
-    ("clips_in_the_order_of_letters", "frames", "key=natural)", "key=lambda path: path.name)", "datasets"),
+     "layouts"),
+    ("clips_in_the_order_of_letters", "files", "key=natural)", "key=lambda path: path.name)", "layouts"),
 
     # The generated data set
     ("generator_ignores_its_seed", "synthetic", "clip(np.random.default_rng([seed, 1, number])",
@@ -265,7 +271,7 @@ FAULTS = [Fault(*entry) for entry in (
     ("scored_by_training_errors", "notebooks/07_score.ipynb", "test_errors.npz", "train_errors.npz", "notebook_code"),
 
     # Records
-    ("clips_called_by_number", "results", ', dtype={"clip": str})', ")", "tables"),
+    ("clips_called_by_number", "scored_runs", ', dtype={"clip": str})', ")", "tables"),
     ("comments_change_the_code_version", "records", "ast.dump(code_of_source(source)).encode()",
      "source.encode()", "records"),
     ("parameters_not_compared", "records", "if now.get(name) != then.get(name):", "if False:", "records"),

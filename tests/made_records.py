@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lib import evaluation, records
+from lib.evaluation import protocols
+from lib.pipeline import records
 from lib.config import resolve
-from lib.steps import MODELS, STEPS, Job, from_name
+from lib.pipeline.steps import MODELS, STEPS, Job, from_name
 
 CLIPS, FRAMES = 10, 20
 SHIFT = {"one_path": 0.4, "two_path": 0.9, "app_intensity": 1.3, "mot": 1.1, "app_intensity_mot": 1.5, "app_none": 1.0,
@@ -86,12 +87,12 @@ def scored(dataset, variant, seed=0, *, profile="quick", clips=CLIPS, shift=None
     table.to_csv(job.folder / "scores.csv", index=False)
     terms = [(1.0, table["R"].to_numpy())] + ([(1.0, table["L"].to_numpy())] if "L" in table else [])
     ids = pd.factorize(table["clip"])[0]
-    protocols = {name: evaluation.frame_metrics(terms, table["label"].to_numpy(), ids, protocol)
-                 for name, protocol in evaluation.PROTOCOLS.items() if protocol.normalise != "train"}
+    by_protocol = {name: protocols.frame_metrics(terms, table["label"].to_numpy(), ids, protocol)
+                 for name, protocol in protocols.PROTOCOLS.items() if protocol.normalise != "train"}
     record(job, inputs=inputs, subset=subset, code=code, commit=commit,
-           metrics={"auc": protocols["paper"]["auc"], "interval": None, "protocols": protocols, "by_clip": {
-               name: evaluation.frame_auc(clip["R"].to_numpy(), clip["label"].to_numpy(), np.zeros(len(clip), int),
-                                          evaluation.PROTOCOLS["micro, raw scores"]) for name, clip in table.groupby("clip")}})
+           metrics={"auc": by_protocol["paper"]["auc"], "interval": None, "protocols": by_protocol, "by_clip": {
+               name: protocols.frame_auc(clip["R"].to_numpy(), clip["label"].to_numpy(), np.zeros(len(clip), int),
+                                          protocols.PROTOCOLS["micro, raw scores"]) for name, clip in table.groupby("clip")}})
     return job
 
 
@@ -103,8 +104,8 @@ def reference(dataset, seed=0, *, profile="quick", clips=CLIPS):
     values = {"frame position": base["frame"] / (FRAMES - 1), "constant": np.zeros(len(base))}
     pd.DataFrame(values).to_csv(job.folder / "reference.csv", index=False)
     ids = pd.factorize(base["clip"])[0]
-    labels, paper = base["label"].to_numpy(), evaluation.PROTOCOLS["paper"]
-    aucs = {name: evaluation.frame_auc(np.asarray(v, float), labels, ids, paper) for name, v in values.items()}
+    labels, paper = base["label"].to_numpy(), protocols.PROTOCOLS["paper"]
+    aucs = {name: protocols.frame_auc(np.asarray(v, float), labels, ids, paper) for name, v in values.items()}
     record(job, inputs=[f"{dataset}/prepare"], metrics={"aucs": aucs})
     return job
 

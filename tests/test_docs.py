@@ -5,7 +5,10 @@ import subprocess
 
 import pytest
 
-from lib import cli, config, paths, reference, tables
+from lib import config, paths
+from lib.commands import cli
+from lib.evidence import tables
+from lib.report import reference
 
 ROOT = paths.ROOT
 README = (ROOT / "README.md").read_text()
@@ -64,7 +67,7 @@ def test_lib_is_not_ignored_by_git():
 def test_the_weights_of_the_reference_are_those_of_its_models():
     """Read as README says, they give finite errors and likelihoods."""
     import torch
-    from lib import stage1, stage2
+    from lib.training import stage1, stage2
     of_ped2 = config.resolve("long", "ped2", {"machine.device": "cpu", "machine.precision": "float32"})
     runs = paths.REFERENCE / "long/runs/ped2"
     model = stage1.load_autoencoder(runs / "autoencoder/two_path/seed0/autoencoder.pt", of_ped2, two_path=True)

@@ -18,8 +18,8 @@ def test_faults_have_names_of_their_own_and_touch_the_whole_method():
     assert len({fault.name for fault in FAULTS}) == len(FAULTS) >= 35
     assert len({(fault.file, fault.old, fault.new) for fault in FAULTS}) == len(FAULTS)
     modules = {re.sub(r".*/|\.\w+$", "", fault.file) for fault in FAULTS}
-    assert {"itae", "losses", "glow", "features", "stage1", "stage2", "extraction", "scoring", "evaluation", "training",
-            "datasets", "preparation", "readers", "records"} <= modules
+    assert {"itae", "losses", "glow", "features", "stage1", "stage2", "extraction", "scoring", "protocols", "loop",
+            "prepared", "preparation", "layouts", "records"} <= modules
 
 
 @pytest.mark.parametrize("old, new, sentence", [

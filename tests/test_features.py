@@ -8,7 +8,7 @@ import torch
 from lib import features
 from lib.features import FeatureError
 from lib.glow import Glow
-from lib.stage2 import Density, flow_input, likelihoods
+from lib.training.stage2 import Density, flow_input, likelihoods
 
 
 # -- pooling -----------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 from scipy.ndimage import binary_dilation, uniform_filter
 
 from lib import scoring
-from lib.datasets import Clip
+from lib.datasets.prepared import Clip
 
 EQ7 = dict(clamp=1e-3, patch=32, patch_stride=8)
 

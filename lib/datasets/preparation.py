@@ -1,0 +1,280 @@
+"""Preparing a data set once: frames decoded, resized and written into one memory-mapped array a split.
+
+    raw folder  --readers.read-->  clips, labels  --prepare-->  train_frames.npy, test_frames.npy, test_labels.npy,
+                                                                test_masks.npy, tracks.csv, manifest.json
+
+Training and scoring never decode an image: they slice windows of T frames out of the arrays ("Implementations":
+256x256, T = 16; the original 240x360 for UCSD). The raw folder is only read.
+"""
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn.functional import adaptive_max_pool2d
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2.functional import resize
+
+from lib.datasets.prepared import FORMAT, JOURNAL, DataError, Prepared, open_prepared
+from lib.datasets.files import AGAIN, Source, digest, read_frames, read_masks
+from lib.datasets.layouts import Raw, official_counts, read
+from lib.datasets.own_video import Videos, read_videos
+
+SPLITS = ("train", "test")
+LOOKED = "looked.json"       # what a first look at large files found, see readers.Looker
+ARRAYS = ("train_frames.npy", "test_frames.npy", "test_labels.npy", "test_masks.npy", "tracks.csv")
+
+
+# -- one frame, one mask -----------------------------------------------------------------------------------------
+
+def fit_frame(image: np.ndarray, height: int, width: int, channels: int) -> np.ndarray:
+    """(h, w) or (h, w, 3) BGR uint8 -> (H, W, C) uint8. Grey by ITU-R 601; resized bilinearly with antialiasing."""
+    if channels == 1:
+        image = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+        image = image[..., None]
+    else:
+        image = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_BGR2RGB)
+    if image.shape[:2] == (height, width):
+        return image
+    tensor = torch.from_numpy(image).permute(2, 0, 1)
+    return resize(tensor, [height, width], InterpolationMode.BILINEAR, antialias=True).permute(1, 2, 0).numpy()
+
+
+def fit_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(h, w) bool -> (H, W) bool: a pixel is abnormal if any abnormal pixel lies in what it covers.
+
+    Picking the nearest pixel instead can lose a small object, and then a frame is labelled abnormal that has no
+    abnormal pixel; here mask.any() stays what it was.
+    """
+    if mask.shape == (height, width):
+        return mask
+    pooled = adaptive_max_pool2d(torch.from_numpy(mask)[None].float(), (height, width))
+    return (pooled[0] > 0).numpy()
+
+
+# -- preparing ---------------------------------------------------------------------------------------------------
+
+def prepare(*, dataset: str, raw: Path | Videos, out: Path, height: int, width: int, channels: int, avenue_labels: str,
+            subset: bool, workers: int, progress: Callable[[str], None]) -> Prepared:
+    """Decodes and resizes a raw data set, or your own videos, into the folder `out`, clip by clip, over `workers` threads.
+
+    A run that was killed continues where it stopped; a folder that is prepared already, from the same files with the
+    same parameters, is opened as it is. `progress` is given a line after each clip. Memory does not grow with the set:
+    a worker holds one frame. Raises DataError where the raw set is wrong or the disk is too small.
+    """
+    out = Path(out)
+    for folder in raw.folders if isinstance(raw, Videos) else (Path(raw),):
+        if out.resolve().is_relative_to(folder.resolve()):
+            raise DataError(f"{out} lies inside the raw data set {folder}, which is never written to. Choose another folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    found = look(dataset, raw, out, avenue_labels, subset, progress)
+    parameters = {"height": height, "width": width, "channels": channels, "avenue_labels": avenue_labels}
+    key = fingerprint(found, parameters)
+    if (out / "manifest.json").exists():
+        manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+        if manifest.get("key") == key:
+            progress(f"{dataset}: prepared already")
+            return open_prepared(out)
+
+    shapes = array_shapes(found, height, width, channels)
+    done = read_journal(out / JOURNAL, key)
+    if done is None or not all((out / name).exists() for name in shapes):
+        done = {}
+        # Removing, not overwriting: a process that has the old arrays mapped keeps them.
+        for name in ("manifest.json", JOURNAL, *ARRAYS):
+            (out / name).unlink(missing_ok=True)
+        check_space(out, shapes)
+        for name, (dtype, shape) in shapes.items():
+            np.lib.format.open_memmap(out / name, mode="w+", dtype=dtype, shape=shape)
+    else:
+        check_space(out, shapes)
+    start_journal(out / JOURNAL, key, done)
+    fill(found, out, shapes, done, workers, progress)
+
+    labels = [clip.labels for clip in found.split("test")]
+    if labels and labels[0] is not None:
+        write_atomically(out / "test_labels.npy", lambda file: np.save(file, np.concatenate(labels)))
+    if found.tracks is not None:
+        scale_tracks(found, height, width).to_csv(out / "tracks.csv", index=False)
+    manifest = make_manifest(found, parameters, key, done, out)
+    text = json.dumps(manifest, indent=1, ensure_ascii=False)
+    write_atomically(out / "manifest.json", lambda file: file.write(text.encode("utf-8")))
+    (out / JOURNAL).unlink()
+    return open_prepared(out)
+
+
+def look(dataset: str, raw: Path | Videos, out: Path, avenue_labels: str, subset: bool, progress) -> Raw:
+    """readers.read, with what it found out about large files kept in `out` for the next time."""
+    path = out / LOOKED
+    memory = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    before = len(memory)
+    try:
+        if isinstance(raw, Videos):
+            return read_videos(raw, memory, progress)
+        return read(dataset=dataset, raw=raw, avenue_labels=avenue_labels, subset=subset, memory=memory,
+                    progress=progress)
+    finally:
+        if len(memory) > before:
+            write_atomically(path, lambda file: file.write(json.dumps(memory).encode("utf-8")))
+
+
+def scale_tracks(found: Raw, height: int, width: int) -> pd.DataFrame:
+    """The raw set's tracks, boxes in pixels of the prepared frames."""
+    tracks = pd.read_csv(found.tracks)
+    for axis, scale in (("x", width / found.size[1]), ("y", height / found.size[0])):
+        tracks[[f"{axis}0", f"{axis}1"]] *= scale
+    return tracks
+
+
+def fingerprint(found: Raw, parameters: dict) -> str:
+    """Changes when the parameters or the raw files (names, sizes, times) change."""
+    digest = hashlib.sha256(json.dumps([FORMAT, found.dataset, parameters], sort_keys=True).encode())
+    files = [(clip.name, path) for clip in found.clips for path in clip.files]
+    files += [("labels", path) for path in found.label_files] + ([("tracks", found.tracks)] if found.tracks else [])
+    for name, path in files:
+        state = path.stat()
+        digest.update(f"{name}/{path.name} {state.st_size} {state.st_mtime_ns}\n".encode())
+    for clip in found.split("test"):
+        digest.update(b"-" if clip.labels is None else np.packbits(clip.labels).tobytes())
+    return digest.hexdigest()
+
+
+def array_shapes(found: Raw, height: int, width: int, channels: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """The large arrays: file name -> dtype and shape. There are masks only if every test clip has them."""
+    rows = {split: sum(clip.length for clip in found.split(split)) for split in SPLITS}
+    shapes = {f"{split}_frames.npy": ("uint8", (rows[split], height, width, channels)) for split in SPLITS}
+    if found.split("test") and all(clip.masks for clip in found.split("test")):
+        shapes["test_masks.npy"] = ("bool", (rows["test"], height, width))
+    return shapes
+
+
+def check_space(out: Path, shapes: dict) -> None:
+    """Raises DataError if the arrays, less what is written of them already, do not fit on the disk."""
+    needed = sum(int(np.prod(shape)) for _, shape in shapes.values())
+    there = sum((out / name).stat().st_blocks * 512 for name in shapes if (out / name).exists())
+    free = shutil.disk_usage(out).free
+    if needed - there > free:
+        raise DataError(f"The prepared arrays need {(needed - there) / 1e9:.1f} GB, but the disk of {out} has "
+                        f"{free / 1e9:.1f} GB free. Make room, or prepare smaller frames (--set data.height=...).")
+
+
+def fill(found: Raw, out: Path, shapes: dict, done: dict[str, dict], workers: int,
+         progress: Callable[[str], None]) -> None:
+    """Writes the clips that are not `done`, and notes each in the journal and in `done`."""
+    jobs, start = [], {"train": 0, "test": 0}
+    for clip in found.clips:
+        if f"{clip.split}/{clip.name}" not in done:
+            jobs.append((clip, start[clip.split]))
+        start[clip.split] += clip.length
+    if done:
+        progress(f"{found.dataset}: continuing, {len(done)} of {len(found.clips)} clips are done")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the clips are what runs in parallel
+    pool = ThreadPoolExecutor(max_workers=workers)
+    try:
+        futures = {pool.submit(write_clip, clip, row, out, shapes, found.size): clip for clip, row in jobs}
+        for future in as_completed(futures):
+            clip, record = futures[future], future.result()
+            append_line(out / JOURNAL, {"clip": f"{clip.split}/{clip.name}", **record})
+            done[f"{clip.split}/{clip.name}"] = record
+            progress(f"{clip.split} {clip.name}: {clip.length} frames ({len(done)} of {len(found.clips)} clips)")
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        torch.set_num_threads(threads)
+
+
+def write_clip(clip: Source, row: int, out: Path, shapes: dict, size: tuple[int, int]) -> dict:
+    """Decodes one clip into its rows. Returns number, size and sha256 of the files it is made of."""
+    name = f"{clip.split}_frames.npy"
+    _, (_, height, width, channels) = shapes[name]
+    count, sha = digest(clip.files)
+    with open_at(out / name, row) as file:
+        for index, image in enumerate(read_frames(clip)):
+            if image.shape[:2] != size:
+                raise DataError(f"{clip.where(index)} is {image.shape[0]}x{image.shape[1]} pixels (height x width), "
+                                f"but the set's first frame is {size[0]}x{size[1]}. {AGAIN}")
+            file.write(np.ascontiguousarray(fit_frame(image, height, width, channels)))
+        file.flush()
+        os.fsync(file.fileno())
+    if clip.split == "test" and "test_masks.npy" in shapes:
+        with open_at(out / "test_masks.npy", row) as file:
+            for mask in read_masks(clip):
+                file.write(np.ascontiguousarray(fit_mask(mask, height, width)))
+            file.flush()
+            os.fsync(file.fileno())
+    return {"files": len(clip.files), "bytes": count, "sha256": sha}
+
+
+def open_at(path: Path, row: int):
+    """Opens an .npy file for writing at one row of its array. Writing through a file, not through a map, keeps the
+    resident memory flat."""
+    array = np.load(path, mmap_mode="r")
+    file = open(path, "r+b")
+    file.seek(array.offset + row * int(np.prod(array.shape[1:])) * array.itemsize)
+    return file
+
+
+def read_journal(path: Path, key: str) -> dict[str, dict] | None:
+    """The clips that an earlier, unfinished run with the same key has written; None if there was no such run."""
+    if not path.exists():
+        return None
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            break  # the line at which the run was killed
+    if not lines or lines[0].get("key") != key:
+        return None
+    return {line.pop("clip"): line for line in lines[1:]}
+
+
+def start_journal(path: Path, key: str, done: dict[str, dict]) -> None:
+    """Writes the journal anew, without a last line that a killed run may have left unfinished."""
+    lines = [{"key": key}, *({"clip": name, **record} for name, record in done.items())]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    write_atomically(path, lambda file: file.write(text.encode("utf-8")))
+
+
+def append_line(path: Path, line: dict) -> None:
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def write_atomically(path: Path, write: Callable) -> None:
+    """`write` is given an open binary file; the path appears only when it is complete."""
+    partial = path.with_name(path.name + ".part")
+    with open(partial, "wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def make_manifest(found: Raw, parameters: dict, key: str, done: dict[str, dict], out: Path) -> dict:
+    """What was prepared, from what, and how it compares with the official release."""
+    clips: dict[str, list] = {split: [] for split in SPLITS}
+    start = {split: 0 for split in SPLITS}
+    for clip in found.clips:
+        record = {"name": clip.name, "start": start[clip.split], "length": clip.length}
+        if clip.labels is not None:
+            record["abnormal"] = int(clip.labels.sum())
+        clips[clip.split].append({**record, **done[f"{clip.split}/{clip.name}"]})
+        start[clip.split] += clip.length
+    counts = {split: {"clips": len(clips[split]), "frames": start[split]} for split in SPLITS}
+    counts["test"]["abnormal"] = sum(clip.get("abnormal", 0) for clip in clips["test"])
+    arrays = {path.name: path.stat().st_size for path in (out / name for name in ARRAYS) if path.exists()}
+    labels = [dict(zip(("name", "bytes", "sha256"), (path.name, *digest([path])))) for path in found.label_files]
+    return {"format": FORMAT, "dataset": found.dataset, "layout": found.layout, "subset": bool(found.missing),
+            "missing": list(found.missing), "parameters": parameters, "raw_size": list(found.size), "counts": counts,
+            "official": official_counts(found.dataset, parameters["avenue_labels"]),
+            "label_files": labels, "clips": clips, "arrays": arrays, "key": key}

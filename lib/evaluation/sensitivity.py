@@ -1,0 +1,210 @@
+"""What each choice that the paper leaves open does to the AUC: one choice changed at a time, everything else as it was.
+
+Choices of scoring and of evaluation are applied again to stored errors and likelihoods, which takes seconds; choices of the
+flows need the flows trained again, those of the autoencoder everything. Beside the choices stand remedies: what others have
+proposed where likelihoods mislead, in the place of the paper's own. Nothing here is used to choose anything: the reasons for
+the values that the kit uses stand in `config`, and were there before this was computed.
+"""
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sklearn.metrics import roc_auc_score
+
+from lib import scoring
+from lib.figures import style
+from lib.config import Config, values
+from lib.evaluation.protocols import Protocol, bits_per_pixel, frame_auc
+
+# The other values of each open choice. Of lambda_L, which may be any number, half and twice, and a fifth and five times.
+SCORING = {"score.log_of": ("pixel", "mean"), "score.reduce": ("mean", "patch_max"), "score.likelihood_frames": ("all", "centre"),
+           "score.lambda_scope": ("clip", "test", "train"), "score.lambda_L": (0.2, 0.5, 2.0, 5.0)}
+EVALUATION = {"normalise": ("clip", "set", "train", "none"), "smoothing": (20.0,), "average": ("macro",)}
+FLOW = {"features.standardise": ("channel", "element", "none")}
+AUTOENCODER = {"features.time": ("mean",), "model.output": ("linear",), "model.normalisation": ("group",),
+               "model.activation": ("leaky_relu",), "loss.l2": ("norm",), "loss.gradient_weight": (0.0, 1.0)}
+ANOTHER_SEED = "another seed"  # no choice of anybody's: what it does is what a change has to exceed to mean anything
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What the scores of one full model are made of: errors of frames by reading, likelihoods of windows, per split."""
+
+    errors: dict[str, dict[str, np.ndarray]]  # split -> "<log_of>/<reduce>" -> (N,)
+    windows: dict[str, np.ndarray]            # split -> (n, 2)
+    nll: dict[str, dict[str, np.ndarray]]     # split -> "app" or "mot" -> (n,)
+    clips: dict[str, tuple]                   # split -> its clips
+    labels: np.ndarray                        # (N_test,) bool
+    T: int
+
+    @staticmethod
+    def read(data, features: Path, flows: dict[str, Path], T: int) -> "Stored":
+        """From the folders of the runs: `flows` are those of "app" and "mot"."""
+        splits = [split for split in ("train", "test") if data.clips(split)]
+        return Stored({split: dict(np.load(features / f"{split}_errors.npz")) for split in splits},
+                      {split: np.load(features / f"{split}_windows.npy") for split in splits},
+                      {split: {name: np.load(folder / f"nll_{split}.npz")["nll"] for name, folder in flows.items()}
+                       for split in splits}, {split: data.clips(split) for split in splits}, data.labels, T)
+
+    def ids(self, split: str) -> np.ndarray:
+        """The index of the clip of each frame."""
+        return np.repeat(np.arange(len(self.clips[split])), [clip.length for clip in self.clips[split]])
+
+    def spread(self, config: Config, flow: str, split: str = "test") -> np.ndarray:
+        """The likelihood of the frames of a split by one flow: (N,)."""
+        return scoring.spread(self.nll[split][flow], self.windows[split], self.clips[split], T=self.T,
+                              likelihood_frames=config.score.likelihood_frames)
+
+    def terms(self, config: Config, split: str = "test") -> list[tuple[float, np.ndarray]]:
+        """The weighted terms of Eq. 9, R and L, of the frames of a split."""
+        s, train = config.score, self.nll.get("train", {})
+        L = scoring.likelihood_score(self.spread(config, "app", split), self.spread(config, "mot", split), self.ids(split),
+                                     lambda_scope=s.lambda_scope, train_nll_app=train.get("app"), train_nll_mot=train.get("mot"))
+        return [(1.0, self.errors[split][f"{s.log_of}/{s.reduce}"]), (s.lambda_L, L)]
+
+    def auc(self, config: Config, protocol: Protocol) -> float:
+        """Frame-level AUC under a configuration and a protocol."""
+        extremes = None
+        if protocol.normalise == "train":
+            extremes = [[values.min(), values.max()] for _, values in self.terms(config, "train")]
+        return frame_auc(self.terms(config), self.labels, self.ids("test"), protocol, extremes)
+
+
+def changed(config: Config, name: str, value) -> Config:
+    """A configuration with one parameter changed, by its full name."""
+    group, short = name.split(".")
+    return dataclasses.replace(config, **{group: dataclasses.replace(getattr(config, group), **{short: value})})
+
+
+def value_of(config: Config, name: str):
+    """The value of a parameter, by its full name."""
+    group, short = name.split(".")
+    return values(getattr(config, group))[short]
+
+
+def rescored(stored: Stored, config: Config, protocol: Protocol) -> list[dict]:
+    """A row for each other value of each choice of scoring and evaluation: choice, kind, value, of, auc."""
+    rows = []
+    for name, value in others(SCORING, config):
+        if "train" in stored.nll or value != "train":
+            rows.append({"choice": name, "kind": "scoring", "value": value, "of": value_of(config, name),
+                         "auc": stored.auc(changed(config, name, value), protocol)})
+    for name, possible in EVALUATION.items():
+        of = getattr(protocol, name)
+        for value in possible:
+            if value != of and ("train" in stored.nll or value != "train"):
+                other = dataclasses.replace(protocol, name="other", **{name: value})
+                rows.append({"choice": f"protocol: {name}", "kind": "evaluation", "value": value, "of": of,
+                             "auc": stored.auc(config, other)})
+    return rows
+
+
+def others(choices: dict, config: Config) -> list[tuple[str, object]]:
+    """The values of some choices that are not the configuration's, (name, value)."""
+    return [(name, value) for name, values_ in choices.items() for value in values_ if value != value_of(config, name)]
+
+
+def retrainings(config: Config, seed: int) -> list[tuple[str, str, object]]:
+    """What `sensitivity.retrain` asks to be trained again, (kind, name, value): the flows (half as deep ones too), and the
+    autoencoder under them, for its own choices and for half its training."""
+    if config.sensitivity.retrain == "nothing":
+        return []
+    flow = [*others(FLOW, config), ("flow.K", max(1, config.flow.K // 2)), (ANOTHER_SEED, seed + 1)]
+    found = [("flows", *choice) for choice in flow]
+    if config.sensitivity.retrain == "autoencoder":
+        autoencoder = [*others(AUTOENCODER, config), ("autoencoder.steps", config.autoencoder.steps // 2), (ANOTHER_SEED, seed + 1)]
+        found += [("autoencoder", *choice) for choice in autoencoder if choice[1]]
+    return found
+
+
+# -- remedies ------------------------------------------------------------------------------------------------------
+
+def remedies(terms: dict[str, dict[str, dict]], complexity: dict[str, np.ndarray]) -> dict[str, dict[str, dict[str, np.ndarray]]]:
+    """Other readings of the flows' likelihoods: name -> split -> flow -> a value a window, larger where less normal.
+
+    `terms`: split -> flow -> what `stage2.likelihoods` gives. `complexity`: split -> bits of each window's frames as PNG.
+    What is learned, the mean and the slope, is learned from training windows; without such there are fewer remedies.
+
+        two-sided typicality   |NLL - its mean in training|                          Nalisnick et al. 2019
+        less complexity        NLL less its straight line on complexity in training  after Serra et al. 2019, who take the bits off
+        last scale alone       the terms of the coarsest level                       Schirrmeister et al. 2020
+        -log p(z) alone, -log|det| alone
+    """
+    def each(reading, splits=tuple(terms)):
+        return {split: {flow: reading(flow, split, t) for flow, t in terms[split].items()} for split in splits}
+
+    found = {"−log p(z) alone": each(lambda flow, split, t: -t["log_p_z"].sum(1)),
+             "−log|det| alone": each(lambda flow, split, t: -t["log_det"].sum(1))}
+    if next(iter(terms["test"].values()))["log_p_z"].shape[1] > 1:
+        found["last scale alone"] = each(lambda flow, split, t: -(t["log_p_z"] + t["log_det"])[:, -1])
+    if "train" in terms:
+        mean = {flow: t["nll"].mean() for flow, t in terms["train"].items()}
+        line = {flow: np.polynomial.Polynomial.fit(complexity["train"], t["nll"], 1) for flow, t in terms["train"].items()}
+        found["two-sided typicality"] = each(lambda flow, split, t: np.abs(t["nll"] - mean[flow]))
+        found["less complexity"] = each(lambda flow, split, t: t["nll"] - line[flow](complexity[split]))
+    return found
+
+
+def complexity_of(frames: np.ndarray, windows: np.ndarray, T: int) -> np.ndarray:
+    """Bits as PNG of the middle frame of each window: frames (N, H, W, C) uint8, windows (n, 2) -> (n,)."""
+    return np.array([bits_per_pixel(frames[start + T // 2]) for start in windows[:, 1]]) * frames[0, ..., 0].size
+
+
+def alone(stored: "Stored", config: Config, protocol: Protocol) -> dict[str, float]:
+    """AUC of the likelihoods by themselves, of each flow and of both (Eq. 8), and of the full score (Eq. 9)."""
+    (_, _), (_, L) = stored.terms(config)
+    found = {name: frame_auc(stored.spread(config, name), stored.labels, stored.ids("test"), protocol) for name in ("app", "mot")}
+    return found | {"both": frame_auc(L, stored.labels, stored.ids("test"), protocol), "with R": stored.auc(config, protocol)}
+
+
+def by_clip(stored: "Stored", config: Config) -> pd.DataFrame:
+    """AUC of R and of each likelihood within each test clip that has frames of both kinds: a row a clip, columns R, app, mot."""
+    ids, (_, R), rows = stored.ids("test"), stored.terms(config)[0], []
+    columns = {"R": R, **{name: stored.spread(config, name) for name in ("app", "mot")}}
+    for index, clip in enumerate(stored.clips["test"]):
+        own = ids == index
+        if stored.labels[own].any() and not stored.labels[own].all():
+            rows.append({"clip": clip.name} | {name: roc_auc_score(stored.labels[own], values[own]) for name, values in columns.items()})
+    return pd.DataFrame(rows, columns=["clip", *columns])
+
+
+def table(rows: list[dict], base: float) -> pd.DataFrame:
+    """All rows, the largest effect first: choice, kind, value, of, auc, change."""
+    found = pd.DataFrame(rows)
+    found["change"] = found["auc"] - base
+    return found.reindex(found["change"].abs().sort_values(ascending=False, kind="stable").index).reset_index(drop=True)
+
+
+KINDS = {"scoring": (style.GENERATIVE, ""), "evaluation": ("#FFFFFF", "////"), "remedy": ("#D9D9D9", "xxxx"),
+         "flows": (style.MOTION, "...."), "autoencoder": (style.APPEARANCE, "\\\\")}
+
+
+def chart(found: pd.DataFrame, base: float, caption: str):
+    """A bar for each choice, from the AUC of the configuration as it is: the largest effect on top."""
+    from matplotlib.patches import Patch
+    left, height = 2.55, 0.19 * len(found)
+    figure = style.sheet(style.PAGE, height + 0.95, caption)
+    axis = style.panel(figure, left, 0.42, style.PAGE - left - 0.75, height)
+    for i, row in enumerate(found.itertuples()):
+        colour, hatch = KINDS[row.kind]
+        axis.barh(i, row.change, height=0.68, color=colour, edgecolor=style.INK, linewidth=0.5, hatch=hatch)
+        axis.text(1.02, i, f"{row.auc:.3f}", transform=axis.get_yaxis_transform(), va="center", fontsize=7)
+    axis.axvline(0, color=style.INK, linewidth=0.8)
+    spelt = [f"{row.choice} = {row.value:g}" if isinstance(row.value, float) else f"{row.choice} = {row.value}"
+             for row in found.itertuples()]
+    axis.set(ylim=(len(found) - 0.4, -0.6), yticks=range(len(found)), yticklabels=spelt,
+             xlabel=f"change of the AUC from {base:.3f}")
+    axis.tick_params(axis="y", length=0)
+    axis.spines["left"].set_visible(False)
+    axis.text(1.02, -1.1, "AUC", transform=axis.get_yaxis_transform(), fontsize=style.SMALL, color=style.FAINT, va="center")
+    keys = [Patch(facecolor=colour, edgecolor=style.INK, hatch=hatch, linewidth=0.5, label=kind)
+            for kind, (colour, hatch) in KINDS.items() if kind in set(found["kind"])]
+    width, tall = figure.get_size_inches()
+    figure.legend(handles=keys, loc="upper left", ncol=len(KINDS), borderpad=0, borderaxespad=0,
+                  bbox_to_anchor=(left / width, 1 - 0.08 / tall))
+    return figure

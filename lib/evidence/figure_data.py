@@ -1,0 +1,206 @@
+"""What was run, as the figures read it, and the rules by which they choose clips and frames.
+
+A figure shows what a rule picks, never what looks best:
+
+    clip    the clip of median AUC among those with normal and abnormal frames; where two clips are shown, those at the
+            lower and upper quartile; on the generated set, among the clips with the paper's kind of event; where
+            nothing is labelled, the clip of median length
+    frame   the abnormal frame of median score in its clip; where several are shown, abnormal frames evenly spread
+
+The AUC of a clip and the score of a frame are the full model's (or, where that was not run, those of the next in
+RANKING). Of an even number the lower median is taken. Figures of one run show the lowest seed; those of several average
+only seeds that were run under the same conditions.
+"""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lib.pipeline import records
+from lib.evidence.scored_runs import Result, apart, differences, open_results
+from lib.pipeline.steps import Job, from_name
+from lib.evidence.tables import NAMES
+
+RANKING = ("app_intensity_mot", "two_path", "app_intensity", "mot", "app_error", "app_none", "one_path")
+SPOKEN = {"app_intensity_mot": "the full model", "two_path": "the two-path AE", "one_path": "the one-path AE"}
+MOTION_KINDS, BOTH_KINDS = ("running", "jumping"), ("bag",)  # the paper's: a jumping kid, a thrown bag or paper
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was run on one data set. `runs` are the folders of the runs; arrays are read when they are asked for."""
+
+    dataset: str
+    data: object  # datasets.Prepared
+    runs: dict[Job, Path]
+
+    @cached_property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(sorted({job.seed for job in self.runs if job.seed is not None}))
+
+    def folder(self, step: str, variant: str, seed: int | None = None) -> Path | None:
+        """Of a run, with the lowest seed unless another is named; None if it was not run."""
+        seed = self.seeds[0] if seed is None and self.seeds else seed
+        return next((folder for job, folder in self.runs.items()
+                     if (job.step, job.variant, job.seed) == (step, variant, seed)), None)
+
+    def record(self, step: str, variant: str, seed: int | None = None) -> dict | None:
+        """Its record; None if it was not run."""
+        folder = self.folder(step, variant, seed)
+        return None if folder is None else records.read(folder)
+
+    def scores(self, model: str) -> pd.DataFrame | None:
+        """The scores of the lowest seed, a row a test frame in the order of the arrays; None if it was not run."""
+        return next((result.scores for result in self.scored
+                     if (result.job.variant, result.job.seed) == (model, self.seeds[0])), None)
+
+    def array(self, step: str, variant: str, name: str) -> np.ndarray | None:
+        """A stored array, mapped from the disk; None if it was not run."""
+        folder = self.folder(step, variant)
+        return None if folder is None else np.load(folder / name, mmap_mode="r")
+
+    @cached_property
+    def scored(self) -> tuple[Result, ...]:
+        """The scored runs, all models and seeds."""
+        return open_results(dict(sorted(self.runs.items(), key=lambda item: item[0].seed or 0)))
+
+    def alike(self, model: str) -> list[Result]:
+        """The runs of a model that may be averaged: those made under the same conditions as its lowest seed."""
+        groups = apart(result for result in self.scored if result.job.variant == model)
+        return groups[0] if groups else []
+
+    @cached_property
+    def ranking(self) -> str | None:
+        """The model whose scores choose clips and frames; None if nothing was scored."""
+        return next((model for model in RANKING if self.folder("score", model)), None)
+
+    @cached_property
+    def clip_auc(self) -> dict[str, float]:
+        """AUC of each test clip with frames of both kinds, by the model that ranks."""
+        record = self.record("score", self.ranking)
+        aucs = {} if record is None else record["metrics"]["by_clip"]
+        return {name: auc for name, auc in aucs.items() if auc is not None}
+
+    def rows(self, clip) -> slice:
+        """The rows of a clip in the arrays of the test split."""
+        return slice(clip.start, clip.start + clip.length)
+
+    def labels(self, clip) -> np.ndarray:
+        """(length,) bool, True where abnormal; all False for a set without labels."""
+        labels = self.data.labels
+        return np.zeros(clip.length, bool) if labels is None else np.asarray(labels[self.rows(clip)], bool)
+
+    def mask(self, clip, frame: int) -> np.ndarray | None:
+        """(H, W) bool, or None for a set without pixel masks."""
+        return None if self.data.masks is None else self.data.masks[clip.start + frame]
+
+    def kinds(self, name: str) -> tuple[str, ...]:
+        """The kinds of anomaly in a clip of the generated set; empty elsewhere."""
+        tracks = self.data.tracks
+        return () if tracks is None else tuple(dict.fromkeys(tracks.loc[tracks["clip"] == name, "kind"]))
+
+    def title(self, clip) -> str:
+        """A clip by name, and what happens in it where that is known."""
+        kinds = ", ".join(self.kinds(clip.name)).replace("_", " ")
+        return f"{clip.name} ({kinds})" if kinds else clip.name
+
+    @property
+    def source(self) -> str:
+        """Data set, profile and seeds for the small print, and what must not be mixed silently."""
+        profile = next(iter(self.runs)).profile
+        subset = ", incomplete (subset)" if self.data.subset else ""
+        seeds = f", seed{'s' * (len(self.seeds) > 1)}\u00a0{', '.join(map(str, self.seeds))}" if self.seeds else ""
+        said = [f"{NAMES.get(self.dataset, self.dataset)}{subset}, profile {profile}{seeds}."]
+        groups = apart(self.scored)
+        if len(groups) > 1:
+            found = differences(groups[0][0], groups[1][0])
+            more = f"; and {len(found) - 2} more" if len(found) > 2 else ""
+            said.append(f"Not all runs were made alike: {'; '.join(found[:2])}{more}.")
+        said += [f"{result.job.name} stands on earlier results of {', '.join(result.changed)}."
+                 for result in self.scored if result.changed]
+        return " ".join(said)
+
+
+def read(profile: str, inputs: dict[str, Path], open_data) -> list[Results]:
+    """The runs that a figure reads (`Run.inputs`), by data set; `open_data(job)` opens the prepared data set of a job.
+
+    Raises RecordError if nothing was run.
+    """
+    if not inputs:
+        raise records.RecordError("This figure is drawn from the results of other runs, and there are none yet with "
+                                  f"profile {profile}. Make them first: ./run_all.sh scores --profile {profile}")
+    jobs = {from_name(profile, name): folder for name, folder in inputs.items()}
+    found = []
+    for dataset in sorted({job.dataset for job in jobs}, key=lambda name: [*NAMES, name].index(name)):
+        runs = {job: folder for job, folder in jobs.items() if job.dataset == dataset}
+        found.append(Results(dataset, open_data(next(iter(runs))), runs))
+    return found
+
+
+# -- the rules ---------------------------------------------------------------------------------------------------
+
+def at_quantiles(items, count: int) -> list:
+    """`count` of some items in order, at the middles of as many equal parts; of two candidates the lower.
+
+    1: the median; 2: the quartiles.
+    """
+    return [items[math.ceil((i + 0.5) / count * len(items)) - 1] for i in range(count)]
+
+
+def choose_clips(results: Results, *kinds: tuple[str, ...]) -> list:
+    """One test clip for each tuple of kinds of anomaly, by the rule above. A tuple is () where any kind will do.
+
+    Where no clip has such a kind (on real sets kinds are not known), clips at the quantiles of AUC take their places.
+    """
+    clips = {clip.name: clip for clip in results.data.clips("test")}
+    ranked = sorted(results.clip_auc, key=lambda name: (results.clip_auc[name], name))
+    if not ranked:
+        return at_quantiles(sorted(clips.values(), key=lambda clip: (clip.length, clip.start)), len(kinds))
+    chosen = []
+    for wanted, otherwise in zip(kinds, at_quantiles(ranked, len(kinds))):
+        fitting = [name for name in ranked if set(results.kinds(name)) & set(wanted)]
+        chosen.append(clips[at_quantiles(fitting, 1)[0] if fitting else otherwise])
+    return chosen
+
+
+def choose_frame(results: Results, clip) -> int:
+    """The abnormal frame of median total score in a clip (of all frames, if none is abnormal), counted from 0."""
+    score = results.scores(results.ranking)["S"].to_numpy()[results.rows(clip)]
+    frames = abnormal_frames(results, clip)
+    return int(at_quantiles(frames[np.argsort(score[frames], kind="stable")], 1)[0])
+
+
+def spread_frames(results: Results, clip, count: int) -> list[int]:
+    """Abnormal frames of a clip, evenly spread over all of them (over all frames, if none is abnormal)."""
+    return [int(frame) for frame in at_quantiles(abnormal_frames(results, clip), count)]
+
+
+def abnormal_frames(results: Results, clip) -> np.ndarray:
+    """The abnormal frames of a clip, from the clip's first; all, if none is."""
+    labels = results.labels(clip)
+    return np.flatnonzero(labels if labels.any() else ~labels)
+
+
+def rule_for_clips(results: Results, *kinds: tuple[str, ...]) -> str:
+    """The rule by which `choose_clips` chose, in words."""
+    clips = "Clip" if len(kinds) == 1 else "Clips"
+    if not results.clip_auc:
+        where = "of median length" if len(kinds) == 1 else "at the quartiles of length"
+        return f"{clips} {where}; none has normal and abnormal frames."
+    known = {kind for name in results.clip_auc for kind in results.kinds(name)}
+    where = "of median AUC" if len(kinds) == 1 else "at the quartiles of AUC"
+    if any(kinds) and all(set(wanted) & known for wanted in kinds):
+        where = "of median AUC among " + " and ".join(f"those with {' or '.join(wanted)}" for wanted in kinds)
+    model = SPOKEN.get(results.ranking, results.ranking)
+    return f"{clips} {where}, by {model}, of clips with normal and abnormal frames."
+
+
+def among(results: Results, *clips) -> str:
+    """The frames from which `choose_frame` and `spread_frames` choose, in words."""
+    labelled = all(results.labels(clip).any() for clip in clips)
+    return "the abnormal ones" if labelled else "all (none is labelled abnormal)"

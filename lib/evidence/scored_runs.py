@@ -1,0 +1,228 @@
+"""Scored runs with all that they stand on, and which of them may stand in one cell of a table.
+
+A score run says little by itself about how its networks were trained: that is in the records of the runs beneath it. A
+`Result` holds both, so that two seeds trained for different numbers of steps are seen to differ although their scoring
+was the same.
+"""
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lib.evaluation import protocols
+from lib.pipeline import records
+from lib.evaluation.protocols import PROTOCOLS, Interval, Protocol
+from lib.pipeline.steps import Job, from_name
+
+# The tables apply one protocol to all runs, whatever the runs were told; and how something was computed is no condition
+# of the result beyond rounding.
+NOT_COMPARED = ("evaluate.", "machine.device", "machine.layout", "machine.threads")
+
+
+class ResultError(ValueError):
+    """Stored scores that cannot be used. The text says which run's and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One scored run (step score or reference), its record, and the records of all runs beneath it, by name.
+
+    `changed` names those beneath it that are gone, or whose result is no longer the one that was read.
+    """
+
+    job: Job
+    record: dict
+    folder: Path
+    beneath: dict[str, dict]
+    changed: tuple[str, ...] = ()
+
+    @property
+    def subset(self) -> bool:
+        return bool(self.record["metrics"].get("subset"))
+
+    @property
+    def commit(self) -> str:
+        """The commit, shortened, with a + where the tree had other changes."""
+        git = self.record.get("git") or {}
+        return f"{git['commit'][:7]}{'+' if git.get('dirty') else ''}" if git.get("commit") else "no commit"
+
+    @functools.cached_property
+    def conditions(self) -> dict[tuple[str, str], frozenset[str]]:
+        """Everything that has to agree between runs of one cell, by (step, name): profile, data, parameters, code."""
+        found: dict[tuple[str, str], set[str]] = {("", "profile"): {self.job.profile},
+                                                  ("", "subset"): {str(self.subset).lower()}}
+        data = self.record.get("inputs", {}).get(self.job.other("prepare").name)
+        if data:
+            found["", "the prepared data"] = {data}
+        for step, record in [(self.job.step, self.record)] + [(r["step"], r) for r in self.beneath.values()]:
+            for name, value in record["parameters"].items():
+                if not name.startswith(NOT_COMPARED):
+                    found.setdefault((step, name), set()).add(json.dumps(value))
+            for name, code in record.get("code", {}).items():
+                found.setdefault((step, name), set()).add(code)
+        return {key: frozenset(values) for key, values in found.items()}
+
+    def parameters(self) -> dict:
+        """The values of all parameters that the run or one beneath it read; the first step's where steps differ."""
+        merged = {}
+        for record in (self.record, *self.beneath.values()):
+            merged = record["parameters"] | merged
+        return merged
+
+    @functools.cached_property
+    def trouble(self) -> str:
+        """What is wrong with the stored scores, in words; empty if they are those that the record describes."""
+        file = self.record["outputs"][0]
+        path = self.folder / file["file"]
+        if not path.exists():
+            return f"{file['file']} of {self.job.name} is missing"
+        return "" if records.sha256_of(path) == file["sha256"] else (
+            f"{file['file']} of {self.job.name} is not the file that its record describes")
+
+    @functools.cached_property
+    def scores(self) -> pd.DataFrame:
+        """The stored scores, a row a test frame. Raises ResultError if they are missing or not those of the record."""
+        if self.trouble:
+            raise ResultError(f"{self.trouble}. Run it again: {self.record.get('command', 'its notebook')}")
+        return pd.read_csv(self.folder / self.record["outputs"][0]["file"], dtype={"clip": str})  # Avenue's are called 01 to 21
+
+    @property
+    def labelled(self) -> bool:
+        return self.record["metrics"].get("auc") is not None
+
+    @property
+    def why_no_auc(self) -> str:
+        """Why there is no AUC, in words; empty if there is one."""
+        return "" if self.labelled else self.record["metrics"].get("why_no_auc") or "no labels"
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.scores["label"].to_numpy()
+
+    @functools.cached_property
+    def clips(self) -> np.ndarray:
+        """The index of the clip of each frame, in the order of the test set."""
+        return pd.factorize(self.scores["clip"])[0]
+
+    @property
+    def terms(self) -> list[tuple[float, np.ndarray]]:
+        """The weighted terms of Eq. 9, which each protocol normalises in its own way."""
+        terms = [(1.0, self.scores["R"].to_numpy())]
+        if "L" in self.scores:
+            terms.append((self.record["parameters"]["score.lambda_L"], self.scores["L"].to_numpy()))
+        return terms
+
+    @property
+    def train_stats(self) -> list | None:
+        """The extremes of each term on the training frames; None where there were none."""
+        return self.record["metrics"].get("train_extremes")
+
+    def auc(self, protocol: Protocol) -> float:
+        """The AUC on record, or where that protocol is not on record, from the stored scores."""
+        if protocol == PROTOCOLS["paper"]:
+            return self.record["metrics"]["auc"]
+        recorded = self.record["metrics"]["protocols"].get(protocol.name)
+        if recorded and PROTOCOLS.get(protocol.name) == protocol:
+            return recorded["auc"]
+        return protocols.frame_auc(self.terms, self.labels, self.clips, protocol, self.train_stats)
+
+
+def open_results(folders: dict[Job, Path]) -> tuple[Result, ...]:
+    """The scored runs that are complete, with what they stand on; others are left out."""
+    found = []
+    for job, folder in folders.items():
+        record = records.read(folder)
+        if job.step in ("score", "reference") and record and record["status"] == "complete":
+            found.append(Result(job, record, folder, *_beneath(job.profile, record)))
+    return tuple(found)
+
+
+def of_profile(profile: str) -> tuple[Result, ...]:
+    """All complete scored runs of a profile."""
+    return open_results({job: job.folder for job, _ in records.find(profile)})
+
+
+def _beneath(profile: str, record: dict) -> tuple[dict[str, dict], tuple[str, ...]]:
+    found, changed, todo = {}, {}, [record]
+    while todo:
+        above = todo.pop(0)
+        reader = from_name(profile, above["job"])
+        for name, digest in above.get("inputs", {}).items():
+            under = found.get(name) or records.read(from_name(profile, name).folder)
+            complete = under is not None and under["status"] == "complete"
+            if not complete or records.input_digest(reader, under) != digest:
+                changed[name] = None
+            if complete and name not in found:
+                found[name] = under
+                todo.append(under)
+    return found, tuple(changed)
+
+
+def differences(a: Result, b: Result) -> tuple[str, ...]:
+    """What differs between the conditions of two results, of all that both state; nothing: they may be compared.
+
+    `autoencoder.steps is 240 against 2500`, `lib/glow.py of flow is of two versions`.
+    """
+    one, other = a.conditions, b.conditions
+    found = []
+    for (step, name), values in one.items():
+        others = other.get((step, name), values)
+        if values == others:
+            continue
+        if "/" in name or not step and name.startswith("the"):
+            found.append(f"{name}{f' of {step}' if step else ''} is of two versions")
+        else:
+            said = [" or ".join(sorted(v.strip('"') for v in side)) for side in (values, others)]
+            found.append(f"{name} is {said[0]} against {said[1]}")
+    return tuple(dict.fromkeys(found))
+
+
+def apart(results: Iterable[Result]) -> list[list[Result]]:
+    """Results in groups within which nothing differs, in the order they came: only a group may be averaged."""
+    groups: list[list[Result]] = []
+    for result in results:
+        home = next((group for group in groups if not any(differences(result, member) for member in group)), None)
+        if home is None:
+            groups.append([result])
+        else:
+            home.append(result)
+    return groups
+
+
+def protocol_of(*, normalise: str, smoothing: float) -> Protocol:
+    """The micro-averaged protocol with these values, under its own name if it has one."""
+    own = Protocol("as set", normalise=normalise, average="micro", single_class="skip", smoothing=smoothing)
+    return next((p for p in PROTOCOLS.values() if dataclasses.replace(p, name=own.name) == own), own)
+
+
+@functools.lru_cache(maxsize=1000)
+def interval(group: tuple[Result, ...], protocol: Protocol, resamples: int) -> Interval | None:
+    """The 95 % interval of the mean AUC of a group of seeds; None below eight clips, for a subset, without scores."""
+    if any(r.subset or r.trouble for r in group):
+        return None
+    first = group[0]
+    return protocols.bootstrap_auc([r.terms for r in group], first.labels, first.clips, protocol, resamples=resamples,
+                                    train_stats=[r.train_stats for r in group])
+
+
+@functools.lru_cache(maxsize=1000)
+def interval_of_difference(group: tuple[Result, ...], baseline: tuple[Result, ...], protocol: Protocol,
+                           resamples: int) -> Interval | None:
+    """The 95 % interval of the difference between the mean AUC of two groups with the same seeds, paired.
+
+    None as for `interval`.
+    """
+    if any(r.subset or r.trouble for r in group + baseline):
+        return None
+    first = group[0]
+    return protocols.bootstrap_difference([r.terms for r in group], [r.terms for r in baseline], first.labels,
+                                           first.clips, protocol, resamples=resamples,
+                                           train_stats=[r.train_stats for r in group],
+                                           train_stats_of_baseline=[r.train_stats for r in baseline])

@@ -1,0 +1,333 @@
+"""What of the paper's claims these runs replicate: each claim by a rule stated before the numbers, from records alone.
+
+A claim is *tested* on a data set if all its runs are there, made under the same conditions, on the whole set, and the
+paper has a number for it. Then:
+
+* a claim that something is larger (C1 to C4) is **replicated** if the paired 95 % interval of the difference lies on
+  the claimed side of 0; **not established** if the difference has the claimed sign but its interval contains 0, or none
+  can be given; **not replicated** if the sign is another;
+* a claim that something is largest on one data set is replicated if its interval there lies above the differences on
+  other sets; not established if only the difference itself does; otherwise not replicated;
+* an AUC (C5) is replicated if ours is no more than MARGIN below the paper's; not established if it is lower, but our
+  interval contains the paper's value; otherwise not replicated.
+
+A verdict is about these runs, in their configuration: `deviations` lists where that is not the paper's.
+"""
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lib import paths
+from lib.evaluation import protocols
+from lib.config import PAPER, flat, parameters, resolve
+from lib.evaluation.protocols import Protocol
+from lib.evidence.scored_runs import Result, apart
+from lib.evidence.tables import NAMES, PAPER_SETS, TABLE3, measured, order_of, paper_value
+from lib.evidence.typesetting import Face, change, interval, interval_of_change, markdown_table, number
+
+REPLICATED, NOT_REPLICATED, OPEN, NOT_TESTED = "replicated", "not replicated", "not established", "not tested"
+MARGIN = 0.01  # one point of AUC: twice the half point that the paper claims as a gain
+MOTION = ("running", "jumping", "wrong_way")  # kinds of the generated set that look like everyone else
+CLAIMS = {
+    "C1": "Two paths are better than one, most of all on CUHK Avenue (Table 3).",
+    "C2": "The flows add to the two-path autoencoder, most of all on ShanghaiTech; on CUHK Avenue the motion flow "
+          "costs (Table 3).",
+    "C3": "The motion flow tells anomalies of motion apart where the appearance flow cannot (Fig. 4).",
+    "C4": "Additional information, intensity or error map, helps the appearance flow (Table 4).",
+    "C5": "The whole method reaches the AUC that the paper reports (Table 2).",
+}
+# Parameters that say how something is computed or reported, not what.
+NO_DEVIATION = ("machine.device", "machine.layout", "machine.threads", "flow.recompute", "autoencoder.epoch_steps",
+                "flow.epoch_steps", "evaluate.resamples")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One part of a claim on one data set."""
+
+    claim: str
+    quantity: str
+    dataset: str
+    paper: float | None = None
+    ours: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    verdict: str = NOT_TESTED
+    because: str = ""
+    runs: str = ""
+
+
+# -- rules ---------------------------------------------------------------------------------------------------------
+
+def judge_difference(ours: float, low: float | None, high: float | None, sign: int) -> tuple[str, str]:
+    """The verdict on a claimed sign, and why."""
+    if ours * sign <= 0:
+        return NOT_REPLICATED, "the sign is not the claimed one" if ours else "there is no difference"
+    if low is None:
+        return OPEN, "the sign is the claimed one, but there is no interval"
+    if low * sign > 0 and high * sign > 0:
+        return REPLICATED, "the interval lies on the claimed side of 0"
+    return OPEN, "the sign is the claimed one, but the interval contains 0"
+
+
+def judge_auc(ours: float, low: float | None, high: float | None, paper: float) -> tuple[str, str]:
+    """The verdict on an AUC, and why."""
+    if ours >= paper - MARGIN:
+        return REPLICATED, f"no more than {MARGIN} below the paper's"
+    if high is not None and high >= paper:
+        return OPEN, f"{number(paper - ours)} below the paper's, which our interval contains"
+    outside = "" if high is None else " and outside our interval"
+    return NOT_REPLICATED, f"{number(paper - ours)} below the paper's{outside}"
+
+
+def judge_largest(findings: dict[str, Finding], where: str) -> tuple[str, str]:
+    """The verdict on a claim that a difference is largest on one data set, and why."""
+    absent = [NAMES[d] for d in PAPER_SETS if d not in findings or findings[d].verdict == NOT_TESTED]
+    if absent:
+        return NOT_TESTED, f"it needs all three data sets; not tested: {', '.join(absent)}"
+    here, others = findings[where], max(f.ours for d, f in findings.items() if d != where)
+    if here.ours <= others:
+        return NOT_REPLICATED, "it is larger on another data set"
+    if here.low is not None and here.low > others:
+        return REPLICATED, "its interval lies above the differences on the other data sets"
+    return OPEN, "it is the largest, but its interval reaches down to another"
+
+
+# -- findings ------------------------------------------------------------------------------------------------------
+
+def _difference(results, paper, claim, dataset, variant, against, *, table, quantity, sign, protocol,
+                resamples) -> list[Finding]:
+    """Findings on the difference between two of our models; one for each set of conditions they were run under."""
+    values = [paper_value(paper, table, v, dataset) for v in (variant, against)]
+    said = None if None in values else round(values[0] - values[1], 6)
+    found = []
+    for cell in measured(results, dataset, variant, protocol=protocol, resamples=resamples, against=against):
+        base = Finding(claim, quantity, dataset, paper=said, n=cell.get("n", 0), runs=cell.get("runs", ""))
+        ours = cell.get("difference")
+        if cell["status"] or ours is None:
+            found.append(dataclasses.replace(base, because=cell["status"] or "; ".join(cell["said"])))
+            continue
+        low, high = cell.get("difference_low"), cell.get("difference_high")
+        base = dataclasses.replace(base, ours=ours, low=low, high=high)
+        verdict, why = judge_difference(ours, low, high, sign)
+        if said is None:
+            verdict, why = NOT_TESTED, f"the paper has no number for this set; {why}"
+        elif said * sign <= 0:
+            verdict, why = NOT_TESTED, f"the paper itself reports no such difference here; {why}"
+        elif cell["subset"]:
+            verdict, why = NOT_TESTED, f"a subset of the data cannot test it; {why}"
+        found.append(dataclasses.replace(base, verdict=verdict, because=why))
+    return found
+
+
+def _auc(results, paper, dataset, *, protocol, resamples) -> list[Finding]:
+    said, found = paper_value(paper, 2, "app_intensity_mot", dataset), []
+    for cell in measured(results, dataset, "app_intensity_mot", protocol=protocol, resamples=resamples):
+        base = Finding("C5", "AUC, two paths with both flows", dataset, paper=said, ours=cell.get("auc"),
+                       low=cell.get("low"),
+                       high=cell.get("high"), n=cell.get("n", 0), runs=cell.get("runs", ""))
+        if cell["status"]:
+            verdict, why = NOT_TESTED, cell["status"]
+        elif said is None:
+            verdict, why = NOT_TESTED, "the paper has no number for this set"
+        elif cell["subset"]:
+            verdict, why = NOT_TESTED, "a subset of the data cannot test it"
+        else:
+            verdict, why = judge_auc(cell["auc"], cell.get("low"), cell.get("high"), said)
+        found.append(dataclasses.replace(base, verdict=verdict, because=why))
+    return found
+
+
+def kinds_of(result: Result) -> pd.DataFrame | None:
+    """Clip, frame and kind of each anomaly, for a data set with tracks; otherwise None."""
+    prepared = result.beneath.get(result.job.other("prepare").name, {}).get("notes", {}).get("prepared")
+    path = prepared and paths.ROOT / prepared / "tracks.csv"
+    return pd.read_csv(path) if path and path.exists() else None
+
+
+def _motion(results, dataset, *, protocol: Protocol, resamples) -> Finding:
+    """C3: how much better F_mot's likelihood alone tells anomalies of motion from normal frames than F_app's.
+
+    Both are normalised as the protocol says on all frames; then frames with other anomalies are left out.
+    """
+    quantity = "AUC of F_mot − AUC of F_app, likelihood alone, motion anomalies"
+    base = Finding("C3", quantity, dataset)
+    wanted = ("score", dataset, "app_intensity_mot")
+    models = [r for r in results if (r.job.step, r.job.dataset, r.job.variant) == wanted and not r.trouble]
+    group = next(iter(apart(r for r in models if r.labelled)), [])
+    if not group:
+        return dataclasses.replace(base, because=models[0].why_no_auc if models else "not run")
+    first, kinds = group[0], kinds_of(group[0])
+    base = dataclasses.replace(base, n=len(group), runs=" ".join(r.job.name for r in group))
+    if kinds is None:
+        both = [_mean(protocols.frame_auc(r.scores[c].to_numpy(), r.labels, r.clips, protocol) for r in group)
+                for c in ("nll_mot", "nll_app")]
+        return dataclasses.replace(base, because="the data set does not say which anomalies are of motion; over all of "
+                                   f"F_mot alone reaches {number(both[0])} and F_app alone {number(both[1])}")
+    frames = pd.MultiIndex.from_frame(first.scores[["clip", "frame"]])
+    moving = frames.isin(pd.MultiIndex.from_frame(kinds.loc[kinds["kind"].isin(MOTION), ["clip", "frame"]]))
+    kept = moving | (first.labels == 0)
+    plain = dataclasses.replace(protocol, name="normalised", normalise="none", smoothing=0.0)
+    sides = [[protocols.protocol_scores(r.scores[column].to_numpy(), r.clips, protocol)[kept] for r in group]
+             for column in ("nll_mot", "nll_app")]
+    rest = (first.labels[kept], first.clips[kept])
+    if not moving.any():
+        return dataclasses.replace(base, because="the data set has no anomaly of motion alone")
+    aucs = [_mean(protocols.frame_auc(side, *rest, plain) for side in runs) for runs in sides]
+    found = protocols.bootstrap_difference(*sides, *rest, plain, resamples=resamples)
+    low, high = (found.low, found.high) if found else (None, None)
+    _, why = judge_difference(aucs[0] - aucs[1], low, high, 1)
+    return dataclasses.replace(base, ours=aucs[0] - aucs[1], low=low, high=high,
+                               because=f"the paper shows a clip and no number; here F_mot {number(aucs[0])}, F_app "
+                                       f"{number(aucs[1])}: {why}")
+
+
+def _mean(values) -> float:
+    return float(np.mean(list(values)))
+
+
+def findings(results, paper: list[dict], *, protocol: Protocol, resamples: int) -> list[Finding]:
+    """Every part of every claim, on every data set of the paper and on those that were run."""
+    how = {"protocol": protocol, "resamples": resamples}
+    found: list[Finding] = []
+
+    def differences(claim, variant, against, *, table, quantity, sign=1, datasets=None):
+        new = [f for d in datasets or order_of(results) for f in _difference(
+            results, paper, claim, d, variant, against, table=table, quantity=quantity, sign=sign, **how)]
+        found.extend(new)
+        return {f.dataset: f for f in reversed(new) if f.dataset in PAPER_SETS}
+
+    def largest(claim, parts, where, quantity):
+        verdict, why = judge_largest(parts, where)
+        mine = parts.get(where, Finding(claim, quantity, where))
+        found.append(dataclasses.replace(mine, quantity=quantity, verdict=verdict, because=why))
+
+    parts = differences("C1", "two_path", "one_path", table=3, quantity="two paths − one path")
+    largest("C1", parts, "avenue", "two paths − one path is largest here")
+    parts = differences("C2", "app_intensity_mot", "two_path", table=3, quantity="both flows − two paths")
+    largest("C2", parts, "shanghaitech", "both flows − two paths is largest here")
+    differences("C2", "mot", "two_path", table=3, quantity="F_mot − two paths, below 0", sign=-1, datasets=["avenue"])
+    found += [_motion(results, d, **how) for d in order_of(results)]
+    differences("C4", "app_intensity", "app_none", table=4, quantity="intensity − none")
+    differences("C4", "app_error", "app_none", table=4, quantity="error map − none")
+    found += [f for d in order_of(results) for f in _auc(results, paper, d, **how)]
+    return found
+
+
+def overall(found: list[Finding]) -> dict[str, str]:
+    """One verdict a claim: the worst of its tested parts, and whether all parts were tested."""
+    summary = {}
+    for claim in CLAIMS:
+        parts = [f.verdict for f in found if f.claim == claim and f.dataset in PAPER_SETS]
+        tested = [verdict for verdict in parts if verdict != NOT_TESTED]
+        worst = next((v for v in (NOT_REPLICATED, OPEN, REPLICATED) if v in tested), NOT_TESTED)
+        summary[claim] = worst + (" where tested" if worst == REPLICATED and len(tested) < len(parts) else "")
+    return summary
+
+
+def deviations(results, dataset: str) -> pd.DataFrame:
+    """Where the configuration of the runs on a data set is not the paper's: parameter, this run, paper's, stated by."""
+    specs, paper = parameters(), flat(resolve("paper", dataset))
+    values = [r.parameters() for r in results if r.job.dataset == dataset and r.job.step == "score"]
+    rows = []
+    for name in specs:
+        seen = list(dict.fromkeys(str(v[name]) for v in values if name in v))
+        if name in NO_DEVIATION or name.startswith(("synthetic.", "own.")) or not seen or seen == [str(paper[name])]:
+            continue
+        stated = dataset in PAPER_SETS and (specs[name].metadata["paper"] or name in PAPER[dataset])
+        rows.append({"parameter": name, "these runs": " | ".join(seen), "profile paper": str(paper[name]),
+                     "stated by": "the paper" if stated else "this kit (the paper leaves it open)"})
+    return pd.DataFrame(rows, columns=["parameter", "these runs", "profile paper", "stated by"])
+
+
+BOTH_KINDS, ALL = "clips with frames of both kinds", "all clips"
+
+
+def clip_by_clip(results, dataset: str, protocol: Protocol) -> pd.DataFrame:
+    """Where a data set's AUC is won and lost: clip, the share of its frames that is abnormal, and for each model of Table 3 the
+    AUC within the clip, a mean over seeds. A clip with frames of one kind has none. Below stand the AUC by the protocol of all
+    clips with frames of both kinds, and of all clips. Empty if no model has an AUC.
+    """
+    models, share = {}, None
+    for variant in TABLE3:
+        own = [r for r in results if (r.job.dataset, r.job.step, r.job.variant) == (dataset, "score", variant)
+               and r.labelled and not r.trouble]
+        if own:
+            share = _share_by_clip(own[0])
+            models[variant] = pd.DataFrame([_auc_by_clip(r, protocol) for r in apart(own)[0]]).mean()
+    if not models:
+        return pd.DataFrame(columns=["clip", "abnormal"])
+    found = pd.DataFrame(models).reindex([*share.index, BOTH_KINDS, ALL])
+    found.insert(0, "abnormal", share)
+    return found.rename_axis("clip").reset_index()
+
+
+def _share_by_clip(result: Result) -> pd.Series:
+    return result.scores.groupby("clip", sort=False)["label"].mean()
+
+
+def _auc_by_clip(result: Result, protocol: Protocol) -> dict[str, float]:
+    mixed = _share_by_clip(result).between(0, 1, inclusive="neither")
+    found = {clip: auc for clip, auc in result.record["metrics"]["by_clip"].items() if auc is not None}
+    if mixed.any():
+        frames = result.scores["clip"].map(mixed).to_numpy()
+        terms = [(weight, values[frames]) for weight, values in result.terms]
+        found[BOTH_KINDS] = protocols.frame_auc(terms, result.labels[frames], result.clips[frames], protocol, result.train_stats)
+    return found | {ALL: result.auc(protocol)}
+
+
+def ever_scored() -> pd.DataFrame:
+    """Every configuration that was scored on the test clips of a real data set and curated, in order of time: a row a score
+    with dataset, profile, model, seed, settings, auc (the paper's protocol), commit and ended. Empty if there is none."""
+    columns = ["dataset", "profile", "model", "seed", "settings", "auc", "commit", "ended"]
+    found = pd.read_csv(paths.EVER_SCORED, keep_default_na=False) if paths.EVER_SCORED.exists() else pd.DataFrame(columns=columns)
+    return found[columns]
+
+
+# -- as people read it ---------------------------------------------------------------------------------------------
+
+def face(found: list[Finding], claim: str) -> Face:
+    """The parts of one claim."""
+    shown = Face(["Data set", "What is compared", "Paper", "This kit", "95 % interval", "n", "Verdict", "Why"])
+    for f in (f for f in found if f.claim == claim):
+        plain = claim == "C5"
+        shown.paper.add((len(shown.rows), 2))
+        value, span = (number, interval) if plain else (change, interval_of_change)
+        shown.rows.append([NAMES[f.dataset], f.quantity, value(f.paper), value(f.ours), span(f.low, f.high),
+                           str(f.n or "–"), f.verdict, f.because])
+    return shown
+
+
+def frame(found: list[Finding]) -> pd.DataFrame:
+    """All findings in full precision, for the csv."""
+    return pd.DataFrame([dataclasses.asdict(f) for f in found])
+
+
+def markdown(found: list[Finding], results, under: str) -> str:
+    """The verdict as Markdown: the claims, their parts, and the deviations."""
+    summary = overall(found)
+    parts = ["**Verdict, claim by claim**"]
+    for claim, statement in CLAIMS.items():
+        parts += [f"**{claim}: {summary[claim]}.** {statement}", markdown_table(face(found, claim))]
+    for dataset in [d for d in order_of(results) if any(f.n for f in found if f.dataset == d)]:
+        table = deviations(results, dataset)
+        parts.append(f"Deviations from the profile `paper`, {NAMES[dataset]}: " + (
+            "none." if table.empty else "; ".join(
+            f"`{row.parameter}` {row[2]} (there {row[3]})" for row in table.itertuples()) + "."))
+    return "\n\n".join([*parts, under]) + "\n"
+
+
+def write(found: list[Finding], results, under: str, folder: Path, protocol: Protocol) -> list[str]:
+    """Writes verdict.csv, verdict.md and clips.csv; returns their names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    clips = [clip_by_clip(results, dataset, protocol).assign(dataset=dataset) for dataset in order_of(results)]
+    pd.concat(clips).set_index("dataset").to_csv(folder / "clips.csv", lineterminator="\n")
+    frame(found).to_csv(folder / "verdict.csv", index=False, lineterminator="\n")
+    (folder / "verdict.md").write_text(markdown(found, results, under), encoding="utf-8")
+    return ["verdict.csv", "verdict.md", "clips.csv"]

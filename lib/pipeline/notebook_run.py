@@ -1,0 +1,198 @@
+"""What a notebook needs to take part in the pipeline, and to be run by hand.
+
+    run = begin("autoencoder", profile=profile, dataset=dataset, variant=variant, seed=seed, settings=settings)
+    ...  run.config, run.input("prepare"), run.folder, run.tick, run.say  ...
+    run.finish(metrics={...}, outputs=["autoencoder.pt"])
+
+In the pipeline the run's folder is given by the process that runs the notebook, which writes the record when all is well.
+By hand the folder lies under `reports/<profile>/by_hand/`, nothing of the pipeline's is touched, and inputs are taken
+from runs by hand where there are some, otherwise from the pipeline's.
+"""
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lib import paths
+from lib.pipeline import records
+from lib.config import Config, check_name, parameters, resolve
+from lib.pipeline.steps import STEPS, Job, from_name, upstream
+
+
+class RunError(ValueError):
+    """A run that cannot begin. The text says what is missing and how to get it."""
+
+
+@dataclass
+class Run:
+    """One run of a notebook: its configuration, its inputs, and where its results go."""
+
+    job: Job
+    config: Config
+    folder: Path
+    by_hand: bool
+    identity: str
+    inputs: dict[str, Path]  # folders of the runs it reads, by name of the job
+    started: float = field(default_factory=time.perf_counter)
+    taken: dict | None = None  # which file of the reference its weights are, where they were not trained here
+    _ticked: float = 0.0
+
+    def input(self, step: str, variant: str = "") -> Path:
+        """The folder of the one run that this run reads of a step."""
+        return self.inputs[self.job.other(step, variant).name]
+
+    def inputs_of(self, step: str) -> dict[Job, Path]:
+        """All runs of a step that this run reads."""
+        jobs = {from_name(self.job.profile, name): folder for name, folder in self.inputs.items()}
+        return {job: folder for job, folder in jobs.items() if job.step == step}
+
+    def record(self, job: Job) -> dict:
+        """The record of a run that this run reads."""
+        return records.read(self.inputs[job.name])
+
+    def kept(self, name: str, weights: str) -> Path:
+        """The file of this name that `reports/reference/` keeps of this very run (`weights` "reference"), or the one of the same run
+        on another data set, from here or else from the reference. Raises RunError if there is none."""
+        top = paths.REFERENCE / self.job.profile / "runs"
+        job = self.job if weights == "reference" else dataclasses.replace(self.job, dataset=weights)
+        path = top / job.folder.relative_to(paths.report(job.profile) / "runs") / name
+        if weights != "reference" and (records.read(job.folder) or {}).get("status") == "complete":
+            path = job.folder / name
+        if not path.exists():
+            there = sorted(str(p.parent.relative_to(top)) for p in top.glob("**/*.pt"))
+            raise RunError(f"The reference keeps no weights of {job.name} at profile {job.profile}; it keeps "
+                           f"{', '.join(there) or 'none at this profile'}. Ask for what stands on these, or train: leave out "
+                           "--pretrained, or run that data set first.")
+        self.taken = {"file": paths.shown(path), "sha256": records.sha256_of(path)}
+        return path
+
+    def tick(self, done: int, total: int, text: str = "") -> None:
+        """Progress for the terminal, at most twice a second. Nothing of it is kept."""
+        channel, clock = os.environ.get("KIT_PROGRESS"), time.perf_counter()
+        if channel and (clock - self._ticked > 0.5 or done == total):
+            self._ticked = clock
+            with open(channel, "a", encoding="utf-8") as file:
+                file.write(json.dumps([done, total, text]) + "\n")
+
+    def say(self, line: str) -> None:
+        """A line of output in the notebook."""
+        print(line, flush=True)
+
+    def finish(self, *, metrics: dict, outputs=(), notes: dict | None = None) -> None:
+        """Declares what came out. `metrics`: numbers in full precision; `outputs`: files in the folder that later steps
+        read; `notes`: what should be on record and is no result, such as a rate."""
+        notes = dict(notes or {}) | {"notebook_seconds": time.perf_counter() - self.started}
+        notes |= {"weights": self.taken} if self.taken else {}
+        torch = sys.modules.get("torch")
+        if torch and torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+            notes["gpu"] = torch.cuda.get_device_name()
+            notes["gpu_peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        result = {"metrics": metrics, "notes": notes, "outputs": [
+            {"file": name, "bytes": (self.folder / name).stat().st_size, "sha256": records.sha256_of(self.folder / name)}
+            for name in outputs]}
+        if self.by_hand:
+            record = records.read(self.folder) or {}
+            record |= {"format": records.FORMAT, "job": self.job.name, "status": "complete", "ended": records.now(),
+                       "by_hand": True, "parameters": records.parameters_of(self.job, self.config), **result}
+            records.write_json(self.folder / "run.json", record)
+            print(f"Done by hand; results are in {paths.shown(self.folder)}.")
+        else:
+            records.write_json(self.folder / "result.json", result)
+            print("Done. The record is run.json beside this notebook.")
+
+
+def begin(step: str, *, profile: str, dataset: str = "all", variant: str = "", seed: int | None = None,
+          settings: dict | None = None) -> Run:
+    """Resolves the configuration of a run, finds its inputs and makes its folder.
+
+    Raises ConfigError for unknown names, RunError if an input has not been made yet.
+    """
+    kind = STEPS[step]
+    if kind.variants != ("",):
+        check_name("variant", variant, kind.variants)
+    config = resolve(profile, dataset if dataset != "all" else "synthetic", settings)
+    job = Job(profile, dataset, step, variant, seed if kind.per == "seed" else None)
+    given = os.environ.get("KIT_RUN")
+    if given:  # the pipeline says where the inputs are and where the results go
+        order = json.loads(given)
+        folder = Path(order["folder"])
+        inputs = {name: from_name(profile, name).folder for name in order["inputs"]}
+        identity = order["identity"]
+    else:
+        folder = paths.run(profile, dataset, step, variant, job.seed, by_hand=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        inputs = inputs_by_hand(job)
+        identity = records.identity(job, config, {n: records.input_digest(job, records.read(f)) for n, f in inputs.items()})
+    _use_style()
+    if config.machine.threads and "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(config.machine.threads)
+    return Run(job, config, folder, not given, identity, inputs)
+
+
+def inputs_by_hand(job: Job) -> dict[str, Path]:
+    """Where a run by hand finds its inputs: in runs by hand first, then in the pipeline's."""
+    scored = tuple(j for j, _ in records.find(job.profile) if j.step in ("score", "reference"))
+    found = {}
+    for needed in upstream(job, scored):
+        by_hand = paths.run(needed.profile, needed.dataset, needed.step, needed.variant, needed.seed, by_hand=True)
+        for folder in (by_hand, needed.folder):
+            record = records.read(folder)
+            if record and record["status"] == "complete":
+                found[needed.name] = folder
+                if folder == by_hand:
+                    print(f"Using {needed.name} from your run by hand.")
+                break
+        else:
+            raise RunError(f"This notebook reads the result of {needed.name}, which is not there yet. Run its notebook "
+                           f"first ({STEPS[needed.step].notebook}), or in a terminal: ./run_all.sh {needed.step} "
+                           f"--profile {job.profile} --dataset {needed.dataset}")
+    return found
+
+
+def settings_table(config: Config, *groups: str):
+    """The parameters of some groups as a table: value here, what it is, its default and where that comes from."""
+    import pandas as pd
+    rows = []
+    for name, spec in parameters().items():
+        if name.split(".")[0] in groups:
+            value = getattr(getattr(config, name.split(".")[0]), spec.name)
+            source = spec.metadata["paper"] and f"paper: {spec.metadata['paper']}"
+            rows.append({"parameter": name, "value": str(value), "what it is": spec.metadata["help"], "default": str(spec.default),
+                         "default from": source or f"our choice: {spec.metadata['reason']}"})
+    return pd.DataFrame(rows).set_index("parameter").style.set_properties(**{"text-align": "left"}).set_table_styles(
+        [{"selector": "th", "props": "text-align: left"}])
+
+
+def show_source(*functions):
+    """The source of library functions, as the library has them, to be shown in a notebook."""
+    import inspect
+    from IPython.display import Markdown
+    blocks = [f"`{f.__module__.replace('.', '/')}.py`\n```python\n{inspect.getsource(f).rstrip()}\n```" for f in functions]
+    return Markdown("\n\n".join(blocks))
+
+
+def check(claim: str, holds: bool) -> None:
+    """A check that a reader sees as ✓ or ✗, and that stops the run when it fails."""
+    print(("✓ " if holds else "✗ ") + claim)
+    if not holds:
+        raise AssertionError(claim)
+
+
+def _use_style() -> None:
+    matplotlib = sys.modules.get("matplotlib")
+    if matplotlib and paths.STYLE.exists():
+        import matplotlib.style
+        matplotlib.style.use(paths.STYLE)
+
+
+def open_data(run: Run):
+    """The prepared data set that a run reads (`datasets.Prepared`)."""
+    from lib.datasets.prepared import open_prepared
+    record = records.read(run.input("prepare"))
+    folder = Path(record["notes"]["prepared"])
+    return open_prepared(folder if folder.is_absolute() else paths.ROOT / folder)

@@ -1,0 +1,322 @@
+"""The record of a run, `run.json`: what was run, on what, with what, and what came out.
+
+A record is written last and in one piece, by the process that ran the notebook. A run has succeeded when its record says
+so, never because its notebook looks finished (a killed kernel leaves a notebook whose cells all claim to have run).
+
+**Code version.** A run depends on the code cells of its notebook and on the library modules that they import, directly or
+through one another. What counts is a hash of their syntax trees without comments and docstrings, so that a better
+sentence costs nobody a night of training. The granularity is the module; a table of the kit's that it reads (TABLES) is part of
+it. Modules that only pass values and files around (PLUMBING) are left out themselves: what they pass, the parameters and the
+inputs, is compared by its value.
+"""
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from datetime import datetime, timezone
+from pathlib import Path
+
+from lib import paths
+from lib.config import DATASETS, Config, flat, values
+from lib.pipeline.steps import STEPS, Job, upstream
+
+FORMAT = 1
+PLUMBING = ("config", "paths", "pipeline", "commands")  # modules of the top level, and rooms
+# Tables that code reads beside runs, by their names in `paths`.
+TABLES = {"PAPER_RESULTS": paths.PAPER_RESULTS, "AVENUE_INTERVALS": paths.AVENUE_INTERVALS, "EVER_SCORED": paths.EVER_SCORED,
+          "FLOW_STEP": paths.FLOW_STEP}
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "opencv-python-headless", "matplotlib",
+            "seaborn", "papermill", "snakemake", "ipykernel")
+
+
+class RecordError(ValueError):
+    """A record that is missing or cannot be used. The text says which and what to do."""
+
+
+# -- code version ------------------------------------------------------------------------------------------------
+
+def code_of_source(source: str) -> ast.Module:
+    """The syntax tree of some code without its docstrings and without its imports from lib.
+
+    Comments and layout are not in a tree to begin with. Where a module lies is no part of what it does: the modules that
+    some code imports are compared by themselves.
+    """
+    tree = _WithoutImportsOfLib().visit(ast.parse(source))
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and node.body:
+            first = node.body[0]
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+                node.body = node.body[1:] or [ast.Pass()]
+    return tree
+
+
+class _WithoutImportsOfLib(ast.NodeTransformer):
+    """Takes out `from lib... import ...`, and leaves `pass` where nothing else would be left."""
+
+    def visit_ImportFrom(self, node: ast.ImportFrom):
+        return None if _room_of(node) is not None else node
+
+    def generic_visit(self, node):
+        before = getattr(node, "body", None)
+        super().generic_visit(node)
+        if before and not node.body:
+            node.body = [ast.Pass()]
+        return node
+
+
+def _room_of(node: ast.ImportFrom) -> str | None:
+    """What an import takes from lib, "" for its top level and "lib"'s room or module otherwise; None for other imports."""
+    module = node.module or ""
+    return module.removeprefix("lib").removeprefix(".") if module == "lib" or module.startswith("lib.") else None
+
+
+def hash_of(source: str) -> str:
+    """A hash of some code that comments, docstrings and layout do not change."""
+    return hashlib.sha256(ast.dump(code_of_source(source)).encode()).hexdigest()[:16]
+
+
+def imports_of(source: str) -> set[str]:
+    """The modules of lib that some code imports, by name: `scoring`, `training.stage1`. No code of the kit says `import lib...`."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        room = _room_of(node) if isinstance(node, ast.ImportFrom) else None
+        if room is None:
+            continue
+        if room and (paths.LIB / f"{room.replace('.', '/')}.py").exists():
+            found.add(room)
+        else:  # modules of the top level or of a room
+            found |= {f"{room}.{alias.name}".removeprefix(".") for alias in node.names}
+    return found
+
+
+def notebook_source(path: Path) -> str:
+    """The code cells of a notebook but for the one with its parameters, whose values are compared by themselves."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells
+                     if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", []))
+
+
+@functools.cache
+def module(name: str) -> tuple[str, frozenset[str], frozenset[str]]:
+    """Hash and imports of a module of lib, and the tables that it reads."""
+    source = (paths.LIB / f"{name.replace('.', '/')}.py").read_text(encoding="utf-8")
+    return hash_of(source), frozenset(imports_of(source)), tables_of(source)
+
+
+def tables_of(source: str) -> frozenset[str]:
+    """The names of the tables that some code reads."""
+    return frozenset(name for name in TABLES if name in source)
+
+
+@functools.cache
+def code_version(notebook: str) -> dict[str, str]:
+    """Hashes of a notebook's code and of every module that it stands on, by the module's own name.
+
+    A module keeps its name when its file moves to another room, so a move runs nothing again (names are unique in lib).
+
+    Raises RecordError if the notebook or a module is not valid Python.
+    """
+    try:
+        source = notebook_source(paths.NOTEBOOKS / f"{notebook}.ipynb")
+        hashes, todo, seen, tables = {f"notebooks/{notebook}.ipynb": hash_of(source)}, imports_of(source), set(), tables_of(source)
+        while todo:
+            name = todo.pop()
+            if name not in seen:
+                seen.add(name)
+                found, more, read = module(name)
+                todo |= more
+                if name.split(".")[0] not in PLUMBING:
+                    hashes[name.split(".")[-1]], tables = found, tables | read
+        hashes |= {paths.shown(getattr(paths, t)): sha256_of(TABLES[t])[:16] for t in tables if TABLES[t].exists()}
+    except SyntaxError as problem:
+        raise RecordError(f"The code under notebook {notebook} is not valid Python: {problem}.") from None
+    except FileNotFoundError as problem:
+        raise RecordError(f"{paths.shown(Path(problem.filename))} is missing, and notebook {notebook} needs it.") from None
+    return dict(sorted(hashes.items()))
+
+
+# -- what a run is made of ---------------------------------------------------------------------------------------
+
+def parameters_of(job: Job, config: Config) -> dict:
+    """The effective values of all parameters that matter to a job."""
+    groups = [g for g in STEPS[job.step].reads if g not in DATASETS or g == job.dataset]
+    return {name: value for name, value in flat(config, groups).items() if STEPS[job.step].sees_labels or name != "data.avenue_labels"}
+
+
+def digest(value) -> str:
+    """A short hash of plain data."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def identity(job: Job, config: Config, inputs: dict[str, str]) -> str:
+    """One hash of all that determines a job's result: its name, parameters, code and inputs."""
+    return digest([job.name, parameters_of(job, config), code_version(STEPS[job.step].notebook), inputs])
+
+
+def result_digest(record: dict) -> str:
+    """A hash of what a run produced, metrics and artefacts, that does not depend on how long it took."""
+    return digest([record["metrics"], {o["file"]: o["sha256"] for o in record["outputs"]}])
+
+
+def input_digest(reader: Job, record: dict) -> str:
+    """A hash of what a job reads of another's result: all of it, or of prepared data the frames if it sees no labels."""
+    frames = record["metrics"].get("frames")  # only of prepared data; in older records frames and labels are one
+    return frames if frames and not STEPS[reader.step].sees_labels else result_digest(record)
+
+
+# -- reading and writing -----------------------------------------------------------------------------------------
+
+def read(folder: Path) -> dict | None:
+    """The record in a run's folder, or None if there is none that can be read."""
+    try:
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
+        return None
+    return record if isinstance(record, dict) and record.get("format") == FORMAT else None
+
+
+def write_json(path: Path, value) -> None:
+    """Writes plain data in one piece."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False, encoding="utf-8") as file:
+        try:
+            json.dump(value, file, indent=1, ensure_ascii=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException:
+            os.unlink(file.name)
+            raise
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)
+
+
+def why_stale(job: Job, config: Config, scored: tuple[Job, ...]) -> str:
+    """Why a job has to run, in words; empty if its record holds. The inputs' own state is not looked at here."""
+    record = read(job.folder)
+    if record is None:
+        return "not run yet"
+    if record["status"] != "complete":
+        return f"the last run {record['status']}"
+    now, then = parameters_of(job, config), record["parameters"]
+    for name in sorted({*now, *then}):
+        if now.get(name) != then.get(name):
+            return f"{name} is {now.get(name)}, was {then.get(name)}"
+    code = code_version(STEPS[job.step].notebook)
+    changed = [name for name in sorted({*code, *record["code"]}) if code.get(name) != record["code"].get(name)]
+    if changed:
+        return f"{', '.join(changed)} changed"
+    for name in (o["file"] for o in record["outputs"]):
+        if not (job.folder / name).exists():
+            return f"{name} is missing"
+    if job.step == "prepare":
+        if not (paths.ROOT / record["notes"]["prepared"] / "manifest.json").exists():
+            return "the prepared arrays are missing"
+        if record["raw"] != raw_listing(job.dataset, config) is not None:
+            return "the raw files changed"
+    weights = record.get("notes", {}).get("weights")
+    if weights and (not (kept := paths.given(weights["file"])).exists() or sha256_of(kept) != weights["sha256"]):
+        return "the weights that it took from the reference changed"
+    results = {j.name: input_digest(job, r) for j in upstream(job, scored) if (r := read(j.folder))}
+    if set(results) != set(record["inputs"]):
+        return "it covers other runs than asked for" if STEPS[job.step].per == "all" else "its inputs are missing"
+    changed = [name for name in results if results[name] != record["inputs"][name]]
+    return f"the result of {changed[0]} changed" if changed else ""
+
+
+def stands(job: Job) -> bool:
+    """Whether a job is complete and its result, and all that it was made from, is still there."""
+    record = read(job.folder)
+    if not record or record["status"] != "complete" or not all((job.folder / o["file"]).exists() for o in record["outputs"]):
+        return False
+    if job.step == "prepare" and not (paths.ROOT / record["notes"]["prepared"] / "manifest.json").exists():
+        return False
+    return all(stands(needed) for needed in upstream(job, ()))
+
+
+def raw_listing(dataset: str, config: Config) -> str | None:
+    """A hash of the names and sizes of a raw data set's files, None where there is none to look at.
+
+    The generated set has none: it follows from its parameters.
+    """
+    if dataset == "synthetic":
+        return None
+    readers, video = importlib.import_module("lib.datasets.layouts"), importlib.import_module("lib.datasets.own_video")
+    try:
+        if dataset == "own":
+            return digest(video.state(video.own_videos(**values(config.own), T=config.model.T)))
+        folder = readers.find_raw(dataset, paths.data_root())
+    except readers.DataError:
+        return None
+    files = []
+    for at, _, names in os.walk(folder, followlinks=True):
+        for name in names:
+            path = Path(at) / name
+            files.append([str(path.relative_to(folder)), path.stat().st_size if path.exists() else -1])
+    return digest(sorted(files))
+
+
+def find(profile: str) -> list[tuple[Job, dict]]:
+    """All complete records of a profile, with the jobs they belong to."""
+    from lib.pipeline.steps import from_name
+    found = []
+    for path in sorted((paths.report(profile) / "runs").glob("*/**/run.json")):
+        record = read(path.parent)
+        if record and record["status"] == "complete":
+            found.append((from_name(profile, record["job"]), record))
+    return found
+
+
+# -- circumstances -----------------------------------------------------------------------------------------------
+
+def now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def sha256_of(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def git_state() -> dict:
+    """The commit, and whether tracked files differ from it. None where there is no git."""
+    def git(*arguments):
+        try:
+            done = subprocess.run(["git", *arguments], cwd=paths.ROOT, capture_output=True, text=True, timeout=20)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+    status = git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages on which numbers can depend."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def hardware() -> dict:
+    """Processor, cores and memory; the GPU is noted by the notebook that uses it. No names of hosts or users."""
+    import psutil
+    model = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"processor": model, "cores": cores, "memory_gib": round(psutil.virtual_memory().total / 2**30, 1)}

@@ -1,0 +1,262 @@
+"""`reports/<profile>/index.html`: everything that the runs of a profile gave, on one page, from records alone.
+
+The page needs nothing but itself and the files below its folder, so it can be opened from a disk, copied and printed.
+"""
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+
+from markupsafe import Markup
+
+from lib import paths
+from lib.evidence import scored_runs, tables, typesetting, verdict
+from lib.pipeline import records
+from lib.report import notebook_pages
+from lib.config import flat, resolve
+from lib.pipeline.execution import duration
+from lib.pipeline.steps import FIGURES, STEPS, Job, from_name, jobs_of
+
+FULL = "app_intensity_mot"
+FIGURE_TITLES = {"fig1": "Figure 1. Input, errors and likelihoods of one clip", "fig2": "Figure 2. The network",
+                 "fig3": "Figure 3. Errors of one path and of two",
+                 "fig4": "Figure 4. Likelihoods of normal and abnormal frames",
+                 "fig5": "Figure 5. Scores within a clip", "roc": "ROC curves",
+                 "likelihood_terms": "Likelihood by scale, and in its two terms",
+                 "complexity": "Likelihood against image complexity",
+                 "training": "Training curves", "protocols": "AUC by protocol", "kinds": "AUC by kind of anomaly"}
+
+
+def write(profile: str) -> Path:
+    """Writes the page of a profile and the pages of its notebooks; returns the page's path."""
+    known = all_records(profile)
+    scored = scored_runs.of_profile(profile)
+    evaluate = evaluation_of(profile, known)
+    protocol = scored_runs.protocol_of(normalise=evaluate["evaluate.normalise"], smoothing=evaluate["evaluate.smoothing"])
+    how = {"protocol": protocol, "resamples": evaluate["evaluate.resamples"]}
+    paper = tables.paper_results()
+    made = {name: maker(scored, paper, **how) for name, maker in tables.MAKERS.items()}
+    found = verdict.findings(scored, paper, **how)
+    executed = notebook_pages.write_all(profile, known)
+    drawn = figures(profile)
+    states = Counter(record["status"] for record in known.values())
+    page = notebook_pages.templates().get_template("index.html").render(
+        profile=profile, protocol=protocol, counts=f"{states['complete']} complete runs" + "".join(
+            f", {n} {status}" for status, n in states.items() if status != "complete"),
+        headline=headline(made["table3"], paper), absent=typesetting.absent(made["table3"]), ticks=ticks(made["table3"]),
+        claims=claims(found), deviations=deviations(scored), tables=[show(profile, t) for t in made.values()],
+        figures=[f for f in drawn if f["image"]], undrawn=[f["title"] for f in drawn if not f["image"]],
+        groups=groups(profile, known, executed), makings=makings(known))
+    path = paths.report(profile) / "index.html"
+    notebook_pages.put(path, page)
+    return path
+
+
+# -- records -------------------------------------------------------------------------------------------------------
+
+def all_records(profile: str) -> dict[Job, dict]:
+    """The records of a profile, complete or not, by job."""
+    found = {}
+    for path in sorted((paths.report(profile) / "runs").glob("*/**/run.json")):
+        record = records.read(path.parent)
+        if record:
+            found[from_name(profile, record["job"])] = record
+    return found
+
+
+def evaluation_of(profile: str, known: dict[Job, dict]) -> dict:
+    """The values of `evaluate` that the tables were last made with; the profile's if there are no tables."""
+    for step in ("table3", "table2", "table4", "verdict"):
+        record = known.get(Job(profile, "all", step))
+        if record and record["status"] == "complete":
+            return record["parameters"]
+    return flat(resolve(profile, "synthetic"), ["evaluate"])
+
+
+def _id(name: str) -> str:
+    return "run-" + re.sub(r"[^\w]+", "-", name)
+
+
+# -- numbers -------------------------------------------------------------------------------------------------------
+
+def headline(table: tables.Table, paper: list[dict]) -> list[dict]:
+    """For each data set that was run: the whole method, the paper, the best reference scorer, Table 3 as a chart."""
+    found, position = [], _scale(table)
+    for dataset, own in table.cells.groupby("dataset", sort=False):
+        if own["auc"].isna().all():
+            continue
+        ours, scorers = own[own["group"] == "this kit"], own[own["group"] == "reference scorer"]
+        best = scorers.loc[scorers["auc"].idxmax()] if scorers["auc"].notna().any() else None
+        said = tables.paper_value(paper, 2, FULL, dataset)
+        whole = next(ours[ours["variant"] == FULL].itertuples())
+        found.append({
+            "name": tables.NAMES[dataset], "number": "" if whole.status else typesetting.number(whole.auc),
+            "status": whole.status,
+            "subset": whole.subset, "interval": typesetting.interval(whole.low, whole.high),
+            "seeds": typesetting.DASH if whole.status else
+            f"{whole.n:.0f} (seed{'s' if whole.n > 1 else ''} {whole.seeds.replace(' ', ', ')})",
+            "paper": typesetting.DASH if said is None else typesetting.number(said),
+            "reference": typesetting.NOT_RUN if best is None else f"{typesetting.number(best.auc)}, {best.row}",
+            "free": None if best is None else position(best.auc),
+            "rows": [{"label": c.row, "value": c.status or typesetting.number(c.auc), "at": position(c.auc),
+                      "paper": position(c.paper),
+                      "low": position(c.low), "high": position(c.high)} for c in ours.itertuples()]})
+    return found
+
+
+def _scale(table: tables.Table):
+    """Maps an AUC to percent of the chart's width, None to None; the chart ends at 1."""
+    low = _lowest(table)
+    return lambda auc: None if auc is None or auc != auc else round(100 * (auc - low) / (1 - low), 2)
+
+
+def _lowest(table: tables.Table) -> float:
+    """The tenth at or below the lowest number of a chart."""
+    cells = table.cells[table.cells["auc"].notna()]
+    shown = cells.loc[cells["group"] == "this kit", ["auc", "low", "paper"]].min().to_list()
+    shown += cells[cells["group"] == "reference scorer"].groupby("dataset")["auc"].max().to_list()
+    return math.floor(min([0.9, *(value for value in shown if value == value)]) * 10) / 10
+
+
+def ticks(table: tables.Table) -> list[dict]:
+    """The tenths below the chart."""
+    low, position = _lowest(table), _scale(table)
+    return [{"at": position(low + i / 10), "text": f"{low + i / 10:.1f}"} for i in range(round((1 - low) * 10) + 1)]
+
+
+def claims(found: list[verdict.Finding]) -> list[dict]:
+    """The claims, each with its verdict and its findings as a table."""
+    summary = verdict.overall(found)
+    shown = []
+    for name, statement in verdict.CLAIMS.items():
+        signed = name != "C5"
+        lines = [f"{tables.NAMES[f.dataset]}: {f.quantity} {(typesetting.change if signed else typesetting.number)(f.ours)} ("
+                 + ("no interval" if f.low is None else
+                    (typesetting.interval_of_change if signed else typesetting.interval)(f.low, f.high)) + f"), {f.verdict}"
+                 for f in found if f.claim == name and f.ours is not None and "largest" not in f.quantity]
+        shown.append({"name": name, "statement": statement, "verdict": summary[name], "lines": lines,
+                      "table": Markup(typesetting.html_table(verdict.face(found, name))),
+                      "kind": summary[name].removesuffix(" where tested").replace(" ", "-")})
+    return shown
+
+
+def deviations(scored) -> list[dict]:
+    """For each data set that was run, where its configuration is not the paper's."""
+    found = []
+    for dataset in [d for d in tables.order_of(scored) if any(r.job.dataset == d for r in scored)]:
+        table = verdict.deviations(scored, dataset)
+        face = typesetting.Face(list(table.columns), table.values.tolist())
+        found.append({"name": tables.NAMES[dataset], "count": len(table), "table": Markup(typesetting.html_table(face))})
+    return found
+
+
+def show(profile: str, table: tables.Table) -> dict:
+    """A table as the page shows it."""
+    scorers, places = typesetting.references_face(table), typesetting.regions_face(table)
+    files = [f"{table.name}.{kind}" for kind in ("csv", "md", "tex")] + (["regions.csv"] if places else [])
+    return {"name": table.name, "title": table.title, "face": Markup(typesetting.html_table(typesetting.face(table))),
+            "scorers": Markup(typesetting.html_table(scorers)) if scorers else "",
+            "places": Markup(typesetting.html_table(places)) if places else "", "told": typesetting.REGIONS, "under": table.under,
+            "notes": [(tables.mark(i), text) for i, text in enumerate(table.notes)],
+            "words": typesetting.words(table), "absent": typesetting.absent(table),
+            "files": [name for name in files if (paths.tables(profile) / name).exists()]}
+
+
+def figures(profile: str) -> list[dict]:
+    """The figures that were drawn, the paper's first and in its order, and those of them that are missing."""
+    folder = paths.figures(profile)
+    files = folder.glob("*.*") if folder.exists() else ()
+    stems = sorted({path.stem for path in files if path.suffix in (".svg", ".png")})
+    found = []
+    for figure in FIGURES:
+        mine = [stem for stem in stems if re.match(rf"{figure}(?![0-9a-z])", stem)]
+        found += [_figure(folder, stem, FIGURE_TITLES.get(figure, figure)) for stem in mine]
+        found += [] if mine else [{"name": figure, "title": FIGURE_TITLES.get(figure, figure), "image": ""}]
+    drawn = {figure["name"] for figure in found}
+    return found + [_figure(folder, stem, stem.replace("_", " ").replace("-", " ").capitalize())
+                    for stem in stems if stem not in drawn]
+
+
+def _figure(folder: Path, stem: str, title: str) -> dict:
+    dataset = next((name for key, name in tables.NAMES.items() if re.search(rf"(?<![a-z]){key}(?![a-z])", stem)), "")
+    files = [f"{stem}.{kind}" for kind in ("svg", "png", "csv") if (folder / f"{stem}.{kind}").exists()]
+    title += f", {dataset}" if dataset and dataset not in title else ""
+    return {"name": stem, "title": title, "image": f"figures/{files[0]}",
+            "files": files}
+
+
+# -- runs ----------------------------------------------------------------------------------------------------------
+
+def groups(profile: str, known: dict[Job, dict], executed: dict[Job, Path]) -> list[dict]:
+    """All runs that the data sets and seeds on record call for, by data set: those there are, and those not run."""
+    scored = tuple(job for job in known if job.step in ("score", "reference") and known[job]["status"] == "complete")
+    found = []
+    for dataset in [d for d in tables.NAMES if any(job.dataset == d for job in known)] + ["all"]:
+        mine = [job for job in known if job.dataset == dataset]
+        seeds = sorted({job.seed for job in mine if job.seed is not None}) or [0]
+        called = [job for step, kind in STEPS.items() if (kind.per == "all") == (dataset == "all")
+                  for job in jobs_of(profile, [dataset], seeds, step)]
+        jobs = called + [job for job in mine if job not in called]
+        runs = [_run(profile, job, known.get(job), scored, executed.get(job)) for job in jobs]
+        spent = sum(known[job].get("seconds", 0) for job in mine)
+        found.append({"name": tables.NAMES.get(dataset, "Over all data sets"), "runs": runs,
+                      "counts": f"{sum(r['record'] is not None for r in runs)} of {len(runs)}, {duration(spent)}"})
+    return found
+
+
+def _run(profile: str, job: Job, record: dict | None, scored, page: Path | None) -> dict:
+    """One line of the list of runs."""
+    name = job.name.removeprefix(f"{job.dataset}/")
+    if record is None:
+        return {"name": name, "record": None}
+    status, kind, old = record["status"], "", ""
+    if status != "complete":
+        kind = "failed"
+    else:
+        old = _outdated(job, record, scored)
+        status, kind = ("out of date", "old") if old else (status, kind)
+    auc = record["metrics"].get("auc")
+    memory = record.get("peak_memory_gib")
+    ended = record.get("ended") or record.get("started")
+    return {"name": name, "record": record, "id": _id(job.name), "status": status, "kind": kind, "old": old,
+            "error": record.get("error", ""),
+            "auc": "" if auc is None else typesetting.number(auc) + " (subset)" * bool(record["metrics"].get("subset")),
+            "time": duration(record["seconds"]) if "seconds" in record else typesetting.DASH,
+            "memory": f"{memory:.2f} GiB" if memory is not None else typesetting.DASH, "commit": notebook_pages.commit_of(record),
+            "when": datetime.fromisoformat(ended).strftime("%-d %B %Y, %H:%M UTC") if ended else "",
+            "page": page.relative_to(paths.report(profile)).as_posix() if page else "",
+            "inputs": [(name, _id(name)) for name in record["inputs"]],
+            "parameters": [(name, _plain(value)) for name, value in sorted(record["parameters"].items())]}
+
+
+def _outdated(job: Job, record: dict, scored) -> str:
+    """Why a complete run would run again now, in words; empty if it would not."""
+    try:
+        config = resolve(job.profile, job.dataset if job.dataset != "all" else "synthetic",
+                         {name: tuple(v) if isinstance(v, list) else v for name, v in record["settings"].items()})
+        return records.why_stale(job, config, scored)
+    except (records.RecordError, ValueError) as problem:
+        return str(problem)
+
+
+def _plain(value) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def makings(known: dict[Job, dict]) -> list[dict]:
+    """Hardware and versions, once for all runs that share them."""
+    shared: dict[str, list[Job]] = {}
+    for job, record in known.items():
+        key = json.dumps([record["hardware"], record.get("notes", {}).get("gpu"), record["versions"]], sort_keys=True)
+        shared.setdefault(key, []).append(job)
+    found = []
+    for key, jobs in sorted(shared.items(), key=lambda item: -len(item[1])):
+        hardware, gpu, versions = json.loads(key)
+        found.append({"hardware": f"{hardware['processor']}, {hardware['cores']} cores, {hardware['memory_gib']} GiB"
+                      + (f"; {gpu}" if gpu else ""), "versions": list(versions.items()),
+                      "runs": f"{len(jobs)} runs" if len(jobs) > 3 else ", ".join(job.name for job in jobs)})
+    return found

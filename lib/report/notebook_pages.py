@@ -1,0 +1,122 @@
+"""Executed notebooks as pages beside them, each of which needs nothing but itself: pictures inside, equations drawn.
+
+Equations are set by matplotlib's own TeX reader and put in as outlines in the colour of the text, so that they need no
+network. What that reader does not know stays as TeX.
+"""
+from __future__ import annotations
+
+import html
+import os
+import re
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from lib import paths
+from lib.pipeline.steps import STEPS, Job
+
+SIZE = 10  # units to one em of an equation
+SAME = {r"\lVert": r"\Vert", r"\rVert": r"\Vert", r"\lvert": "|", r"\rvert": "|", r"\bigl": "", r"\bigr": "",
+        r"\operatorname": r"\mathrm",
+        r"\text": r"\mathrm", r"\lbrace": r"\{", r"\rbrace": r"\}"}
+
+
+def templates() -> jinja2.Environment:
+    """The templates of the kit's pages."""
+    return jinja2.Environment(loader=jinja2.FileSystemLoader(paths.TEMPLATES), autoescape=jinja2.select_autoescape(["html"]),
+                              trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+
+
+def put(path: Path, text: str) -> None:
+    """Writes a page in one piece."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def commit_of(record: dict) -> str:
+    """The commit of a run, shortened, with a + where the tree had other changes."""
+    git = record.get("git") or {}
+    return f"{git['commit'][:7]}{'+' if git.get('dirty') else ''}" if git.get("commit") else "none"
+
+
+def write_all(profile: str, known: dict[Job, dict]) -> dict[Job, Path]:
+    """Turns executed notebooks into pages where they are newer than theirs; returns the page of each run with one."""
+    found, exporter = {}, None
+    for job, record in known.items():
+        notebook = job.folder / f"{STEPS[job.step].notebook}.ipynb"
+        page = notebook.with_suffix(".html")
+        if not notebook.exists():
+            continue
+        if not page.exists() or page.stat().st_mtime < notebook.stat().st_mtime:
+            if exporter is None:
+                from nbconvert import HTMLExporter  # takes two seconds, and is needed only where a notebook has changed
+                exporter = HTMLExporter(template_name="basic")
+            put(page, _page(exporter, profile, job, record, notebook))
+        found[job] = page
+    return found
+
+
+def _page(exporter, profile: str, job: Job, record: dict, notebook: Path) -> str:
+    from pygments.formatters import HtmlFormatter
+    body, _ = exporter.from_filename(str(notebook))
+    light, dark = (HtmlFormatter(style=style).get_style_defs(".highlight") for style in ("xcode", "github-dark"))
+    dark = f"@media (prefers-color-scheme: dark) {{\n{dark}\n}}"
+    highlighting = f"{light}\n{dark}\n.highlight {{ background: none !important; }}"
+    home = os.path.relpath(paths.report(profile) / "index.html", notebook.parent)
+    return templates().get_template("notebook.html").render(
+        title=job.name, highlighting=Markup(highlighting), body=Markup(with_equations(body)),
+        profile=f"profile {profile}",
+        run=job.name, status=record["status"], commit=commit_of(record), home=home)
+
+
+# -- equations -----------------------------------------------------------------------------------------------------
+
+def with_equations(page: str) -> str:
+    """A page with $...$ and $$...$$ drawn, but not in code, in output or inside a tag."""
+    whole = "|".join(rf"<{tag}.*?</{tag}>" for tag in ("pre", "code", "style", "script", "svg"))
+    kept = re.split(rf"({whole}|<[^>]*>)", page, flags=re.S)
+    text = "".join(part if i % 2 == 0 else f"\0{i}\0" for i, part in enumerate(kept))
+    text = re.sub(r"\$\$([^\0$]+?)\$\$", lambda m: _drawn(m[1], block=True) or m[0], text)
+    text = re.sub(r"\$([^\0$\n]+?)\$", lambda m: _drawn(m[1], block=False) or m[0], text)
+    return re.sub(r"\0(\d+)\0", lambda m: kept[int(m[1])], text)
+
+
+def _drawn(escaped: str, *, block: bool) -> str | None:
+    """An equation, as it stands in a page, as an SVG outline; None if it cannot be read."""
+    from matplotlib.textpath import TextPath
+    tex = " ".join(html.unescape(escaped).split())
+    source = re.sub(r"\\tag\{(.+?)\}", r"\\qquad\\mathrm{(\1)}", tex)
+    for name, same in (SAME | ({r"\frac": r"\dfrac"} if block else {})).items():
+        source = re.sub(re.escape(name) + r"(?![A-Za-z])", lambda _: same, source)
+    try:
+        path = TextPath((0, 0), f"${source}$", size=SIZE, prop={"math_fontfamily": "cm"})
+    except (ValueError, RuntimeError):
+        return None
+    if not len(path.vertices):
+        return None
+    outline = _outline(path)
+    (x0, y0), (x1, y1) = path.vertices.min(axis=0) - 0.3, path.vertices.max(axis=0) + 0.3
+    box = f"{x0:.2f} {-y1:.2f} {x1 - x0:.2f} {y1 - y0:.2f}"
+    # Sizes in em, and moved down so that the equation's base line is that of the text.
+    scale = 1.15 / SIZE
+    look = f"width:{(x1 - x0) * scale:.3f}em;height:{(y1 - y0) * scale:.3f}em;vertical-align:{y0 * scale:.3f}em"
+    svg = (f'<svg class="equation" role="img" viewBox="{box}" style="{look}"><title>{html.escape(tex)}</title>'
+           f'<path d="{outline}" fill="currentColor" transform="scale(1,-1)"/></svg>')
+    return f'<span class="display">{svg}</span>' if block else svg
+
+
+def _outline(path) -> str:
+    """A matplotlib path in the words of SVG."""
+    words, at = [], 0
+    names = {1: ("M", 1), 2: ("L", 1), 3: ("Q", 2), 4: ("C", 3), 79: ("Z", 1)}
+    codes = path.codes
+    while at < len(codes):
+        name, count = names[int(codes[at])]
+        points = [] if name == "Z" else np.asarray(path.vertices[at:at + count]).ravel()
+        words.append(name + " ".join(f"{value:.2f}" for value in points))
+        at += count
+    return "".join(words)

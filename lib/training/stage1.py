@@ -1,0 +1,96 @@
+"""Stage 1: ITAE learns to reconstruct windows of normal video ("Overview", Eq. 3 and 4)."""
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib.config import Config, values
+from lib.datasets.prepared import Prepared, windows
+from lib.itae import ITAE
+from lib.losses import reconstruction_loss
+from lib.training.loop import TrainingError, device_of, draw, fit, load_weights, save_weights, take
+
+
+def load_windows(frames: np.ndarray, starts, *, T: int, input_range: str) -> Tensor:
+    """Windows from the prepared array: (N, H, W, C) uint8 and n first rows -> (n, C, T, H, W) float32."""
+    batch = torch.from_numpy(np.stack([frames[s:s + T] for s in starts]))  # (n, T, H, W, C)
+    return to_range(batch.permute(0, 4, 1, 2, 3), input_range=input_range)
+
+
+def to_range(frames: Tensor, *, input_range: str) -> Tensor:
+    """8-bit frames as float32 in [-1, 1] or [0, 1]."""
+    scaled = frames.float() / 255
+    return scaled * 2 - 1 if input_range == "-1..1" else scaled
+
+
+def data_range(input_range: str) -> float:
+    """The largest difference of two pixels: 2 for [-1, 1]."""
+    return 2.0 if input_range == "-1..1" else 1.0
+
+
+def layout_of(config: Config) -> torch.memory_format:
+    """PyTorch's name for `machine.layout`."""
+    return {"contiguous": torch.contiguous_format, "channels_last_3d": torch.channels_last_3d}[config.machine.layout]
+
+
+def build_autoencoder(config: Config, *, two_path: bool, seed: int) -> ITAE:
+    """ITAE with the weights that `seed` gives, on its device and in its memory layout."""
+    settings = {k: v for k, v in values(config.model).items() if k != "input_range"}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = ITAE(channels=config.data.channels, two_path=two_path, **settings)
+    return model.to(device_of(config), memory_format=layout_of(config))
+
+
+def reconstruct(model: ITAE, x: Tensor, config: Config):
+    """One forward pass in the precision and layout of the configuration: I (B, C, T, H, W) -> `itae.Output`."""
+    device = device_of(config)
+    x = x.to(device).contiguous(memory_format=layout_of(config))
+    with torch.autocast(device.type, torch.bfloat16, enabled=config.machine.precision == "bfloat16"):
+        return model(x)
+
+
+def train_autoencoder(config: Config, data: Prepared, *, two_path: bool, seed: int, folder: Path, identity: str,
+                      tick: Callable, say: Callable) -> tuple[ITAE, list[dict]]:
+    """Stage 1: ITAE on windows of the training clips, Eq. 4. Returns the trained network and its history.
+
+    Writes `autoencoder.pt`, `snapshots.pt`, `history.csv` and, while it runs, a checkpoint into `folder`. `tick(done, total, text)` is
+    called at each step, `say(line)` at each epoch. Raises TrainingError, DataError, LossError and ModelError.
+    """
+    model = build_autoencoder(config, two_path=two_path, seed=seed)
+    frames, starts = data.frames("train"), windows(data.clips("train"), T=config.model.T, stride=1)[:, 1]
+    if not len(starts):
+        raise TrainingError(f"{data.manifest['dataset']} has no training clips here, so nothing can be learned from it.")
+    a, span = config.autoencoder, data_range(config.model.input_range)
+
+    def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        chosen = starts[draw(len(starts), batch_size=a.batch_size, seed=seed, step=step)]
+        I = load_windows(frames, chosen, T=config.model.T, input_range=config.model.input_range).to(device_of(config))
+        I_hat = reconstruct(model, I, config).reconstruction
+        return reconstruction_loss(I, I_hat, data_range=span, **values(config.loss))
+
+    history = fit(model, loss_of=loss_of, steps=a.steps, epoch_steps=a.epoch_steps, lr=a.lr, grad_clip=math.inf,
+                  batch_size=a.batch_size, snapshots=a.snapshots, folder=folder, identity=identity, tick=tick, say=say)
+    save_weights(model, folder / "autoencoder.pt")
+    return model, history
+
+
+def take_autoencoder(config: Config, kept: Path, *, two_path: bool, folder: Path) -> tuple[ITAE, list[dict]]:
+    """What `train_autoencoder` returns and writes, from weights that were kept (in half precision) with their history.
+
+    `snapshots.pt` is empty then. Raises TrainingError if the weights do not fit the configuration.
+    """
+    model = load_autoencoder(kept, config, two_path=two_path)
+    return model, take(model, kept, folder)
+
+
+def load_autoencoder(path: Path, config: Config, *, two_path: bool) -> ITAE:
+    """A trained ITAE, in evaluation mode. Raises TrainingError if the file does not fit the configuration."""
+    model = build_autoencoder(config, two_path=two_path, seed=0)
+    load_weights(model, path)
+    return model.eval()

@@ -1,0 +1,168 @@
+"""What --curate keeps: on hand-made records, one seed after the other."""
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import made_records as made
+from lib import paths
+from lib.datasets import prepared
+from lib.figures import further_figures, paper_figures, style
+from lib.pipeline import records
+from lib.report import reference
+from lib.pipeline.steps import STEPS, Job
+
+NOTEBOOK = {"cells": [
+    {"cell_type": "markdown", "id": "a", "metadata": {}, "source": ["# Title"]},
+    {"cell_type": "code", "id": "b", "metadata": {"tags": ["parameters"], "papermill": {"duration": 1}}, "execution_count": 1,
+     "source": ["x"], "outputs": [
+         {"output_type": "stream", "name": "stdout", "text": ["a line\n"]},
+         {"output_type": "display_data", "metadata": {}, "data": {"image/png": "iVBOR", "text/plain": ["<Figure>"]}},
+         {"output_type": "display_data", "metadata": {}, "data": {"image/png": "iVBOR"}}]}],
+    "metadata": {"kernelspec": {"name": "python3"}, "papermill": {"output_path": "/somewhere/out.ipynb"}}, "nbformat": 4, "nbformat_minor": 5}
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    """Reports and a reference of their own."""
+    monkeypatch.setenv("KIT_REPORTS", str(tmp_path / "reports"))
+    monkeypatch.setattr(paths, "REFERENCE", tmp_path / "reference")
+    monkeypatch.setattr(paths, "EVER_SCORED", tmp_path / "reference/scored.csv")
+    return tmp_path
+
+
+def run(seed, **options):
+    """Everything of one seed, with weights and executed notebooks."""
+    jobs = made.everything("ped2", (seed,), **options)
+    for (step, variant), name in reference.WEIGHTS.items():
+        folder = Job("quick", "ped2", step, variant, seed).folder
+        torch.save({"model": {"w": torch.full((2,), 1.0 + seed)}}, folder / name)
+    made.change(Job("quick", "ped2", "prepare"), lambda r: r["notes"].update(prepared="data/prepared/of nobody"))
+    for job in jobs:
+        (job.folder / f"{STEPS[job.step].notebook}.ipynb").write_text(json.dumps(NOTEBOOK))
+    return jobs
+
+
+def forget(places):
+    """The reports are gone, as in a fresh clone; the reference is there."""
+    (places / "reports").rename(places / f"reports-{len(list(places.iterdir()))}")
+
+
+def table(places, name="table3"):
+    with open(places / f"reference/quick/tables/{name}.csv", newline="") as file:
+        return {row["variant"]: row for row in csv.DictReader(file) if row["dataset"] == "ped2" and row["variant"]}
+
+
+def test_what_is_kept(places):
+    run(0)
+    drawn = paths.figures("quick")
+    drawn.mkdir(parents=True)
+    (drawn / "fig4-ped2.svg").write_text("<svg/>")
+    files = {str(path.relative_to(places / "reference/quick")) for path in reference.curate("quick", ["ped2"])}
+    assert {"runs/ped2/score/mot/seed0/run.json", "runs/ped2/score/mot/seed0/scores.csv", "runs/ped2/autoencoder/two_path/seed0/autoencoder.pt",
+            "tables/table3.md", "tables/table4.tex", "tables/verdict.csv", "figures/fig4-ped2.svg"} <= files
+    assert not (places / "reference/.partial").exists()
+    weights = torch.load(places / "reference/quick/runs/ped2/flow/mot/seed0/flow.pt", weights_only=True)["model"]["w"]
+    assert weights.dtype == torch.float16
+    text = (places / "reference/quick/runs/ped2/score/mot/seed0/07_score.ipynb").read_text()
+    kept = json.loads(text)
+    assert "somewhere" not in text and "iVBOR" not in text and "duration" not in text
+    assert [o.get("text") or o["data"] for o in kept["cells"][1]["outputs"]] == [["a line\n"], {"text/plain": ["<Figure>"]}]
+    assert kept["cells"][1]["metadata"] == {"tags": ["parameters"]} and kept["cells"][0] == NOTEBOOK["cells"][0]
+
+
+def test_seeds_come_one_after_the_other(places):
+    run(0)
+    reference.curate("quick", ["ped2"])
+    first = {name: float(row["auc"]) for name, row in table(places).items()}
+    forget(places)
+    run(1)
+    second = {job.variant: records.read(job.folder)["metrics"].get("auc") for job in made.everything("ped2", (1,))}
+    (paths.figures("quick")).mkdir(parents=True)
+    (paths.figures("quick") / "fig4-ped2.svg").write_text("of seed 1")
+    (places / "reference/quick/figures/fig4-ped2.svg").write_text("of seed 0")
+    reference.curate("quick", ["ped2"])
+    for name, row in table(places).items():
+        assert row["n"] == "2" and row["seeds"] == "0 1"
+        assert float(row["auc"]) == pytest.approx(np.mean([first[name], second[name]]))
+    runs = places / "reference/quick/runs/ped2"
+    assert (runs / "flow/mot/seed0/flow.pt").exists() and not (runs / "flow/mot/seed1/flow.pt").exists()
+    assert (places / "reference/quick/figures/fig4-ped2.svg").read_text() == "of seed 0"      # the lowest seed's
+
+
+def test_figures_of_several_seeds_are_drawn_anew_and_only_those(places, monkeypatch):
+    drawn = []
+    picture = paper_figures.Picture(None, None, "")
+    for module, name in ((paper_figures, "roc"), (further_figures, "protocols"), (further_figures, "training")):
+        monkeypatch.setattr(module, name, lambda results, name=name: drawn.append((name, results.dataset, results.seeds)) or picture)
+    monkeypatch.setattr(style, "save", lambda *_, **__: [])
+    monkeypatch.setattr(prepared, "open_prepared", lambda folder: None)
+    (places / "prepared").mkdir()
+    (places / "prepared/manifest.json").touch()
+    for dataset, seed in (("ped2", 0), ("avenue", 0), ("ped2", 1)):
+        made.everything(dataset, (seed,))
+        made.change(Job("quick", dataset, "prepare"), lambda r: r["notes"].update(prepared=str(places / "prepared")))
+        reference.curate("quick", [dataset])
+        assert drawn == ([] if seed == 0 else [(name, "ped2", (0, 1)) for name in ("roc", "protocols", "training")])
+        forget(places)
+
+
+def test_other_conditions_are_kept_apart(places):
+    run(0)
+    reference.curate("quick", ["ped2"])
+    forget(places)
+    run(1, code="2")
+    reference.curate("quick", ["ped2"])
+    text = (places / "reference/quick/tables/table3.md").read_text()
+    assert "not averaged with seed 0" in text and table(places)["mot"]["n"] == "1"
+
+
+def test_the_list_of_everything_scored_only_grows(places):
+    run(0)
+    reference.curate("quick", ["ped2"])
+    reference.curate("quick", ["ped2"])           # says nothing twice
+    job = Job("quick", "ped2", "sensitivity", "", 0)
+    job.folder.mkdir(parents=True)
+    made.record(job, metrics={"base": 0.7, "changes": {"score.reduce=mean": -0.1}})
+    made.change(Job("quick", "ped2", "score", "mot", 0), lambda r: (r["metrics"].update(auc=0.123), r.update(settings={"flow.K": 4})))
+    reference.curate("quick", ["ped2"])
+    with open(paths.EVER_SCORED, newline="") as file:
+        lines = list(csv.DictReader(file))
+    mot = [line for line in lines if line["model"] == "mot"]
+    (places / "reference/scored.csv").unlink()    # what stands in the reference is noted before it is replaced
+    made.change(Job("quick", "ped2", "score", "mot", 0), lambda r: r["metrics"].update(auc=0.321))
+    reference.curate("quick", ["ped2"])
+    with open(paths.EVER_SCORED, newline="") as file:
+        assert {line["auc"] for line in csv.DictReader(file) if line["model"] == "mot"} == {"0.123", "0.321"}
+    assert len(lines) == 7 + 2 and len(mot) == 2 and {line["settings"] for line in mot} == {"", "flow.K=4"}
+    found, = (line for line in lines if "sensitivity" in line["settings"])
+    assert float(found["auc"]) == pytest.approx(0.6) and found["settings"] == "sensitivity: score.reduce=mean"
+    assert {line["commit"] for line in lines} == {"c0ffee0"}
+
+
+@pytest.mark.parametrize("dirty", [True, None])
+def test_what_nobody_could_run_again_is_not_kept(places, dirty):
+    run(0)
+    made.change(Job("quick", "ped2", "flow", "mot", 0), lambda r: r["git"].update(dirty=dirty))
+    with pytest.raises(reference.CurateError, match="ped2/flow/mot/seed0 was run with uncommitted changes"):
+        reference.curate("quick", ["ped2"])
+    assert not (places / "reference/quick").exists()
+
+
+def test_what_was_taken_from_the_reference_is_not_put_back(places):
+    run(0)
+    made.change(Job("quick", "ped2", "autoencoder", "two_path", 0), lambda r: r["parameters"].update({"autoencoder.weights": "reference"}))
+    with pytest.raises(reference.CurateError, match="ped2/autoencoder/two_path/seed0 took its weights from the reference"):
+        reference.curate("quick", ["ped2"])
+
+
+def test_too_much_and_nothing_are_refused(places, monkeypatch):
+    with pytest.raises(reference.CurateError, match="There is no scored run of avenue at profile quick"):
+        reference.curate("quick", ["avenue"])
+    run(0)
+    monkeypatch.setattr(reference, "LARGEST_MB", 0.001)
+    with pytest.raises(reference.CurateError, match="at most 0.001 MB belong into the repository"):
+        reference.curate("quick", ["ped2"])
+    assert not list((places / "reference").glob("*"))
