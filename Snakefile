@@ -8,15 +8,15 @@ import shlex
 import sys
 
 sys.path.insert(0, workflow.basedir)
-from lib.pipeline import execution, steps
+from lib.pipeline import planning, steps
 
 GIVEN = config.get("grid", {"profile": "quick", "datasets": ["synthetic"], "seeds": [0]})
-GRID = execution.Grid.from_json(GIVEN if isinstance(GIVEN, str) else json.dumps({"settings": [], "again": []} | GIVEN))
+GRID = planning.Grid.from_json(GIVEN if isinstance(GIVEN, str) else json.dumps({"settings": [], "again": []} | GIVEN))
 WANTED = GRID.jobs(config.get("targets", "all").split(","))
-WHY = execution.plan(GRID, WANTED)
+WHY = planning.plan(GRID, WANTED)
 if workflow.is_main_process:
-    execution.set_markers(WANTED, WHY)
-MARKER = str(execution.marker(steps.Job(GRID.profile, "DATASET", "STEP")).parent)
+    planning.set_markers(WANTED, WHY)
+MARKER = str(planning.marker(steps.Job(GRID.profile, "DATASET", "STEP")).parent)
 
 
 def job(step, wildcards):
@@ -24,14 +24,14 @@ def job(step, wildcards):
 
 
 rule all:
-    input: [str(execution.marker(j)) for j in WANTED]
+    input: [str(planning.marker(j)) for j in WANTED]
     default_target: True
 
 
 for STEP in steps.STEPS:
     rule:
         name: STEP
-        input: lambda wildcards, step=STEP: [str(execution.marker(j)) for j in GRID.inputs(job(step, wildcards))]
+        input: lambda wildcards, step=STEP: [str(planning.marker(j)) for j in GRID.inputs(job(step, wildcards))]
         output: f"{MARKER}/{{dataset}}.{STEP}{{rest,(\\.\\w+)*}}"
         params:
             grid=shlex.quote(GRID.to_json()),

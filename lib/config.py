@@ -18,11 +18,9 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from lib.errors import ConfigError
+
 DATASETS = ("synthetic", "ped1", "ped2", "avenue", "shanghaitech", "own")
-
-
-class ConfigError(ValueError):
-    """A parameter, data set or profile that does not exist, or a value of the wrong type. The text says what to do."""
 
 
 def parameter(default, help: str, *, paper: str = "", reason: str = ""):

@@ -11,12 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lib.errors import FeatureError
+
 EXTRAS = ("none", "intensity", "error")  # Table 4: -, Intensity, Error map
 CONSTANT = 1e-6  # a feature that varies less than this in training is only centred
-
-
-class FeatureError(ValueError):
-    """Features that do not fit. The text says which and why."""
 
 
 def pool(x: Tensor, *, time: str) -> Tensor:
@@ -50,7 +48,7 @@ def app_input(pooled: Tensor, extra: Tensor | None) -> Tensor:
 
 
 def statistics(batches, *, standardise: str) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of training features, for `stage2.Density`.
+    """Mean and standard deviation of training features, for `density.Density`.
 
     `batches` yields (B, C, h, w). "channel": one pair a channel, (C, 1, 1); "element": one a channel and place,
     (C, h, w); "none": 0 and 1. Sums are in float64. A feature that is constant in training gets standard deviation 1.

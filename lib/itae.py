@@ -16,14 +16,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lib.errors import ModelError
+
 APP_KERNELS = ((1, 3, 3), (1, 3, 3), (3, 3, 3), (3, 3, 3))  # Table 1, appearance, Conv1-4
 MOT_KERNELS = ((5, 3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3))  # Table 1, motion, Conv1-4
 LATERAL_KERNEL = (5, 1, 1)  # "Two-path encoder"
 GROUPS = 4  # of group normalisation, if it is asked for: divides every channel count of Table 1
-
-
-class ModelError(ValueError):
-    """The settings do not describe a network, or the input does not fit the network. The text says which and why."""
 
 
 class Output(NamedTuple):

@@ -19,14 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lib.errors import LossError
+
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # exponents of the five scales, Wang et al. 2003, Sec. 3.2
 SIGMA = 1.5                                                 # of the Gaussian window, in pixels at every scale
 CACHED_PIXELS = 2 ** 18                                     # of a few frames worked on at once on a CPU; measured
 K1, K2 = 0.01, 0.03                                         # stabilising constants of SSIM, Wang et al. 2004
-
-
-class LossError(ValueError):
-    """Frames and parameters that do not fit each other. The text says what to change."""
 
 
 def l2_loss(I: Tensor, I_hat: Tensor, *, l2: str) -> Tensor:

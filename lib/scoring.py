@@ -13,14 +13,12 @@ from collections.abc import Iterable, Iterator
 import cv2
 import numpy as np
 
+from lib.errors import ScoreError
+
 REFERENCE_HEIGHT, REFERENCE_WIDTH = 240, 360  # the UCSD frame, for which patches are given ("Implementations")
 BACKGROUND_THRESHOLD = 128                    # summed difference of three 8-bit channels, Abati et al. 2019
 BACKGROUND_DILATIONS = 5                      # steps of one pixel to the four neighbours, Abati et al. 2019
 ROUNDING = 1e-12                              # a relative range below this is rounding, and the values are constant
-
-
-class ScoreError(ValueError):
-    """Values or parameters from which no score can be made. The text says what is wrong."""
 
 
 # Eq. 7: the reconstruction error of a frame

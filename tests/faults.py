@@ -118,7 +118,7 @@ FAULTS = [Fault(*entry) for entry in (
     ("constant_channel_blown_up", "glow", "CONSTANT = 1e-4", "CONSTANT = 0", "glow"),
     ("lu_ignores_the_signs", "glow", "(self.sign_s * self.log_s.exp())", "(self.log_s.exp())", "glow"),
     ("bits_in_nats", "glow", "return nll / (dims * math.log(2))", "return nll / dims", "glow"),
-    ("nll_has_the_wrong_sign", "stage2", "return -self.glow.log_prob", "return self.glow.log_prob", "features"),
+    ("nll_has_the_wrong_sign", "density", "return -self.glow.log_prob", "return self.glow.log_prob", "features"),
     ("flow_learns_backwards", "stage2", "nll = density.nll(", "nll = -density.nll(", "loop"),
 
     # Features, and how they are standardised
@@ -135,7 +135,7 @@ FAULTS = [Fault(*entry) for entry in (
      "std", "features"),
     ("test_statistics_standardise", "stage2", "density.standardise(x)",
      "(x - x.mean((0, 2, 3), True)) / x.std((0, 2, 3), keepdim=True)", "features"),
-    ("statistics_do_not_travel", "stage2", 'self.register_buffer("std", std)', "self.std = std", "loop"),
+    ("statistics_do_not_travel", "density", 'self.register_buffer("std", std)', "self.std = std", "loop"),
 
     # Eq. 7
     ("input_range_off", "stage1", "return scaled * 2 - 1 if", "return scaled * 2 if", "extraction loop"),
@@ -274,13 +274,13 @@ FAULTS = [Fault(*entry) for entry in (
     ("clips_called_by_number", "scored_runs", ', dtype={"clip": str})', ")", "tables"),
     ("comments_change_the_code_version", "records", "ast.dump(code_of_source(source)).encode()",
      "source.encode()", "records"),
-    ("parameters_not_compared", "records", "if now.get(name) != then.get(name):", "if False:", "records"),
-    ("code_not_compared", "records", 'if code.get(name) != record["code"].get(name)]', "if False]", "records"),
-    ("inputs_not_compared", "records", 'if results[name] != record["inputs"][name]]', "if False]", "records"),
+    ("parameters_not_compared", "planning", "if now.get(name) != then.get(name):", "if False:", "records"),
+    ("code_not_compared", "planning", 'if code.get(name) != record["code"].get(name)]', "if False]", "records"),
+    ("inputs_not_compared", "planning", 'if results[name] != record["inputs"][name]]', "if False]", "records"),
     ("other_labels_train_anew", "records", "return frames if frames and not STEPS[reader.step].sees_labels else", "return",
      "records"),
     ("other_labels_go_unnoticed", "records", "if frames and not STEPS[reader.step].sees_labels else", "or", "records"),
-    ("an_interrupted_run_counts", "records", 'if record["status"] != "complete":\n        return f"the',
+    ("an_interrupted_run_counts", "planning", 'if record["status"] != "complete":\n        return f"the',
      'if record["status"] == "failed":\n        return f"the', "records"),
 )]
 

@@ -42,7 +42,7 @@ def record(job, *, inputs=(), metrics=None, settings=None, subset=False, code="1
     found = {"format": 1, "job": job.name, "profile": job.profile, "dataset": job.dataset, "step": job.step,
              "variant": job.variant, "seed": job.seed, "status": "complete", "identity": "x",
              "command": f"./run_all.sh {job.step}", "settings": settings or {},
-             "parameters": records.parameters_of(job, config), "inputs": read, "code": {f"lib/{job.step}.py": code},
+             "parameters": records.parameters_of(job, config), "inputs": read, "code": {f"made_{job.step}": code},
              "git": {"commit": commit + "0" * 33, "dirty": False}, "versions": {"python": "3.11.7", "torch": "2.14.1"},
              "off_pins": [], "hardware": {"processor": "a processor", "cores": 2, "memory_gib": 8.0},
              "started": "2026-01-01T00:00:00+00:00", "ended": "2026-01-01T00:01:00+00:00", "seconds": 60.0,

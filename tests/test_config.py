@@ -4,7 +4,8 @@ import dataclasses
 import pytest
 
 from lib import config
-from lib.config import ConfigError, resolve
+from lib.config import resolve
+from lib.errors import ConfigError
 
 
 def test_order_of_precedence():

@@ -12,7 +12,7 @@ from lib.report import reference
 
 ROOT = paths.ROOT
 README = (ROOT / "README.md").read_text()
-TEXTS = [ROOT / "README.md", ROOT / "data/README.md", ROOT / "CITATION.cff", *ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("lib/*.py")]
+TEXTS = [ROOT / "README.md", ROOT / "data/README.md", ROOT / "CITATION.cff", *ROOT.glob("notebooks/*.ipynb"), *ROOT.rglob("lib/**/*.py")]
 
 
 def commands(text: str) -> list[str]:

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from lib import features
-from lib.features import FeatureError
+from lib.errors import FeatureError
 from lib.glow import Glow
-from lib.training.stage2 import Density, flow_input, likelihoods
+from lib.density import Density
+from lib.training.stage2 import flow_input, likelihoods
 
 
 # -- pooling -----------------------------------------------------------------------------------------------------

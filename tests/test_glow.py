@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from lib import glow as glow_module
-from lib.glow import (ActNorm, ActNormConv, AffineCoupling, FlowStep, Glow, GlowError, InvertibleConv, Level, Split,
-                      Squeeze, ThreeConvs, ZeroConv, bits_per_dimension, standard_normal_log_prob)
+from lib.glow import ActNorm, ActNormConv, AffineCoupling, FlowStep, Glow, InvertibleConv, Level, Split, Squeeze, ZeroConv, bits_per_dimension, standard_normal_log_prob
+from lib.kernels.coupling_convolutions import ThreeConvs
+from lib.errors import GlowError
 
 
 @pytest.fixture(autouse=True)

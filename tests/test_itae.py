@@ -8,7 +8,8 @@ from torch import nn
 
 from lib import itae
 from lib.config import resolve, values
-from lib.itae import ITAE, ModelError, layer_table
+from lib.itae import ITAE, layer_table
+from lib.errors import ModelError
 
 TABLE1 = [  # path, layer, kernel, stride, output (channels, time, height, width) at 3x16x256x256
     ("appearance", "Conv1", (1, 3, 3), (1, 2, 2), (96, 4, 128, 128)),

@@ -1,0 +1,1 @@
+"""./run_all.sh and its sub-commands."""

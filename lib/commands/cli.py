@@ -12,16 +12,17 @@ import sys
 import time
 from pathlib import Path
 
-from lib import paths
-from lib.pipeline import execution, records
-from lib.config import DATASETS, PROFILES, ConfigError, check_name, nearest, parameters, resolve, values
+from lib import errors, paths
+from lib.pipeline import execution, planning, records, terminal
+from lib.config import DATASETS, PROFILES, check_name, nearest, parameters, resolve, values
+from lib.errors import ConfigError
 from lib.pipeline.steps import STEPS, TARGETS
 
 WIDTH = 46  # of the column of job names
 
 
 def parser() -> argparse.ArgumentParser:
-    exits = "\n".join(f"  {code:>3}  {text}" for code, text in {0: "done", **execution.EXITS,
+    exits = "\n".join(f"  {code:>3}  {text}" for code, text in {0: "done", **errors.EXITS,
                                                               6: "the environment could not be made"}.items())
     p = Parser(
         prog="./run_all.sh", formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
@@ -70,7 +71,7 @@ class Parser(argparse.ArgumentParser):
             options = [o for action in self._actions for o in action.option_strings]
             message = f"There is no option {word}. {nearest(word, options)}"
         print(f"{message}\n(./run_all.sh --help shows what there is)", file=sys.stderr)
-        sys.exit(execution.EXIT_USAGE)
+        sys.exit(errors.EXIT_USAGE)
 
 
 def main(arguments: list[str]) -> int:
@@ -108,24 +109,16 @@ def main(arguments: list[str]) -> int:
             return run(grid, targets, options, passed_on)
         with execution.alone(paths.report(grid.profile) / ".state" / "lock", f"Profile {grid.profile}"):
             return run(grid, targets, options, passed_on)
-    except execution.Failed as problem:
+    except errors.KitError as problem:
         print(problem, file=sys.stderr)
-        return problem.code
-    except (ConfigError, records.RecordError) as problem:
-        print(problem, file=sys.stderr)
-        return execution.EXIT_USAGE
-    except ValueError as problem:  # the library's own sentences: data, results, curating
-        if type(problem) is ValueError:
-            raise
-        print(problem, file=sys.stderr)
-        return execution.USER_ERRORS.get(type(problem).__name__, execution.EXIT_NOTEBOOK)
+        return problem.exit_code
 
 
-def understand(options) -> tuple[execution.Grid, list[str]]:
+def understand(options) -> tuple[planning.Grid, list[str]]:
     """Options as a grid and targets. Raises ConfigError for anything that does not exist."""
     targets = options.targets or ["all"]
     for target in targets:
-        check_name("target", target, [*execution.target_names(), "lab"])
+        check_name("target", target, [*planning.target_names(), "lab"])
     datasets = tuple(dict.fromkeys(options.dataset or ["synthetic"]))
     for dataset in datasets:
         check_name("data set", dataset, DATASETS)
@@ -156,7 +149,7 @@ def understand(options) -> tuple[execution.Grid, list[str]]:
     for dataset in datasets:
         config = resolve(options.profile, dataset, settings)
         settings = {name: getattr(getattr(config, name.split(".")[0]), name.split(".")[1]) for name in settings}
-    return execution.Grid(options.profile, datasets, seeds, tuple(sorted(settings.items())), tuple(options.again)), targets
+    return planning.Grid(options.profile, datasets, seeds, tuple(sorted(settings.items())), tuple(options.again)), targets
 
 
 def typed(path: str) -> Path:
@@ -172,17 +165,17 @@ def get(dataset: str, data_root: str | None) -> int:
         folder = fetch.fetch(dataset, paths.data_root(), lambda line: print(f"  {line}", file=sys.stderr, flush=True))
     except KeyboardInterrupt:
         print("\nInterrupted. What has come is kept: the same command goes on from there.", file=sys.stderr)
-        return execution.EXIT_INTERRUPTED
+        return errors.EXIT_INTERRUPTED
     where = f" --data-root {shlex.quote(data_root)}" if data_root else ""
     print(f"{dataset} lies in {paths.shown(folder)}. Next, prepare it, which counts its frames and labels: "
           f"./run_all.sh prepare --dataset {dataset}{where}")
     return 0
 
 
-def run(grid: execution.Grid, targets: list[str], options, passed_on: list[str]) -> int:
+def run(grid: planning.Grid, targets: list[str], options, passed_on: list[str]) -> int:
     """Plans, lets Snakemake run what has to, and says what came of it."""
     jobs = grid.jobs(targets)
-    reasons = execution.plan(grid, jobs)
+    reasons = planning.plan(grid, jobs)
     if not reasons and not passed_on:
         print(f"Nothing to do: all {len(jobs)} steps are up to date.")
         return show_results(grid, jobs, changed=False)
@@ -218,12 +211,12 @@ def run(grid: execution.Grid, targets: list[str], options, passed_on: list[str])
         return code
     if interrupted or code in (-signal.SIGINT, 130):
         print(f"\nInterrupted. Nothing is lost: ./run_all.sh {shlex.join(sys.argv[1:])} continues.", file=sys.stderr)
-        return execution.EXIT_INTERRUPTED
+        return errors.EXIT_INTERRUPTED
     if code:
-        failed = json.loads(failure.read_text()) if failure.exists() else {"exit": execution.EXIT_NOTEBOOK}
+        failed = json.loads(failure.read_text()) if failure.exists() else {"exit": errors.EXIT_NOTEBOOK}
         print(f"Stopped. What was finished before is kept; to continue: ./run_all.sh {shlex.join(sys.argv[1:])}", file=sys.stderr)
         return failed["exit"]
-    print(f"\n{len(reasons)} steps in {execution.duration(time.time() - started)}.")
+    print(f"\n{len(reasons)} steps in {terminal.duration(time.time() - started)}.")
     return show_results(grid, jobs, changed=True)
 
 
@@ -237,7 +230,7 @@ def gpus() -> int:
     return 1000
 
 
-def show_results(grid: execution.Grid, jobs, changed: bool) -> int:
+def show_results(grid: planning.Grid, jobs, changed: bool) -> int:
     """The headline numbers of what was asked for, and where to look; the report page is made anew if anything ran."""
     rows = [(job, records.read(job.folder)) for job in jobs if job.step == "score"]
     if rows:

@@ -11,7 +11,7 @@ import torch
 from lib import paths
 from lib.pipeline import pins, records
 from lib.config import DATASETS, resolve, values
-from lib.datasets.prepared import DataError
+from lib.errors import DataError
 from lib.itae import layer_table
 from lib.losses import reconstruction_loss
 from lib.datasets.layouts import find_raw, read

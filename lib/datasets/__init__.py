@@ -1,0 +1,1 @@
+"""From files to arrays: layouts of the benchmarks, videos of one's own, the generated set, fetching, preparing."""

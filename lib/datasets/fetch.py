@@ -27,7 +27,8 @@ from typing import BinaryIO
 import pooch
 import requests
 
-from lib.datasets.files import JUNK, DataError
+from lib.datasets.files import JUNK
+from lib.errors import DataError
 from lib.datasets.layouts import OWNERS, find_raw
 
 ATTEMPTS = 5           # in a row without a new byte

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import scipy.io
 
-from lib.datasets.prepared import DataError
+from lib.errors import DataError
 
 IMAGES = {".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp"}
 VIDEOS = {".avi", ".mp4", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg"}

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.datasets.prepared import DataError
+from lib.errors import DataError
 from lib.datasets.files import (AGAIN, VIDEOS, Source, check_numbers, count_frames, entries, image_files, listing,
                         load_npy, mask_volume, missing_numbers, number, read_bytes, read_frames,
                         read_masks, read_mat, video_files)

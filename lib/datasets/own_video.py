@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from lib import paths
-from lib.datasets.prepared import DataError
+from lib.errors import DataError
 from lib.datasets.files import AGAIN, VIDEOS, Source, digest, entries, listing, read_bytes, read_frames, video_files
 from lib.datasets.layouts import Looker, Raw, shape_text
 

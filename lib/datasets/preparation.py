@@ -24,7 +24,8 @@ from torch.nn.functional import adaptive_max_pool2d
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
-from lib.datasets.prepared import FORMAT, JOURNAL, DataError, Prepared, open_prepared
+from lib.datasets.prepared import FORMAT, JOURNAL, Prepared, open_prepared
+from lib.errors import DataError
 from lib.datasets.files import AGAIN, Source, digest, read_frames, read_masks
 from lib.datasets.layouts import Raw, official_counts, read
 from lib.datasets.own_video import Videos, read_videos

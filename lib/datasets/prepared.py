@@ -12,12 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lib.errors import DataError
+
 FORMAT = 1  # of the prepared folder; another number means that it has to be prepared again
 JOURNAL = "preparing.jsonl"  # clips that an unfinished preparation has written
-
-
-class DataError(ValueError):
-    """Something is wrong with the data as they lie on the disk. The text says what, where, and what to do."""
 
 
 @dataclass(frozen=True)

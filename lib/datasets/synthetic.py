@@ -31,6 +31,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from lib.errors import SyntheticError
+
 # What the test clips show, in turn: each kind twice in twelve, but for wrong_way, whose second place a wholly normal
 # clip has. Real test sets have clips of one class too: they have no AUC of their own, and min-max normalisation within
 # the clip lifts their least normal moment to the height of an anomaly.
@@ -49,10 +51,6 @@ MARGIN = 0.03                       # of scenery around the picture, which the s
 SHIFT = 4                           # cv2's fixed-point coordinates: sixteenths of a pixel
 LIMITS = {"seed": (0, 2 ** 63 - 1), "train_clips": (1, 999), "test_clips": (1, 999), "clip_frames": (2, 999),
           "height": (32, 1080), "width": (32, 1920)}
-
-
-class SyntheticError(ValueError):
-    """Parameters that make no data set, or a folder that must not be replaced. The text says what to do."""
 
 
 class Shape(NamedTuple):
@@ -263,7 +261,7 @@ def anomaly(rng, kind: str, *, times, aspect, lane, phase) -> list[Actor]:
 
 def throwers(rng, track: Track, made, t, during) -> list[Actor]:
     """Two walkers, one behind the other, and the bag between them: eight frames in the air, two in the hands."""
-    gap, h = 1.3 * track.h, track.h
+    gap = 1.3 * track.h
     turn, into = np.divmod(t, 10)
     flight = np.clip(into / 8, 0, 1)
     along = np.where(turn % 2 == 0, flight, 1 - flight) - 0.5              # -0.5: the one behind has it, 0.5: the other

@@ -20,6 +20,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from sklearn.neighbors import NearestNeighbors
 
+from lib.errors import EvaluationError
 from lib.scoring import by_clip, normalise
 
 MIN_CLIPS = 8            # below this, resampling clips says nothing, and no interval is given
@@ -30,10 +31,6 @@ NEIGHBOURS = 5           # distance to so many nearest training windows, average
 
 # One score a frame, (N,); or the weighted terms of a sum like Eq. 9, [(1, R), (lambda_L, L)], each normalised alone.
 Scores = np.ndarray | Sequence[tuple[float, np.ndarray]]
-
-
-class EvaluationError(ValueError):
-    """Scores, labels or a protocol from which no number can be made. The text says what is wrong."""
 
 
 @dataclass(frozen=True)

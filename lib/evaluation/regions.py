@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from lib.evaluation.protocols import EvaluationError
+from lib.errors import EvaluationError
 from lib.scoring import by_clip, patch_grid
 
 ALPHA = BETA = 0.1  # least share of a track, least overlap of a region: the values of Ramachandra & Jones

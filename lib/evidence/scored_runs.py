@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lib.errors import ResultError
 from lib.evaluation import protocols
 from lib.pipeline import records
 from lib.evaluation.protocols import PROTOCOLS, Interval, Protocol
@@ -24,10 +25,6 @@ from lib.pipeline.steps import Job, from_name
 # The tables apply one protocol to all runs, whatever the runs were told; and how something was computed is no condition
 # of the result beyond rounding.
 NOT_COMPARED = ("evaluate.", "machine.device", "machine.layout", "machine.threads")
-
-
-class ResultError(ValueError):
-    """Stored scores that cannot be used. The text says which run's and what to do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +63,7 @@ class Result:
                 if not name.startswith(NOT_COMPARED):
                     found.setdefault((step, name), set()).add(json.dumps(value))
             for name, code in record.get("code", {}).items():
-                found.setdefault((step, name), set()).add(code)
+                found.setdefault((step, name if "/" in name else f"module {name}"), set()).add(code)
         return {key: frozenset(values) for key, values in found.items()}
 
     def parameters(self) -> dict:
@@ -166,17 +163,26 @@ def _beneath(profile: str, record: dict) -> tuple[dict[str, dict], tuple[str, ..
 
 
 def differences(a: Result, b: Result) -> tuple[str, ...]:
-    """What differs between the conditions of two results, of all that both state; nothing: they may be compared.
+    """What differs between the conditions of two results; nothing: they may be compared.
 
-    `autoencoder.steps is 240 against 2500`, `lib/glow.py of flow is of two versions`.
+    `autoencoder.steps is 240 against 2500`, `module glow of flow is of two versions`, `module loop is under one autoencoder only`.
+    Only steps that both stand on are compared: a model without flows and one with them share an autoencoder. What one side of
+    such a step lacks is a difference, but for parameters that another kind of model has no use for.
     """
     one, other = a.conditions, b.conditions
+    shared = {step for step, _ in one} & {step for step, _ in other}
     found = []
-    for (step, name), values in one.items():
-        others = other.get((step, name), values)
+    for step, name in dict.fromkeys([*one, *other]):
+        if step not in shared:
+            continue
+        values, others = one.get((step, name)), other.get((step, name))
         if values == others:
             continue
-        if "/" in name or not step and name.startswith("the"):
+        if values is None or others is None:
+            if name.startswith("module ") or "/" in name or a.job.variant == b.job.variant:
+                found.append(f"{name} is under one {step or 'run'} only")
+            continue
+        if "/" in name or name.startswith("module ") or not step and name.startswith("the"):
             found.append(f"{name}{f' of {step}' if step else ''} is of two versions")
         else:
             said = [" or ".join(sorted(v.strip('"') for v in side)) for side in (values, others)]

@@ -1,0 +1,1 @@
+"""Every figure, drawn from stored results in one style."""

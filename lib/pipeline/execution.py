@@ -1,162 +1,30 @@
-"""Between Snakemake and the notebooks: what has to run, and how one notebook is run.
+"""How one job is run: its notebook through papermill, its record, its progress.
 
     python -m lib.pipeline.execution run --grid '{...}' ped2/autoencoder/two_path/seed0
 
-Snakemake decides by files. It sees one empty marker a job, below `reports/<profile>/.state/`, and nothing else; `plan`
-sets the markers to agree with the records whenever the Snakefile is read. So what has to run follows from parameters,
-code and results, and never from the times of files.
+is what Snakemake calls for each job.
 """
 from __future__ import annotations
 
 import argparse
 import contextlib
 import fcntl
-import functools
 import json
 import os
 import re
-import shlex
 import shutil
 import signal
 import sys
 import threading
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lib import paths
+from lib import errors, paths
+from lib.errors import (EXIT_DISK, EXIT_INTERRUPTED, EXIT_NOTEBOOK, EXIT_USAGE, ConfigError, JobError, RecordError)
 from lib.pipeline import records
-from lib.config import ConfigError, resolve
-from lib.pipeline.steps import STEPS, TARGETS, Job, from_name, jobs_of, upstream
-
-EXIT_USAGE, EXIT_DATA, EXIT_NOTEBOOK, EXIT_DISK, EXIT_INTERRUPTED = 2, 3, 4, 5, 130
-EXITS = {EXIT_USAGE: "a wrong name, value or option", EXIT_DATA: "data missing or damaged", EXIT_NOTEBOOK: "a notebook failed",
-         EXIT_DISK: "no space left on the disk", EXIT_INTERRUPTED: "interrupted"}
-USER_ERRORS = {"DataError": EXIT_DATA, "ConfigError": EXIT_USAGE, "RunError": EXIT_NOTEBOOK, "ModelError": EXIT_USAGE,
-               "LossError": EXIT_USAGE, "GlowError": EXIT_USAGE, "SyntheticError": EXIT_USAGE, "RecordError": EXIT_NOTEBOOK,
-               "TrainingError": EXIT_NOTEBOOK, "FeatureError": EXIT_NOTEBOOK,
-               "EvaluationError": EXIT_NOTEBOOK, "ResultError": EXIT_NOTEBOOK, "ScoreError": EXIT_NOTEBOOK, "AssertionError": EXIT_NOTEBOOK}
-
-
-@dataclass(frozen=True)
-class Grid:
-    """What one call of run_all.sh covers: a profile, data sets, seeds, and settings that differ from the profile's."""
-
-    profile: str
-    datasets: tuple[str, ...]
-    seeds: tuple[int, ...]
-    settings: tuple[tuple[str, object], ...] = ()
-    again: tuple[str, ...] = ()  # names of jobs, or of steps, to run though their records hold
-
-    @staticmethod
-    def from_json(text: str) -> "Grid":
-        raw = json.loads(text)
-        return Grid(raw["profile"], tuple(raw["datasets"]), tuple(map(int, raw["seeds"])),
-                    tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in raw["settings"]), tuple(raw["again"]))
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
-
-    def config(self, job: Job):
-        """The configuration of a job. What covers all data sets reads no parameter that differs between them."""
-        return _config(self.profile, self.datasets[0] if job.dataset == "all" else job.dataset, self.settings)
-
-    def scored(self) -> tuple[Job, ...]:
-        """The score jobs that tables and figures cover: those of this grid, and those that were run before."""
-        return _scored(self)
-
-    def runs(self, job: Job) -> bool:
-        """Whether a job is one of this grid's. The results of other data sets and seeds, which tables cover too, are taken
-        as they are: they were made with settings of their own, and may have taken a night."""
-        return job.dataset == "all" or job.dataset in self.datasets and (job.seed is None or job.seed in self.seeds)
-
-    def inputs(self, job: Job) -> list[Job]:
-        """The jobs of this grid that a job reads."""
-        return [needed for needed in upstream(job, self.scored()) if self.runs(needed)]
-
-    def jobs(self, targets) -> tuple[Job, ...]:
-        """The jobs that targets name, and all of this grid's that these read, inputs first."""
-        wanted = [job for target in targets for job in jobs_for(self, target)]
-        order: dict[Job, None] = {}
-
-        def visit(job: Job):
-            if job not in order:
-                for needed in self.inputs(job):
-                    visit(needed)
-                order[job] = None
-        for job in wanted:
-            visit(job)
-        return tuple(order)
-
-
-@functools.cache
-def _config(profile, dataset, settings):
-    return resolve(profile, dataset, dict(settings))
-
-
-@functools.cache
-def _scored(grid: Grid) -> tuple[Job, ...]:
-    before = [job for job, _ in records.find(grid.profile)
-              if job.step in ("score", "reference") and (grid.runs(job) or records.stands(job))]
-    asked = [job for step in ("score", "reference") for job in jobs_of(grid.profile, grid.datasets, grid.seeds, step)]
-    return tuple(dict.fromkeys([*asked, *before]))
-
-
-def jobs_for(grid: Grid, target: str) -> list[Job]:
-    """The jobs of one target: a step, a group of steps, or one variant by its own name (fig4, two_path)."""
-    if target in TARGETS:
-        return [job for step in TARGETS[target] for job in jobs_for(grid, step)]
-    if target in STEPS:
-        return jobs_of(grid.profile, grid.datasets, grid.seeds, target)
-    return [job for step, kind in STEPS.items() if target in kind.variants
-            for job in jobs_of(grid.profile, grid.datasets, grid.seeds, step, (target,))]
-
-
-def target_names() -> tuple[str, ...]:
-    """Everything that can be asked for."""
-    variants = [v for step in STEPS.values() for v in step.variants if v]
-    return tuple(dict.fromkeys([*TARGETS, *STEPS, *variants]))
-
-
-def plan(grid: Grid, jobs) -> dict[Job, str]:
-    """The jobs that have to run, in order, each with the reason. A job whose input runs again may turn out unchanged."""
-    reasons: dict[Job, str] = {}
-    for job in jobs:
-        again = job.name in grid.again or job.step in grid.again
-        reason = "asked to run again" if again else records.why_stale(job, grid.config(job), grid.scored())
-        waiting = next((needed for needed in upstream(job, grid.scored()) if needed in reasons), None)
-        if reason or waiting:
-            reasons[job] = reason if reason and reason != "its inputs are missing" else f"{waiting.name} runs first"
-    return reasons
-
-
-# -- markers -----------------------------------------------------------------------------------------------------
-
-def marker(job: Job) -> Path:
-    """The empty file by which Snakemake sees that a job is done."""
-    return paths.report(job.profile) / ".state" / job.name.replace("/", ".")
-
-
-def set_markers(jobs, stale) -> None:
-    """Makes the markers agree with the records. All carry the same time, so that none looks newer than another."""
-    for job in jobs:
-        path = marker(job)
-        if job in stale:
-            path.unlink(missing_ok=True)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-            os.utime(path, (0, 0))
-
-
-# -- one job -----------------------------------------------------------------------------------------------------
-
-class Failed(Exception):
-    """A run that did not complete: what a person should read, and the exit code."""
-
-    def __init__(self, text: str, code: int):
-        super().__init__(text)
-        self.code = code
+from lib.pipeline.planning import Grid, command_for, marker, raw_listing, set_markers, why_stale
+from lib.pipeline.steps import STEPS, Job, from_name, upstream
+from lib.pipeline.terminal import duration, headline, say, show_progress, tell
 
 
 @contextlib.contextmanager
@@ -167,27 +35,27 @@ def alone(path: Path, what: str):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Failed(f"{what} is being run by another process. Wait for it, or stop it, and run this again.",
+            raise JobError(f"{what} is being run by another process. Wait for it, or stop it, and run this again.",
                          EXIT_USAGE) from None
         yield
 
 
 def execute(grid: Grid, job: Job) -> None:
-    """Runs a job's notebook and writes its record. Raises Failed."""
+    """Runs a job's notebook and writes its record. Raises JobError."""
     with alone(marker(job).with_name(job.name.replace("/", ".") + ".lock"), job.name):
         _execute(grid, job)
 
 
 def _execute(grid: Grid, job: Job) -> None:
     config = grid.config(job)
-    if job.name not in grid.again and job.step not in grid.again and not records.why_stale(job, config, grid.scored()):
+    if job.name not in grid.again and job.step not in grid.again and not why_stale(job, config, grid.scored()):
         say(job, "unchanged: its inputs came out as before")
         return
     inputs = {}
     for needed in upstream(job, grid.scored()):
         record = records.read(needed.folder)
         if record is None or record["status"] != "complete":
-            raise Failed(f"{job.name} reads {needed.name}, which is not complete.", EXIT_NOTEBOOK)
+            raise JobError(f"{job.name} reads {needed.name}, which is not complete.", EXIT_NOTEBOOK)
         inputs[needed.name] = records.input_digest(job, record)
     folder, identity = job.folder, records.identity(job, config, inputs)
     if job.step in ("autoencoder", "flow"):
@@ -202,7 +70,7 @@ def _execute(grid: Grid, job: Job) -> None:
               "versions": records.versions(), "off_pins": os.environ.get("KIT_OFF_PINS", "").split(),
               "hardware": records.hardware(), "started": records.now(), "metrics": {}, "outputs": []}
     if job.step == "prepare":
-        record["raw"] = records.raw_listing(job.dataset, config)
+        record["raw"] = raw_listing(job.dataset, config)
     records.write_json(folder / "run.json", record)
     notebook = paths.NOTEBOOKS / f"{STEPS[job.step].notebook}.ipynb"
     given = {"profile": job.profile, "dataset": job.dataset, "variant": job.variant, "seed": job.seed,
@@ -214,12 +82,12 @@ def _execute(grid: Grid, job: Job) -> None:
         with watch:
             run_notebook(notebook, folder / notebook.name, {k: v for k, v in given.items() if k in known}, order, watch)
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    except Failed as problem:
+    except JobError as problem:
         records.write_json(folder / "run.json", record | {
-            "status": "was interrupted" if problem.code == EXIT_INTERRUPTED else "failed", "error": str(problem)})
+            "status": "was interrupted" if problem.exit_code == EXIT_INTERRUPTED else "failed", "error": str(problem)})
         raise
     except FileNotFoundError:
-        raise Failed(f"{paths.shown(notebook)} ended without calling run.finish, so it has no result.", EXIT_NOTEBOOK) from None
+        raise JobError(f"{paths.shown(notebook)} ended without calling run.finish, so it has no result.", EXIT_NOTEBOOK) from None
     seconds = time.time() - started
     records.write_json(folder / "run.json", record | result | {
         "status": "complete", "ended": records.now(), "seconds": round(seconds, 2), "peak_memory_gib": round(watch.peak / 2**30, 3)})
@@ -247,7 +115,7 @@ def notebook_parameters(notebook: Path) -> set[str]:
 
 
 def run_notebook(notebook: Path, output: Path, given: dict, order: dict, watch: "Watch") -> None:
-    """Executes a notebook with papermill in the kernel of this environment. Raises Failed."""
+    """Executes a notebook with papermill in the kernel of this environment. Raises JobError."""
     import papermill
     from nbclient.exceptions import DeadKernelError
     environment = {"KIT_RUN": json.dumps(order), "KIT_PROGRESS": str(watch.channel)}
@@ -261,19 +129,20 @@ def run_notebook(notebook: Path, output: Path, given: dict, order: dict, watch: 
     except papermill.PapermillExecutionError as problem:
         name, text = problem.ename, problem.evalue
         if name == "KeyboardInterrupt":
-            raise Failed(f"{paths.shown(notebook)} was interrupted.", EXIT_INTERRUPTED) from None
+            raise JobError(f"{paths.shown(notebook)} was interrupted.", EXIT_INTERRUPTED) from None
         full = "No space left on device" in text
-        code = EXIT_DISK if full else USER_ERRORS.get(name, EXIT_NOTEBOOK)
-        what = text if name in USER_ERRORS else f"{name}: {text}"
-        raise Failed(f"{paths.shown(notebook)}, section \"{section_of(output)}\":\n    {what}\n    ({where})", code) from None
+        kind = errors.by_name(name)
+        code = EXIT_DISK if full else kind.exit_code if kind else EXIT_NOTEBOOK
+        what = text if kind else f"{name}: {text}"
+        raise JobError(f"{paths.shown(notebook)}, section \"{section_of(output)}\":\n    {what}\n    ({where})", code) from None
     except (DeadKernelError, RuntimeError) as problem:
-        raise Failed(f"The kernel of {paths.shown(notebook)} died ({problem}); most often the machine ran out of memory or the "
+        raise JobError(f"The kernel of {paths.shown(notebook)} died ({problem}); most often the machine ran out of memory or the "
                      f"process was killed. {where[0].upper() + where[1:]}.", EXIT_NOTEBOOK) from None
     except KeyboardInterrupt:
-        raise Failed(f"{paths.shown(notebook)} was interrupted.", EXIT_INTERRUPTED) from None
+        raise JobError(f"{paths.shown(notebook)} was interrupted.", EXIT_INTERRUPTED) from None
     except OSError as problem:
         if problem.errno == 28:
-            raise Failed(f"The disk is full: {paths.shown(output)} could not be written. Make room and run again.", EXIT_DISK) from None
+            raise JobError(f"The disk is full: {paths.shown(output)} could not be written. Make room and run again.", EXIT_DISK) from None
         raise
 
 
@@ -351,49 +220,6 @@ def last_line(channel: Path):
         return None
 
 
-def show_progress(text: str | None) -> None:
-    if sys.stderr.isatty():
-        width = shutil.get_terminal_size().columns - 1
-        print("\r\033[K" + (text or "")[:width], end="", file=sys.stderr, flush=True)
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the way people say them."""
-    seconds = int(round(seconds))
-    if seconds < 90:
-        return f"{seconds} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def headline(metrics: dict) -> str:
-    """The one number of a run that is worth a place on its line."""
-    return f", AUC {metrics['auc']:.3f}" if isinstance(metrics.get("auc"), float) else ""
-
-
-def say(job: Job, text: str) -> None:
-    show_progress(None)
-    tell(f"  {job.name:<46} {text}")
-
-
-def tell(text: str) -> None:
-    """A line, written in one piece: print writes the end of a line apart, and those of jobs that run side by side would mix."""
-    sys.stderr.write(text + "\n")
-
-
-def command_for(grid: Grid, job: Job) -> str:
-    """The command that makes a job's result."""
-    parts = ["./run_all.sh", job.variant if job.variant and job.step != "features" else job.step, f"--profile {job.profile}"]
-    parts[1] = job.step if job.step in ("autoencoder", "flow", "features") else parts[1]
-    if job.dataset != "all":
-        parts.append(f"--dataset {job.dataset}")
-    if job.seed is not None:
-        parts.append(f"--seeds {job.seed}")
-    parts += ["--set " + shlex.quote(f"{name}={','.join(map(str, v)) if isinstance(v, (list, tuple)) else v}")
-              for name, v in grid.settings]
-    return " ".join(parts)
-
-
 def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lib.pipeline.execution", description="Run one job of the pipeline.")
     parser.add_argument("verb", choices=["run"])
@@ -404,13 +230,13 @@ def main(arguments=None) -> int:
     job = from_name(grid.profile, options.job)
     try:
         execute(grid, job)
-    except Failed as problem:
+    except JobError as problem:
         show_progress(None)
         tell(f"\n✗ {job.name}: {problem}\n")
         (paths.report(grid.profile) / ".state").mkdir(parents=True, exist_ok=True)
-        records.write_json(paths.report(grid.profile) / ".state" / "failed.json", {"job": job.name, "exit": problem.code})
-        return problem.code
-    except (ConfigError, records.RecordError) as problem:
+        records.write_json(paths.report(grid.profile) / ".state" / "failed.json", {"job": job.name, "exit": problem.exit_code})
+        return problem.exit_code
+    except (ConfigError, RecordError) as problem:
         tell(f"\n✗ {job.name}: {problem}\n")
         return EXIT_USAGE
     set_markers([job], ())

@@ -18,14 +18,11 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lib.errors import CheckError, RunError
 from lib import paths
 from lib.pipeline import records
 from lib.config import Config, check_name, parameters, resolve
 from lib.pipeline.steps import STEPS, Job, from_name, upstream
-
-
-class RunError(ValueError):
-    """A run that cannot begin. The text says what is missing and how to get it."""
 
 
 @dataclass
@@ -180,7 +177,7 @@ def check(claim: str, holds: bool) -> None:
     """A check that a reader sees as ✓ or ✗, and that stops the run when it fails."""
     print(("✓ " if holds else "✗ ") + claim)
     if not holds:
-        raise AssertionError(claim)
+        raise CheckError(claim)
 
 
 def _use_style() -> None:

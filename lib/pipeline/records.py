@@ -24,9 +24,10 @@ import tempfile
 from datetime import datetime, timezone
 from pathlib import Path
 
+from lib.errors import RecordError
 from lib import paths
-from lib.config import DATASETS, Config, flat, values
-from lib.pipeline.steps import STEPS, Job, upstream
+from lib.config import DATASETS, Config, flat
+from lib.pipeline.steps import STEPS, Job
 
 FORMAT = 1
 PLUMBING = ("config", "paths", "pipeline", "commands")  # modules of the top level, and rooms
@@ -35,10 +36,6 @@ TABLES = {"PAPER_RESULTS": paths.PAPER_RESULTS, "AVENUE_INTERVALS": paths.AVENUE
           "FLOW_STEP": paths.FLOW_STEP}
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "opencv-python-headless", "matplotlib",
             "seaborn", "papermill", "snakemake", "ipykernel")
-
-
-class RecordError(ValueError):
-    """A record that is missing or cannot be used. The text says which and what to do."""
 
 
 # -- code version ------------------------------------------------------------------------------------------------
@@ -197,71 +194,6 @@ def write_json(path: Path, value) -> None:
             raise
     os.chmod(file.name, 0o644)
     os.replace(file.name, path)
-
-
-def why_stale(job: Job, config: Config, scored: tuple[Job, ...]) -> str:
-    """Why a job has to run, in words; empty if its record holds. The inputs' own state is not looked at here."""
-    record = read(job.folder)
-    if record is None:
-        return "not run yet"
-    if record["status"] != "complete":
-        return f"the last run {record['status']}"
-    now, then = parameters_of(job, config), record["parameters"]
-    for name in sorted({*now, *then}):
-        if now.get(name) != then.get(name):
-            return f"{name} is {now.get(name)}, was {then.get(name)}"
-    code = code_version(STEPS[job.step].notebook)
-    changed = [name for name in sorted({*code, *record["code"]}) if code.get(name) != record["code"].get(name)]
-    if changed:
-        return f"{', '.join(changed)} changed"
-    for name in (o["file"] for o in record["outputs"]):
-        if not (job.folder / name).exists():
-            return f"{name} is missing"
-    if job.step == "prepare":
-        if not (paths.ROOT / record["notes"]["prepared"] / "manifest.json").exists():
-            return "the prepared arrays are missing"
-        if record["raw"] != raw_listing(job.dataset, config) is not None:
-            return "the raw files changed"
-    weights = record.get("notes", {}).get("weights")
-    if weights and (not (kept := paths.given(weights["file"])).exists() or sha256_of(kept) != weights["sha256"]):
-        return "the weights that it took from the reference changed"
-    results = {j.name: input_digest(job, r) for j in upstream(job, scored) if (r := read(j.folder))}
-    if set(results) != set(record["inputs"]):
-        return "it covers other runs than asked for" if STEPS[job.step].per == "all" else "its inputs are missing"
-    changed = [name for name in results if results[name] != record["inputs"][name]]
-    return f"the result of {changed[0]} changed" if changed else ""
-
-
-def stands(job: Job) -> bool:
-    """Whether a job is complete and its result, and all that it was made from, is still there."""
-    record = read(job.folder)
-    if not record or record["status"] != "complete" or not all((job.folder / o["file"]).exists() for o in record["outputs"]):
-        return False
-    if job.step == "prepare" and not (paths.ROOT / record["notes"]["prepared"] / "manifest.json").exists():
-        return False
-    return all(stands(needed) for needed in upstream(job, ()))
-
-
-def raw_listing(dataset: str, config: Config) -> str | None:
-    """A hash of the names and sizes of a raw data set's files, None where there is none to look at.
-
-    The generated set has none: it follows from its parameters.
-    """
-    if dataset == "synthetic":
-        return None
-    readers, video = importlib.import_module("lib.datasets.layouts"), importlib.import_module("lib.datasets.own_video")
-    try:
-        if dataset == "own":
-            return digest(video.state(video.own_videos(**values(config.own), T=config.model.T)))
-        folder = readers.find_raw(dataset, paths.data_root())
-    except readers.DataError:
-        return None
-    files = []
-    for at, _, names in os.walk(folder, followlinks=True):
-        for name in names:
-            path = Path(at) / name
-            files.append([str(path.relative_to(folder)), path.stat().st_size if path.exists() else -1])
-    return digest(sorted(files))
 
 
 def find(profile: str) -> list[tuple[Job, dict]]:

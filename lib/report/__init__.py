@@ -1,0 +1,1 @@
+"""What people open: index.html, notebooks as pages, the curated reference."""

@@ -15,10 +15,10 @@ from markupsafe import Markup
 
 from lib import paths
 from lib.evidence import scored_runs, tables, typesetting, verdict
-from lib.pipeline import records
+from lib.pipeline import planning, records
 from lib.report import notebook_pages
 from lib.config import flat, resolve
-from lib.pipeline.execution import duration
+from lib.pipeline.terminal import duration
 from lib.pipeline.steps import FIGURES, STEPS, Job, from_name, jobs_of
 
 FULL = "app_intensity_mot"
@@ -238,7 +238,7 @@ def _outdated(job: Job, record: dict, scored) -> str:
     try:
         config = resolve(job.profile, job.dataset if job.dataset != "all" else "synthetic",
                          {name: tuple(v) if isinstance(v, list) else v for name, v in record["settings"].items()})
-        return records.why_stale(job, config, scored)
+        return planning.why_stale(job, config, scored)
     except (records.RecordError, ValueError) as problem:
         return str(problem)
 

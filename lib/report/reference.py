@@ -21,8 +21,9 @@ import re
 import shutil
 from pathlib import Path
 
+from lib.errors import CurateError
 from lib import paths
-from lib.pipeline import execution, records
+from lib.pipeline import records, terminal
 from lib.pipeline.steps import STEPS
 
 KEPT = ("run.json", "history.csv", "scores.csv", "reference.csv", "test_windows.npy", "test_errors_over_training.npz",
@@ -32,10 +33,6 @@ REAL = ("ped1", "ped2", "avenue", "shanghaitech")
 LARGEST_MB = 24  # of the whole folder
 LARGEST_WEIGHTS_MB = 5  # of one network; larger ones (flows of three levels) are left out
 README = paths.ROOT / "README.md"
-
-
-class CurateError(ValueError):
-    """There is nothing to curate, or it is too much. The text says which."""
 
 
 @contextlib.contextmanager
@@ -277,14 +274,14 @@ def costs_block() -> str:
                 runs = [r for job, r in found if (job.dataset, job.step) == (dataset, step)]
                 if runs:
                     times = sorted(r["seconds"] for r in runs)
-                    span = execution.duration(times[0]) if len(times) == 1 or execution.duration(times[0]) == execution.duration(times[-1]) \
-                        else f"{execution.duration(times[0])} to {execution.duration(times[-1])}"
+                    span = terminal.duration(times[0]) if len(times) == 1 or terminal.duration(times[0]) == terminal.duration(times[-1]) \
+                        else f"{terminal.duration(times[0])} to {terminal.duration(times[-1])}"
                     machine = runs[0]["hardware"]
                     where = runs[0].get("notes", {}).get("gpu") or f"{machine['cores']} cores, {machine['processor']}"
                     lines.append(f"| `{profile}` | {dataset} | {step} | {len(runs)} | {span} | "
                                  f"{max(r['peak_memory_gib'] for r in runs):.1f} GiB | {where} |")
                     total[dataset] = total.get(dataset, 0) + sum(times)
-            lines.append(f"| `{profile}` | {dataset} | **all** | | **{execution.duration(total[dataset])}** | | |")
+            lines.append(f"| `{profile}` | {dataset} | **all** | | **{terminal.duration(total[dataset])}** | | |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,0 +1,1 @@
+"""Both stages of training, the loop and its checkpoints, and what the trained autoencoder yields."""

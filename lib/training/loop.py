@@ -21,11 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lib.errors import TrainingError
 from lib.config import Config
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on, or a checkpoint does not fit. The text says where and what to do."""
 
 
 def device_of(config: Config) -> torch.device:

@@ -13,7 +13,8 @@ from lib.config import Config, values
 from lib.datasets.prepared import Prepared, windows
 from lib.itae import ITAE
 from lib.losses import reconstruction_loss
-from lib.training.loop import TrainingError, device_of, draw, fit, load_weights, save_weights, take
+from lib.training.loop import device_of, draw, fit, load_weights, save_weights, take
+from lib.errors import TrainingError
 
 
 def load_windows(frames: np.ndarray, starts, *, T: int, input_range: str) -> Tensor:

@@ -7,34 +7,13 @@ from typing import Callable
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lib.config import Config
 from lib.features import app_input, statistics
+from lib.density import Density
 from lib.glow import Glow
 from lib.training.loop import device_of, draw, fit, load, load_weights, save_weights, take
-
-
-class Density(nn.Module):
-    """F_app or F_mot: standardisation with training statistics, then Glow. The statistics are part of its state.
-
-    `nll(x)`: -log p of the standardised features in nats (Eq. 6), (B, C, h, w) -> (B,). The standardisation itself
-    would add the same constant to every window; it is left out, so that one unit means the same in each data set.
-    """
-
-    def __init__(self, glow: Glow, mean: Tensor, std: Tensor):
-        super().__init__()
-        self.glow = glow
-        self.register_buffer("mean", mean)
-        self.register_buffer("std", std)
-
-    def standardise(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) -> the same, in units of training standard deviations."""
-        return (x - self.mean) / self.std
-
-    def nll(self, x: Tensor) -> Tensor:
-        """Negative log-likelihood of each window's features, in nats: (B, C, h, w) -> (B,)."""
-        return -self.glow.log_prob(self.standardise(x))
 
 
 def flow_input(folder: Path, split: str, variant: str) -> "FlowInput":

@@ -10,10 +10,9 @@ import torch
 from lib import paths
 from lib.commands import cli
 from lib.datasets import fetch
-from lib.pipeline import execution, records
-from lib.config import ConfigError
-from lib.datasets.prepared import DataError
-from lib.pipeline.execution import EXIT_DATA, EXIT_INTERRUPTED, EXIT_USAGE, Grid
+from lib.pipeline import planning, records
+from lib.errors import EXIT_DATA, EXIT_INTERRUPTED, EXIT_USAGE, ConfigError, DataError
+from lib.pipeline.planning import Grid
 from lib.pipeline.steps import Job, upstream
 
 from local_server import NOISE
@@ -96,7 +95,7 @@ def test_folders_become_parameters_without_the_users_name(folders, monkeypatch):
     grid = understood(*OWN)
     assert dict(grid.settings) == {"own.train_videos": "~/normal", "own.score_videos": "~/new one's"}
     job = Job("quick", "own", "prepare")
-    command = execution.command_for(grid, job)
+    command = planning.command_for(grid, job)
     assert command == ("./run_all.sh prepare --profile quick --dataset own --set 'own.score_videos=~/new one'\"'\"'s' "
                        "--set 'own.train_videos=~/normal'")
     again = understood("--dataset", "own", "--set", "own.score_videos=~/new one's", "--set", "own.train_videos=~/normal")
@@ -184,7 +183,7 @@ def test_other_data_sets_are_covered_and_never_run_again():
     assert {(job.dataset, job.seed) for job in grid.jobs(["table3", "figures"])} == {
         ("synthetic", None), ("synthetic", 0), ("all", None)}
     records.write_json(before.other("features", "two_path").folder / "run.json", {"format": records.FORMAT, "status": "failed"})
-    execution._scored.cache_clear()
+    planning._scored.cache_clear()
     assert before not in grid.scored() and older in grid.scored()  # half gone: no longer covered
 
 

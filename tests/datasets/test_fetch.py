@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from lib.datasets import fetch as fetching
-from lib.datasets.fetch import DataError, fetch, unpack
+from lib.datasets.fetch import fetch, unpack
+from lib.errors import DataError
 from local_server import NOISE, PED2, tar, zipped
 
 

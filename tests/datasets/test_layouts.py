@@ -13,7 +13,8 @@ import scipy.io
 import torch
 
 from lib.datasets import files, layouts, preparation
-from lib.datasets.prepared import Clip, DataError, open_prepared, windows
+from lib.datasets.prepared import Clip, open_prepared, windows
+from lib.errors import DataError
 from lib.datasets.preparation import fit_frame, fit_mask, prepare
 from lib.datasets.layouts import find_raw
 

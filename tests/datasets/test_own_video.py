@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lib.datasets import own_video
-from lib.datasets.prepared import Clip, DataError
+from lib.datasets.prepared import Clip
+from lib.errors import DataError
 from lib.datasets.preparation import prepare
 from lib.datasets.own_video import own_videos, read_videos, state
 from made_videos import SIZE, frame, save_video

@@ -12,7 +12,8 @@ import pytest
 
 from lib.datasets import synthetic
 from lib.evaluation import protocols
-from lib.datasets.synthetic import KINDS, LANES, RUN, WALK, SyntheticError, body_height, generate
+from lib.datasets.synthetic import KINDS, LANES, RUN, WALK, body_height, generate
+from lib.errors import SyntheticError
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"seed": 3, "train_clips": 2, "test_clips": 3, "clip_frames": 24, "height": 32, "width": 48}

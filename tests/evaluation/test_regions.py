@@ -5,7 +5,7 @@ import pytest
 
 from lib.evaluation import regions
 from lib.datasets.prepared import Clip
-from lib.evaluation.protocols import EvaluationError
+from lib.errors import EvaluationError
 
 
 def test_regions_are_boxes_around_connected_parts():

@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 
+from lib.figures import sensitivity_chart
 from lib.evaluation import sensitivity
 from lib.figures import style
 from lib.config import resolve
@@ -122,7 +123,7 @@ def test_the_chart_is_ordered_by_effect_and_shows_every_choice(stored, tmp_path)
     base = stored.auc(CONFIG, PAPER)
     found = sensitivity.table(sensitivity.rescored(stored, CONFIG, PAPER), base)
     assert found["change"].abs().is_monotonic_decreasing and np.allclose(found["auc"] - base, found["change"])
-    figure = sensitivity.chart(found, base, "A caption.")
+    figure = sensitivity_chart.chart(found, base, "A caption.")
     bars = figure.axes[0].patches
     assert [bar.get_width() for bar in bars] == pytest.approx(found["change"].tolist())
     assert style.save(figure, found, tmp_path, "chart", size="paper") == ["chart.svg", "chart.png", "chart.csv"]

@@ -15,7 +15,8 @@ from lib import paths
 from lib.evaluation import protocols
 from lib.evidence import scored_runs, tables, typesetting, verdict
 from lib.pipeline import records
-from lib.config import ConfigError, resolve
+from lib.config import resolve
+from lib.errors import ConfigError
 from lib.evaluation.protocols import PROTOCOLS
 from lib.pipeline.steps import Job
 
@@ -300,9 +301,21 @@ def test_code_versions_and_subsets_are_not_mixed(empty):
     made.scored("ped2", "one_path", 2, subset=True)
     rows = rows_of(table(), "one_path")
     assert list(rows["n"]) == [1, 1, 1] and list(rows["subset"]) == [False, False, True]
-    assert "lib/score.py of score is of two versions" in rows.iloc[1]["notes"]
+    assert "module made_score of score is of two versions" in rows.iloc[1]["notes"]
     assert "subset is false against true" in rows.iloc[2]["notes"] and pd.isna(rows.iloc[2]["low"])
     assert typesetting.markdown(table()).count("(subset)") == 1
+
+
+def test_a_module_that_only_one_of_two_seeds_stands_on_is_a_difference(empty):
+    """After a module was added or taken away, seeds from before and after are not averaged."""
+    for seed in (0, 1):
+        made.scored("ped2", "one_path", seed)
+    path = Job("quick", "ped2", "score", "one_path", 1).folder / "run.json"
+    record = json.loads(path.read_text())
+    record["code"] |= {"density": "abc"}
+    path.write_text(json.dumps(record))
+    rows = rows_of(table(), "one_path")
+    assert list(rows["n"]) == [1, 1] and "module density is under one score only" in rows.iloc[1]["notes"]
 
 
 def test_profiles_are_not_mixed(empty):
@@ -551,5 +564,6 @@ def test_the_notebooks_run_by_hand_and_leave_the_pipelines_tables_alone(notebook
 
 
 def test_tables_need_no_torch():
-    code = "import sys; from lib import results, tables, typeset, verdict, run; sys.exit('torch' in sys.modules)"
+    code = ("import sys; from lib.evidence import scored_runs, tables, typesetting, verdict; from lib.pipeline import notebook_run; "
+            "sys.exit('torch' in sys.modules)")
     assert subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT).returncode == 0

@@ -516,6 +516,6 @@ def test_a_figure_asks_for_no_more_than_it_shows():
 
 
 def test_figures_do_without_torch():
-    code = ("import sys; from lib import diagram, evidence, figures, figures_beyond, look; "
+    code = ("import sys; from lib.evidence import figure_data; from lib.figures import framework, further_figures, paper_figures, style; "
             "sys.exit('torch' in sys.modules)")
     assert subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT).returncode == 0

@@ -13,7 +13,7 @@ import pytest
 from lib import paths
 from lib.pipeline import steps
 from lib.report import reference
-from lib.pipeline.execution import EXIT_DATA, EXIT_DISK, EXIT_INTERRUPTED, EXIT_NOTEBOOK, EXIT_USAGE
+from lib.errors import EXIT_DATA, EXIT_DISK, EXIT_INTERRUPTED, EXIT_NOTEBOOK, EXIT_USAGE
 
 from conftest import Checkout, copy_checkout
 
@@ -93,7 +93,7 @@ def test_nothing_runs_twice_and_it_says_so_quickly(finished):
 # -- what is stale -----------------------------------------------------------------------------------------------
 
 def test_words_and_times_make_nothing_stale(finished):
-    for path in [*finished.folder.glob("lib/*.py"), *finished.folder.glob("notebooks/*.ipynb"),
+    for path in [*finished.folder.rglob("lib/**/*.py"), *finished.folder.glob("notebooks/*.ipynb"),
                  *(finished.folder / RUNS).rglob("run.json")]:
         os.utime(path)
     content, prose = cell(finished, "06_train_flow", "markdown")
@@ -106,7 +106,7 @@ def test_words_and_times_make_nothing_stale(finished):
 def test_a_module_makes_stale_what_stands_on_it(finished):
     with Edited(finished, "lib/glow.py", lambda s: s + "\nNEW = 1\n"):
         stale = finished.stale()
-    first = {job for job, reason in stale.items() if reason == "lib/glow.py changed"}
+    first = {job for job, reason in stale.items() if reason == "the code of glow changed"}
     assert {j for j in first if "/flow/" in j} == {f"synthetic/flow/{v}/seed0" for v in steps.FLOWS}
     assert not any("/autoencoder/" in j or "/prepare" in j or "/features/" in j for j in stale)
     assert stale["synthetic/score/mot/seed0"] == "synthetic/flow/mot/seed0 runs first"
@@ -167,7 +167,7 @@ def test_only_what_is_stale_runs_and_an_equal_result_stops_there(finished, tmp_p
 
 def test_lines_of_jobs_side_by_side_do_not_mix():
     """Three processes that write to one pipe."""
-    code = ("from lib.pipeline.execution import say; from lib.pipeline.steps import Job\n"
+    code = ("from lib.pipeline.terminal import say; from lib.pipeline.steps import Job\n"
             "for i in range(3000): say(Job('quick', 'synthetic', 'flow', 'mot', 0), f'line {i}')")
     reading, writing = os.pipe()
     processes = [subprocess.Popen([sys.executable, "-c", code], cwd=paths.ROOT, stderr=writing) for _ in range(3)]
@@ -338,7 +338,7 @@ def test_an_interrupted_training_goes_on_and_ends_the_same(tmp_path, how):
 def test_a_full_disk_leaves_the_last_checkpoint(fresh):
     """A file size limit stands in for a full disk: the kernel may write no file above it."""
     limit = "import resource, signal, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000)); " \
-            "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); from lib import cli; sys.exit(cli.main(sys.argv[1:]))"
+            "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); from lib.commands import cli; sys.exit(cli.main(sys.argv[1:]))"
     assert fresh.tiny("prepare").returncode == 0
     done = subprocess.run([sys.executable, "-c", limit, "one_path", *Checkout.settings()], cwd=fresh.folder,
                           env=fresh.environment(), capture_output=True, text=True, timeout=300)

@@ -14,8 +14,8 @@ from torch import nn
 from lib.training import loop, stage1, stage2
 from lib.config import resolve
 from lib.datasets.prepared import Clip
-from lib.glow import GlowError
-from lib.training.loop import TrainingError
+from lib.errors import GlowError
+from lib.errors import TrainingError
 
 
 # -- rate and draw -----------------------------------------------------------------------------------------------
