@@ -15,6 +15,7 @@ On a machine that is busy with other things read the processor times of one thre
 use processor time too. Memory: each model runs two steps in a process of its own; the table shows the peak of
 the whole process, Python and torch included, which the first line gives apart.
 """
+
 import argparse
 import csv
 import itertools
@@ -44,10 +45,12 @@ class NormflowsGlow(nn.Module):
     def __init__(self, channels: int, K: int, hidden: int):
         super().__init__()
         import normflows as nf
+
         self.squeeze = nf.flows.Squeeze()
         self.blocks = nn.ModuleList(
             nf.flows.GlowBlock(4 * channels, hidden, scale_map="sigmoid", use_lu=True, net_actnorm=True)
-            for _ in range(K))
+            for _ in range(K)
+        )
 
     def log_prob(self, x):
         z, total = self.squeeze.inverse(x)
@@ -66,8 +69,14 @@ class Contestant:
         if name == "normflows":
             self.model = NormflowsGlow(shape[1], K, hidden)
         else:
-            self.model = Glow(channels=shape[1], K=K, L=1, hidden=hidden, permutation="lu",
-                              recompute=name.endswith("recompute"))
+            self.model = Glow(
+                channels=shape[1],
+                K=K,
+                L=1,
+                hidden=hidden,
+                permutation="lu",
+                recompute=name.endswith("recompute"),
+            )
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4)
 
     def step(self) -> tuple[float, float]:
@@ -85,11 +94,18 @@ class Convolutions:
 
     def __init__(self, shape: tuple[int, ...], K: int, hidden: int):
         batch, channels, height, width = shape
-        widths = 2 * channels, hidden, hidden, 4 * channels  # after the squeeze; a coupling network sees half the channels
+        widths = (
+            2 * channels,
+            hidden,
+            hidden,
+            4 * channels,
+        )  # after the squeeze; a coupling network sees half the channels
         self.K, self.layers = K, []
         for inputs, outputs, kernel in zip(widths, widths[1:], (3, 1, 3)):
-            x, grad = (torch.randn(batch, c, height // 2, width // 2).contiguous(memory_format=torch.channels_last)
-                       for c in (inputs, outputs))
+            x, grad = (
+                torch.randn(batch, c, height // 2, width // 2).contiguous(memory_format=torch.channels_last)
+                for c in (inputs, outputs)
+            )
             self.layers.append((x, torch.randn(outputs, inputs, kernel, kernel), torch.randn(outputs), grad))
 
     def step(self) -> tuple[float, float]:
@@ -103,8 +119,22 @@ class Convolutions:
 
 def peak_memory(name: str, shape: tuple[int, ...], K: int, hidden: int, threads: int) -> float:
     """Peak resident memory in MB of a process that trains this model for two steps."""
-    command = [sys.executable, "-W", "ignore", __file__, "--only", name, "--shape", "x".join(map(str, shape)),
-               "--K", str(K), "--hidden", str(hidden), "--threads", str(threads)]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        __file__,
+        "--only",
+        name,
+        "--shape",
+        "x".join(map(str, shape)),
+        "--K",
+        str(K),
+        "--hidden",
+        str(hidden),
+        "--threads",
+        str(threads),
+    ]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
@@ -113,8 +143,14 @@ def peak_of_this_process() -> float:
     started by a large one is that of its parent."""
     status = Path("/proc/self/status")
     if status.exists():
-        return int(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1]) * 1024 / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+        return (
+            int(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1])
+            * 1024
+            / 1e6
+        )
+    return (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+    )
 
 
 def compare(shape: tuple[int, ...], K: int, hidden: int, threads: int, rounds: int) -> list[dict]:
@@ -123,7 +159,7 @@ def compare(shape: tuple[int, ...], K: int, hidden: int, threads: int, rounds: i
     contestants = {name: Contestant(name, shape, K, hidden) for name in MODELS}
     contestants[CONVOLUTIONS] = Convolutions(shape, K, hidden)
     seconds = {name: [] for name in contestants}
-    for round_ in range(rounds + 1):            # the first one warms up, and sets the actnorms
+    for round_ in range(rounds + 1):  # the first one warms up, and sets the actnorms
         for name, contestant in contestants.items():
             measured = contestant.step()
             if round_:
@@ -135,14 +171,24 @@ def compare(shape: tuple[int, ...], K: int, hidden: int, threads: int, rounds: i
     def times_as_fast(clock: int, name: str) -> float:
         return statistics.median(a[clock] / b[clock] for a, b in zip(seconds["normflows"], seconds[name]))
 
-    return [{
-        "shape": "x".join(map(str, shape)), "K": K, "hidden": hidden, "model": name,
-        "step_s": median(0, name), "times_as_fast": times_as_fast(0, name),
-        "cpu_s": median(1, name), "times_as_fast_cpu": times_as_fast(1, name),
-        "peak_mb": memory.get(name, math.nan),
-        "peak_ratio": memory.get(name, math.nan) / memory["normflows"],
-        "threads": threads, "processor": hardware()["processor"], "torch": torch.__version__,
-    } for name in contestants]
+    return [
+        {
+            "shape": "x".join(map(str, shape)),
+            "K": K,
+            "hidden": hidden,
+            "model": name,
+            "step_s": median(0, name),
+            "times_as_fast": times_as_fast(0, name),
+            "cpu_s": median(1, name),
+            "times_as_fast_cpu": times_as_fast(1, name),
+            "peak_mb": memory.get(name, math.nan),
+            "peak_ratio": memory.get(name, math.nan) / memory["normflows"],
+            "threads": threads,
+            "processor": hardware()["processor"],
+            "torch": torch.__version__,
+        }
+        for name in contestants
+    ]
 
 
 def as_shape(text: str) -> tuple[int, ...]:
@@ -150,15 +196,25 @@ def as_shape(text: str) -> tuple[int, ...]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", type=as_shape, nargs="+", default=[(16, 8, 32, 32), (4, 8, 60, 90)],
-                        metavar="BxCxHxW", help="inputs before the squeeze")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--shape",
+        type=as_shape,
+        nargs="+",
+        default=[(16, 8, 32, 32), (4, 8, 60, 90)],
+        metavar="BxCxHxW",
+        help="inputs before the squeeze",
+    )
     parser.add_argument("--K", type=int, default=32)
     parser.add_argument("--hidden", type=int, nargs="+", default=[256, 512])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, help="also write the table as csv")
-    parser.add_argument("--only", choices=MODELS, help=argparse.SUPPRESS)       # the child process of `peak_memory`
+    parser.add_argument(
+        "--only", choices=MODELS, help=argparse.SUPPRESS
+    )  # the child process of `peak_memory`
     arguments = parser.parse_args()
 
     if arguments.only:
@@ -170,25 +226,34 @@ def main() -> None:
         return
 
     baseline = peak_memory("lib.glow", (1, 1, 2, 2), 1, 1, 1)
-    print(f"Training step of K = {arguments.K} steps of flow, L = 1, float32, torch {torch.__version__}, {arguments.rounds} "
-          f"alternating rounds; Python and torch alone take {baseline:.0f} MB\n")
-    print(f"{'threads':>7} {'input':>12} {'hidden':>6}  {'model':<18} {'s':>8} {'times as fast':>13} {'CPU s':>8} "
-          f"{'times as fast':>13} {'peak MB':>8} {'of normflows':>12}")
+    print(
+        f"Training step of K = {arguments.K} steps of flow, L = 1, float32, torch {torch.__version__}, {arguments.rounds} "
+        f"alternating rounds; Python and torch alone take {baseline:.0f} MB\n"
+    )
+    print(
+        f"{'threads':>7} {'input':>12} {'hidden':>6}  {'model':<18} {'s':>8} {'times as fast':>13} {'CPU s':>8} "
+        f"{'times as fast':>13} {'peak MB':>8} {'of normflows':>12}"
+    )
     rows = []
     for threads, shape, hidden in itertools.product(arguments.threads, arguments.shape, arguments.hidden):
         torch.set_num_threads(threads)
         for row in compare(shape, arguments.K, hidden, threads, arguments.rounds):
             rows.append({**row, "python_and_torch_mb": baseline})
-            print(f"{threads:>7} {row['shape']:>12} {row['hidden']:>6}  {row['model']:<18} {row['step_s']:>8.3f} "
-                  f"{row['times_as_fast']:>13.2f} {row['cpu_s']:>8.3f} {row['times_as_fast_cpu']:>13.2f} "
-                  f"{row['peak_mb']:>8.0f} {row['peak_ratio']:>12.2f}", flush=True)
+            print(
+                f"{threads:>7} {row['shape']:>12} {row['hidden']:>6}  {row['model']:<18} {row['step_s']:>8.3f} "
+                f"{row['times_as_fast']:>13.2f} {row['cpu_s']:>8.3f} {row['times_as_fast_cpu']:>13.2f} "
+                f"{row['peak_mb']:>8.0f} {row['peak_ratio']:>12.2f}",
+                flush=True,
+            )
     if arguments.out:
         with arguments.out.open("w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
             writer.writeheader()
             for row in rows:
                 numbers = {name: f"{value:.4g}" for name, value in row.items() if isinstance(value, float)}
-                writer.writerow({name: "" if value == "nan" else value for name, value in (row | numbers).items()})
+                writer.writerow(
+                    {name: "" if value == "nan" else value for name, value in (row | numbers).items()}
+                )
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 The default is one training batch of the `small` profile: 4 windows of 16 frames of 128x192, window 7, every frame
 counted. Both run alternately in one process, so that other load falls on both; the table shows the fastest round.
 """
+
 import argparse
 import sys
 import time
@@ -19,8 +20,12 @@ from lib import losses  # noqa: E402
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", type=int, nargs=5, default=(4, 1, 16, 128, 192), metavar=("B", "C", "T", "H", "W"))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--shape", type=int, nargs=5, default=(4, 1, 16, 128, 192), metavar=("B", "C", "T", "H", "W")
+    )
     parser.add_argument("--window", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
@@ -28,7 +33,13 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     B, C, T, H, W = arguments.shape
     torch.manual_seed(0)
-    I = torch.nn.functional.interpolate(torch.rand(B * C * T, 1, H // 8, W // 8), size=(H, W), mode="bilinear") * 2 - 1
+    I = (
+        torch.nn.functional.interpolate(
+            torch.rand(B * C * T, 1, H // 8, W // 8), size=(H, W), mode="bilinear"
+        )
+        * 2
+        - 1
+    )
     I = I.reshape(B, C, T, H, W)
     I_hat = (I + 0.1 * torch.randn_like(I)).clamp(-1, 1)
 
@@ -51,15 +62,19 @@ def main() -> None:
             seconds[name].append(time.perf_counter() - start)
             results[name] = value.item(), leaf.grad
 
-    print(f"{B * T} frames of {C}x{H}x{W}, window {arguments.window}, {arguments.threads} threads, "
-          f"torch {torch.__version__}: forward and backward")
+    print(
+        f"{B * T} frames of {C}x{H}x{W}, window {arguments.window}, {arguments.threads} threads, "
+        f"torch {torch.__version__}: forward and backward"
+    )
     best = {name: min(times[1:]) for name, times in seconds.items()}
     for name in contestants:
         print(f"  {name:15s} {best[name]:7.3f} s   MS-SSIM {results[name][0]:.7f}")
     (value, gradient), (value_package, gradient_package) = results["lib.losses"], results["pytorch-msssim"]
-    print(f"  {best['pytorch-msssim'] / best['lib.losses']:.1f} times as fast; values differ by "
-          f"{abs(value - value_package):.1e}, gradients by a relative "
-          f"{((gradient - gradient_package).norm() / gradient_package.norm()).item():.1e}")
+    print(
+        f"  {best['pytorch-msssim'] / best['lib.losses']:.1f} times as fast; values differ by "
+        f"{abs(value - value_package):.1e}, gradients by a relative "
+        f"{((gradient - gradient_package).norm() / gradient_package.norm()).item():.1e}"
+    )
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ frame taken off, is reconstructed from the 64 main components of the training pa
 of one row have one size and one direction). A frame's score is the largest error of a patch, as the mean over the
 windows of six frames that show it. Exits with 1 if a bound does not hold.
 """
+
 import argparse
 import csv
 import sys
@@ -28,23 +29,38 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from lib import config
 from lib.datasets import layouts, synthetic
-from lib.evaluation import protocols  # noqa: E402
 from lib.datasets.files import read_frames  # noqa: E402
+from lib.evaluation import protocols  # noqa: E402
 
-BOUNDS = {"frame position": (0.40, 0.60), "mean intensity": (0.40, 0.60), "random": (0.40, 0.60),
-          "mean frame difference": (0.30, 0.70), "largest frame difference": (0.30, 0.70),
-          "largest patch difference, 4": (0.30, 0.70), "largest patch difference, 8": (0.30, 0.70),
-          "largest patch difference, 16": (0.30, 0.70), "principal components": (0.75, 1)}
+BOUNDS = {
+    "frame position": (0.40, 0.60),
+    "mean intensity": (0.40, 0.60),
+    "random": (0.40, 0.60),
+    "mean frame difference": (0.30, 0.70),
+    "largest frame difference": (0.30, 0.70),
+    "largest patch difference, 4": (0.30, 0.70),
+    "largest patch difference, 8": (0.30, 0.70),
+    "largest patch difference, 16": (0.30, 0.70),
+    "principal components": (0.75, 1),
+}
 LEAST_OF_A_KIND = 0.60
 FRAMES, SIDE, COMPONENTS = 6, 10, 64
 
 
 def load(folder: Path):
     """Training clips and test clips (T, H, W) uint8, and the test clips' labels (T,), by the kit's reader."""
-    raw = layouts.read(dataset="synthetic", raw=folder, avenue_labels="masks", subset=False, memory={},
-                       progress=lambda line: None)
-    train, test = ([np.stack([frame.reshape(raw.size) for frame in read_frames(source)]) for source in raw.split(split)]
-                   for split in ("train", "test"))
+    raw = layouts.read(
+        dataset="synthetic",
+        raw=folder,
+        avenue_labels="masks",
+        subset=False,
+        memory={},
+        progress=lambda line: None,
+    )
+    train, test = (
+        [np.stack([frame.reshape(raw.size) for frame in read_frames(source)]) for source in raw.split(split)]
+        for split in ("train", "test")
+    )
     return train, test, [source.labels for source in raw.split("test")]
 
 
@@ -60,7 +76,9 @@ def patch_differences(test, side: int) -> list[np.ndarray]:
 
 def patches(clip, *, top: int, side: int, step: int):
     """Patches of one row of patches, (windows, places, FRAMES * side * side)."""
-    view = np.lib.stride_tricks.sliding_window_view(clip[:, top:top + side], (FRAMES, side, side))[:, 0, ::step]
+    view = np.lib.stride_tricks.sliding_window_view(clip[:, top : top + side], (FRAMES, side, side))[
+        :, 0, ::step
+    ]
     return view.reshape(*view.shape[:2], -1)
 
 
@@ -71,9 +89,10 @@ def principal_components(train, test) -> list[np.ndarray]:
     side, step, rows = round(SIDE * unit), max(2, round(3 * unit)), max(2, round(4 * unit))
     usual = np.median(np.concatenate([clip[::5] for clip in train]), axis=0).astype(np.float32)
 
-    def still(clip):                                        # without the background and the changes of light
+    def still(clip):  # without the background and the changes of light
         clip = clip.astype(np.float32)
         return clip / np.median(clip / np.maximum(usual, 1), axis=(1, 2), keepdims=True) - usual
+
     train, test = [still(clip) for clip in train], [still(clip) for clip in test]
     largest = [np.zeros(len(clip) - FRAMES + 1) for clip in test]
     for top in range(round(0.25 * height), height - side + 1, rows):
@@ -83,10 +102,13 @@ def principal_components(train, test) -> list[np.ndarray]:
         basis = basis[:, -COMPONENTS:]
 
         def error(x):
-            return (x ** 2).sum(-1) - ((x @ basis) ** 2).sum(-1)
-        usual_error = np.quantile(error(samples), 0.99)     # rows differ in how large people are
+            return (x**2).sum(-1) - ((x @ basis) ** 2).sum(-1)
+
+        usual_error = np.quantile(error(samples), 0.99)  # rows differ in how large people are
         for clip, scores in zip(test, largest):
-            np.maximum(scores, error(patches(clip, top=top, side=side, step=2)).max(1) / usual_error, out=scores)
+            np.maximum(
+                scores, error(patches(clip, top=top, side=side, step=2)).max(1) / usual_error, out=scores
+            )
     window = np.ones(FRAMES)
     return [np.convolve(scores, window) / np.convolve(np.ones_like(scores), window) for scores in largest]
 
@@ -105,12 +127,17 @@ def measure(folder: Path, seed: int) -> tuple[dict, dict]:
     flat = protocols.trivial_scorers(np.concatenate(test)[..., None], clip_ids, np.random.default_rng(seed))
     scorers = {name: np.split(scores, ends) for name, scores in flat.items() if name in BOUNDS}
     for side in (4, 8, 16):
-        scorers[f"largest patch difference, {side}"] = patch_differences(test, round(side * test[0].shape[1] / 64))
+        scorers[f"largest patch difference, {side}"] = patch_differences(
+            test, round(side * test[0].shape[1] / 64)
+        )
     scorers["principal components"] = principal_components(train, test)
     by_kind = {}
     for kind in dict.fromkeys(synthetic.KINDS):
-        chosen = [i for i, part in enumerate(labels)
-                  if synthetic.KINDS[i % len(synthetic.KINDS)] == kind and 0 < part.mean() < 1]
+        chosen = [
+            i
+            for i, part in enumerate(labels)
+            if synthetic.KINDS[i % len(synthetic.KINDS)] == kind and 0 < part.mean() < 1
+        ]
         for name, scores in scorers.items() if chosen else ():
             by_kind[name, kind] = auc([scores[i] for i in chosen], [labels[i] for i in chosen], "macro")
     aucs = {name: auc(scores, labels) for name, scores in scorers.items()}
@@ -118,7 +145,9 @@ def measure(folder: Path, seed: int) -> tuple[dict, dict]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--height", type=int, default=64)
     parser.add_argument("--width", type=int, default=96)
@@ -137,8 +166,11 @@ def main() -> int:
     rows, held = [["scorer", "mean", *(f"seed {seed}" for seed in options.seeds), *names]], True
     for name in ("share of abnormal frames", *BOUNDS):
         values = [result[name] for result in found]
-        parts = [np.mean([result[name, kind] for result in kinds if (name, kind) in result]) for kind in names
-                 if name in BOUNDS]
+        parts = [
+            np.mean([result[name, kind] for result in kinds if (name, kind) in result])
+            for kind in names
+            if name in BOUNDS
+        ]
         lowest, highest = BOUNDS.get(name, (0, 1))
         learns = name == "principal components"
         held &= bool(lowest <= np.mean(values) <= highest and (not learns or min(parts) >= LEAST_OF_A_KIND))

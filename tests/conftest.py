@@ -1,4 +1,5 @@
 """What several tests share."""
+
 import os
 import shutil
 import subprocess
@@ -6,15 +7,25 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from local_server import server  # noqa: F401  a fixture
 
 ROOT = Path(__file__).resolve().parent.parent
 
 # The whole pipeline in its smallest form: every step and notebook, hardly any training.
-TINY = {"synthetic.train_clips": 2, "synthetic.test_clips": 3, "synthetic.clip_frames": 36, "autoencoder.steps": 6,
-        "autoencoder.epoch_steps": 2, "flow.steps": 4, "flow.epoch_steps": 2, "flow.K": 1, "flow.hidden": 8,
-        "features.train_stride": 10, "features.test_stride": 10, "evaluate.resamples": 20}
+TINY = {
+    "synthetic.train_clips": 2,
+    "synthetic.test_clips": 3,
+    "synthetic.clip_frames": 36,
+    "autoencoder.steps": 6,
+    "autoencoder.epoch_steps": 2,
+    "flow.steps": 4,
+    "flow.epoch_steps": 2,
+    "flow.K": 1,
+    "flow.hidden": 8,
+    "features.train_stride": 10,
+    "features.test_stride": 10,
+    "evaluate.resamples": 20,
+}
 
 
 class Checkout:
@@ -25,8 +36,15 @@ class Checkout:
 
     def run(self, *arguments, **more) -> subprocess.CompletedProcess:
         """`./run_all.sh ...` without the shell part, which looks for an environment."""
-        return subprocess.run([sys.executable, "-m", "lib.commands.cli", *arguments], cwd=self.folder, capture_output=True, text=True,
-                              env=self.environment(), timeout=900, **more)
+        return subprocess.run(
+            [sys.executable, "-m", "lib.commands.cli", *arguments],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            env=self.environment(),
+            timeout=900,
+            **more,
+        )
 
     def tiny(self, *arguments, **more) -> subprocess.CompletedProcess:
         return self.run(*self.settings(), *arguments, **more)
@@ -45,14 +63,23 @@ class Checkout:
         assert done.returncode == 0, done.stderr
         if "Nothing to do" in done.stdout:
             return {}
-        lines = [line.split(None, 1) for line in done.stdout.splitlines() if line.startswith("  ") and "/" in line.split()[0]]
+        lines = [
+            line.split(None, 1)
+            for line in done.stdout.splitlines()
+            if line.startswith("  ") and "/" in line.split()[0]
+        ]
         return dict(lines)
 
 
 def copy_checkout(folder: Path) -> Checkout:
     """The files that git tracks or would track, as they are now."""
-    names = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT,
-                           capture_output=True, text=True, check=True).stdout.split("\0")
+    names = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\0")
     for name in names:
         if name and (ROOT / name).is_file() and not name.startswith(("reports/reference", "tests/")):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -239,8 +239,8 @@ FAULTS = [Fault(*entry) for entry in (
      "if False and (norm", "loop"),
 
     # Data
-    ("labels_shifted_by_one", "layouts", "labels[first - 1:last] = True", "labels[first:last + 1] = True", "layouts"),
-    ("labels_without_the_last_frame", "layouts", "labels[first - 1:last] = True",
+    ("labels_shifted_by_one", "layouts", "labels[first - 1 : last] = True", "labels[first:last + 1] = True", "layouts"),
+    ("labels_without_the_last_frame", "layouts", "labels[first - 1 : last] = True",
      "labels[first - 1:last - 1] = True", "layouts"),
     ("masks_and_labels_may_differ", "layouts", "    if differences:\n", "    if differences and subset:\n", "layouts"),
     ("colours_swapped", "preparation",
@@ -271,11 +271,11 @@ FAULTS = [Fault(*entry) for entry in (
     ("scored_by_training_errors", "notebooks/07_score.ipynb", "test_errors.npz", "train_errors.npz", "notebook_code"),
 
     # Records
-    ("clips_called_by_number", "scored_runs", ', dtype={"clip": str})', ")", "tables"),
+    ("clips_called_by_number", "scored_runs", 'dtype={"clip": str}', "dtype=None", "tables"),
     ("comments_change_the_code_version", "records", "ast.dump(code_of_source(source)).encode()",
      "source.encode()", "records"),
     ("parameters_not_compared", "planning", "if now.get(name) != then.get(name):", "if False:", "records"),
-    ("code_not_compared", "planning", 'if code.get(name) != record["code"].get(name)]', "if False]", "records"),
+    ("code_not_compared", "planning", 'if code.get(name) != record["code"].get(name)', "if False", "records"),
     ("inputs_not_compared", "planning", 'if results[name] != record["inputs"][name]]', "if False]", "records"),
     ("other_labels_train_anew", "records", "return frames if frames and not STEPS[reader.step].sees_labels else", "return",
      "records"),

@@ -1,4 +1,5 @@
 """A local HTTP server that breaks off, lies and refuses, and archives to fetch from it."""
+
 import hashlib
 import io
 import re
@@ -35,9 +36,15 @@ def zipped(members: dict) -> bytes:
 
 
 NOISE = np.random.default_rng(0).bytes(300_000)
-PED2 = {f"UCSD_Anomaly_Dataset.v1p2/UCSDped2/{name}": content for name, content in {
-    "Train/Train001/001.tif": NOISE, "Test/Test001/001.tif": b"frame", "Test/._UCSDped2.m": b"junk",
-    ".DS_Store": b"junk"}.items()}
+PED2 = {
+    f"UCSD_Anomaly_Dataset.v1p2/UCSDped2/{name}": content
+    for name, content in {
+        "Train/Train001/001.tif": NOISE,
+        "Test/Test001/001.tif": b"frame",
+        "Test/._UCSDped2.m": b"junk",
+        ".DS_Store": b"junk",
+    }.items()
+}
 
 
 class Server(ThreadingHTTPServer):
@@ -68,12 +75,14 @@ class Handler(BaseHTTPRequestHandler):
             return self.end_headers()
         self.send_response(206 if start else 200)
         if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(server.content) - 1}/{len(server.content)}")
+            self.send_header(
+                "Content-Range", f"bytes {start}-{len(server.content) - 1}/{len(server.content)}"
+            )
         self.send_header("Content-Length", str(len(server.content) - start))
         self.send_header("ETag", server.tag)
         self.end_headers()
         rest = server.content[start:]
-        self.wfile.write(rest[:server.break_after.pop(0)] if server.break_after else rest)
+        self.wfile.write(rest[: server.break_after.pop(0)] if server.break_after else rest)
 
     def log_message(self, *_):
         pass
@@ -84,8 +93,11 @@ def server(monkeypatch):
     server = Server()
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
-    archive = Archive(url=f"http://127.0.0.1:{server.server_port}/UCSD_Anomaly_Dataset.tar.gz",
-                      sha256=hashlib.sha256(server.content).hexdigest(), folder="UCSD_Anomaly_Dataset.v1p2")
+    archive = Archive(
+        url=f"http://127.0.0.1:{server.server_port}/UCSD_Anomaly_Dataset.tar.gz",
+        sha256=hashlib.sha256(server.content).hexdigest(),
+        folder="UCSD_Anomaly_Dataset.v1p2",
+    )
     monkeypatch.setattr(fetching, "ARCHIVES", {"ped2": (archive,)})
     monkeypatch.setattr(fetching, "PAUSE", 0.0)
     monkeypatch.setattr(fetching, "BLOCK", 1 << 14)

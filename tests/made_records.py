@@ -1,4 +1,5 @@
 """Small hand-made records and scores, as the pipeline would leave them, for the tests of what is built from records."""
+
 import atexit
 import functools
 import json
@@ -10,21 +11,32 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lib.config import resolve
 from lib.evaluation import protocols
 from lib.pipeline import records
-from lib.config import resolve
 from lib.pipeline.steps import MODELS, STEPS, Job, from_name
 
 CLIPS, FRAMES = 10, 20
-SHIFT = {"one_path": 0.4, "two_path": 0.9, "app_intensity": 1.3, "mot": 1.1, "app_intensity_mot": 1.5, "app_none": 1.0,
-         "app_error": 1.2}
+SHIFT = {
+    "one_path": 0.4,
+    "two_path": 0.9,
+    "app_intensity": 1.3,
+    "mot": 1.1,
+    "app_intensity_mot": 1.5,
+    "app_none": 1.0,
+    "app_error": 1.2,
+}
 
 
 def scores(variant, seed, *, clips=CLIPS, shift=None, call="Test{:03d}"):
     """Frame scores of a model: noise, higher by `shift` where frames are abnormal."""
     generator = np.random.default_rng((seed, len(variant)))
-    table = pd.DataFrame({"clip": np.repeat([call.format(i + 1) for i in range(clips)], FRAMES),
-                          "frame": np.tile(np.arange(FRAMES), clips)})
+    table = pd.DataFrame(
+        {
+            "clip": np.repeat([call.format(i + 1) for i in range(clips)], FRAMES),
+            "frame": np.tile(np.arange(FRAMES), clips),
+        }
+    )
     table["label"] = ((table["frame"] >= 6) & (table["frame"] < 15)).astype(int)
     signal = (SHIFT[variant] if shift is None else shift) * table["label"]
     table["R"] = generator.normal(size=len(table)) + signal
@@ -35,21 +47,42 @@ def scores(variant, seed, *, clips=CLIPS, shift=None, call="Test{:03d}"):
     return table
 
 
-def record(job, *, inputs=(), metrics=None, settings=None, subset=False, code="1", commit="c0ffee0", notes=None):
+def record(
+    job, *, inputs=(), metrics=None, settings=None, subset=False, code="1", commit="c0ffee0", notes=None
+):
     """Writes the record of a job, with the parameters it would have; returns it."""
     config = resolve(job.profile, job.dataset if job.dataset != "all" else "synthetic", settings)
     read = {name: records.result_digest(records.read(from_name(job.profile, name).folder)) for name in inputs}
-    found = {"format": 1, "job": job.name, "profile": job.profile, "dataset": job.dataset, "step": job.step,
-             "variant": job.variant, "seed": job.seed, "status": "complete", "identity": "x",
-             "command": f"./run_all.sh {job.step}", "settings": settings or {},
-             "parameters": records.parameters_of(job, config), "inputs": read, "code": {f"made_{job.step}": code},
-             "git": {"commit": commit + "0" * 33, "dirty": False}, "versions": {"python": "3.11.7", "torch": "2.14.1"},
-             "off_pins": [], "hardware": {"processor": "a processor", "cores": 2, "memory_gib": 8.0},
-             "started": "2026-01-01T00:00:00+00:00", "ended": "2026-01-01T00:01:00+00:00", "seconds": 60.0,
-             "peak_memory_gib": 0.5,
-             "metrics": {"subset": subset} | (metrics or {}), "notes": notes or {}, "outputs": [
-                 {"file": path.name, "bytes": path.stat().st_size, "sha256": records.sha256_of(path)}
-                 for path in sorted(job.folder.glob("*.csv"))]}
+    found = {
+        "format": 1,
+        "job": job.name,
+        "profile": job.profile,
+        "dataset": job.dataset,
+        "step": job.step,
+        "variant": job.variant,
+        "seed": job.seed,
+        "status": "complete",
+        "identity": "x",
+        "command": f"./run_all.sh {job.step}",
+        "settings": settings or {},
+        "parameters": records.parameters_of(job, config),
+        "inputs": read,
+        "code": {f"made_{job.step}": code},
+        "git": {"commit": commit + "0" * 33, "dirty": False},
+        "versions": {"python": "3.11.7", "torch": "2.14.1"},
+        "off_pins": [],
+        "hardware": {"processor": "a processor", "cores": 2, "memory_gib": 8.0},
+        "started": "2026-01-01T00:00:00+00:00",
+        "ended": "2026-01-01T00:01:00+00:00",
+        "seconds": 60.0,
+        "peak_memory_gib": 0.5,
+        "metrics": {"subset": subset} | (metrics or {}),
+        "notes": notes or {},
+        "outputs": [
+            {"file": path.name, "bytes": path.stat().st_size, "sha256": records.sha256_of(path)}
+            for path in sorted(job.folder.glob("*.csv"))
+        ],
+    }
     records.write_json(job.folder / "run.json", found)
     return found
 
@@ -76,8 +109,20 @@ def trained(dataset, autoencoder, flows, seed, profile="quick", **options):
     return names
 
 
-def scored(dataset, variant, seed=0, *, profile="quick", clips=CLIPS, shift=None, subset=False, code="1",
-           commit="c0ffee0", call="Test{:03d}", **options):
+def scored(
+    dataset,
+    variant,
+    seed=0,
+    *,
+    profile="quick",
+    clips=CLIPS,
+    shift=None,
+    subset=False,
+    code="1",
+    commit="c0ffee0",
+    call="Test{:03d}",
+    **options,
+):
     """A score run with all beneath it; `options` (settings) are those of the training beneath. Returns the job."""
     job = Job(profile, dataset, "score", variant, seed)
     inputs = trained(dataset, *MODELS[variant], seed, profile, **options)
@@ -87,12 +132,32 @@ def scored(dataset, variant, seed=0, *, profile="quick", clips=CLIPS, shift=None
     table.to_csv(job.folder / "scores.csv", index=False)
     terms = [(1.0, table["R"].to_numpy())] + ([(1.0, table["L"].to_numpy())] if "L" in table else [])
     ids = pd.factorize(table["clip"])[0]
-    by_protocol = {name: protocols.frame_metrics(terms, table["label"].to_numpy(), ids, protocol)
-                 for name, protocol in protocols.PROTOCOLS.items() if protocol.normalise != "train"}
-    record(job, inputs=inputs, subset=subset, code=code, commit=commit,
-           metrics={"auc": by_protocol["paper"]["auc"], "interval": None, "protocols": by_protocol, "by_clip": {
-               name: protocols.frame_auc(clip["R"].to_numpy(), clip["label"].to_numpy(), np.zeros(len(clip), int),
-                                          protocols.PROTOCOLS["micro, raw scores"]) for name, clip in table.groupby("clip")}})
+    by_protocol = {
+        name: protocols.frame_metrics(terms, table["label"].to_numpy(), ids, protocol)
+        for name, protocol in protocols.PROTOCOLS.items()
+        if protocol.normalise != "train"
+    }
+    record(
+        job,
+        inputs=inputs,
+        subset=subset,
+        code=code,
+        commit=commit,
+        metrics={
+            "auc": by_protocol["paper"]["auc"],
+            "interval": None,
+            "protocols": by_protocol,
+            "by_clip": {
+                name: protocols.frame_auc(
+                    clip["R"].to_numpy(),
+                    clip["label"].to_numpy(),
+                    np.zeros(len(clip), int),
+                    protocols.PROTOCOLS["micro, raw scores"],
+                )
+                for name, clip in table.groupby("clip")
+            },
+        },
+    )
     return job
 
 

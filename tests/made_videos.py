@@ -1,4 +1,5 @@
 """Tiny videos that tests write."""
+
 from pathlib import Path
 
 import cv2

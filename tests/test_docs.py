@@ -1,4 +1,5 @@
 """What the README and the other texts say is true: commands are understood, numbers come from the reference records."""
+
 import re
 import shlex
 import subprocess
@@ -12,16 +13,28 @@ from lib.report import reference
 
 ROOT = paths.ROOT
 README = (ROOT / "README.md").read_text()
-TEXTS = [ROOT / "README.md", ROOT / "data/README.md", ROOT / "CITATION.cff", *ROOT.glob("notebooks/*.ipynb"), *ROOT.rglob("lib/**/*.py")]
+TEXTS = [
+    ROOT / "README.md",
+    ROOT / "data/README.md",
+    ROOT / "CITATION.cff",
+    *ROOT.glob("notebooks/*.ipynb"),
+    *ROOT.rglob("lib/**/*.py"),
+]
 
 
 def commands(text: str) -> list[str]:
     """All calls of run_all.sh in a text, in code blocks and between backticks."""
-    found = re.findall(r"^\s*(\./run_all\.sh[^\n#]*)", text, flags=re.M) + re.findall(r"`(\./run_all\.sh[^`]*)`", text)
-    return [c.strip() for c in found if "<" not in c and "NAME=VALUE" not in c and "|" not in c and "…" not in c]
+    found = re.findall(r"^\s*(\./run_all\.sh[^\n#]*)", text, flags=re.M) + re.findall(
+        r"`(\./run_all\.sh[^`]*)`", text
+    )
+    return [
+        c.strip() for c in found if "<" not in c and "NAME=VALUE" not in c and "|" not in c and "…" not in c
+    ]
 
 
-@pytest.mark.parametrize("command", sorted(set(commands(README) + commands((ROOT / "data/README.md").read_text()))))
+@pytest.mark.parametrize(
+    "command", sorted(set(commands(README) + commands((ROOT / "data/README.md").read_text())))
+)
 def test_every_command_is_understood(command):
     arguments = [a for a in shlex.split(command)[1:] if a != "--help"]
     options = cli.parser().parse_args(arguments)
@@ -36,7 +49,9 @@ def test_the_profiles_are_all_described():
         assert f"| `{profile}` |" in README
 
 
-@pytest.mark.parametrize("name, block", [("results", reference.results_block), ("costs", reference.costs_block)])
+@pytest.mark.parametrize(
+    "name, block", [("results", reference.results_block), ("costs", reference.costs_block)]
+)
 def test_numbers_in_the_readme_are_those_of_the_reference(name, block):
     shown = re.search(rf"<!-- {name}: [^\n]*-->\n(.*?)<!-- end of {name} -->", README, flags=re.S)[1]
     assert shown == block()
@@ -49,13 +64,38 @@ def test_files_that_the_readme_names_exist():
 
 def test_no_text_speaks_of_where_it_was_written():
     """No path of a machine, no host of a package registry, nothing left to do."""
-    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True).stdout.split("\0")
-    words = re.compile(r"TODO|FIXME|/work/|/tmp/|/root/|files\.pythonhosted|pypi\.org|registry\.npmjs|deb\.debian|/home/")
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True).stdout.split(
+        "\0"
+    )
+    words = re.compile(
+        r"TODO|FIXME|/work/|/tmp/|/root/|files\.pythonhosted|pypi\.org|registry\.npmjs|deb\.debian|/home/"
+    )
     for name in filter(None, names):
         path = ROOT / name
-        if path.is_file() and path.suffix in {".py", ".md", ".sh", ".yml", ".txt", ".in", ".ipynb", ".json", ".cff", ".toml", ".csv",
-                                               ".html", ".svg", ".tex"} and name != "tests/test_docs.py":
-            found = words.search(re.sub(r"base64,[\w+/=\s]+", "", path.read_text(errors="ignore")))  # in a picture it is chance
+        if (
+            path.is_file()
+            and path.suffix
+            in {
+                ".py",
+                ".md",
+                ".sh",
+                ".yml",
+                ".txt",
+                ".in",
+                ".ipynb",
+                ".json",
+                ".cff",
+                ".toml",
+                ".csv",
+                ".html",
+                ".svg",
+                ".tex",
+            }
+            and name != "tests/test_docs.py"
+        ):
+            found = words.search(
+                re.sub(r"base64,[\w+/=\s]+", "", path.read_text(errors="ignore"))
+            )  # in a picture it is chance
             assert not found, f"{name} says {found[0]}"
 
 
@@ -67,10 +107,14 @@ def test_lib_is_not_ignored_by_git():
 def test_the_weights_of_the_reference_are_those_of_its_models():
     """Read as README says, they give finite errors and likelihoods."""
     import torch
+
     from lib.training import stage1, stage2
+
     of_ped2 = config.resolve("long", "ped2", {"machine.device": "cpu", "machine.precision": "float32"})
     runs = paths.REFERENCE / "long/runs/ped2"
-    model = stage1.load_autoencoder(runs / "autoencoder/two_path/seed0/autoencoder.pt", of_ped2, two_path=True)
+    model = stage1.load_autoencoder(
+        runs / "autoencoder/two_path/seed0/autoencoder.pt", of_ped2, two_path=True
+    )
     with torch.no_grad():
         out = stage1.reconstruct(model, torch.zeros(1, 1, of_ped2.model.T, 32, 48), of_ped2)
         assert out.reconstruction.isfinite().all()

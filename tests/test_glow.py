@@ -1,4 +1,5 @@
 """The flow against independent oracles: autograd's Jacobian, numerical integration, entropy, normflows, hand values."""
+
 import copy
 import io
 import math
@@ -8,9 +9,22 @@ import torch
 from torch import nn
 
 from lib import glow as glow_module
-from lib.glow import ActNorm, ActNormConv, AffineCoupling, FlowStep, Glow, InvertibleConv, Level, Split, Squeeze, ZeroConv, bits_per_dimension, standard_normal_log_prob
-from lib.kernels.coupling_convolutions import ThreeConvs
 from lib.errors import GlowError
+from lib.glow import (
+    ActNorm,
+    ActNormConv,
+    AffineCoupling,
+    FlowStep,
+    Glow,
+    InvertibleConv,
+    Level,
+    Split,
+    Squeeze,
+    ZeroConv,
+    bits_per_dimension,
+    standard_normal_log_prob,
+)
+from lib.kernels.coupling_convolutions import ThreeConvs
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +53,9 @@ def data(*shape):
 
 
 def small_glow(x, *, L=1, K=2, hidden=6, permutation="lu", recompute=False):
-    return prepared(Glow(channels=x.shape[1], K=K, L=L, hidden=hidden, permutation=permutation, recompute=recompute), x)
+    return prepared(
+        Glow(channels=x.shape[1], K=K, L=L, hidden=hidden, permutation=permutation, recompute=recompute), x
+    )
 
 
 def latents(z):
@@ -71,9 +87,9 @@ def test_log_det_is_that_of_the_jacobian_for_each_sample(name):
     x = data(2, 4, 4, 4)
     _, log_det = layer(x)
     assert log_det.shape == (2,)
-    assert (log_det.abs() > 0.1).all()          # zero would prove nothing
+    assert (log_det.abs() > 0.1).all()  # zero would prove nothing
     for i in range(2):
-        jacobian = torch.autograd.functional.jacobian(lambda a: latents(layer(a)[0])[0], x[i:i + 1])
+        jacobian = torch.autograd.functional.jacobian(lambda a: latents(layer(a)[0])[0], x[i : i + 1])
         expected = torch.linalg.slogdet(jacobian.reshape(64, 64)).logabsdet
         assert abs(log_det[i] - expected) < 1e-9
 
@@ -135,7 +151,7 @@ def test_a_sample_does_not_depend_on_its_batch():
     x = data(5, 2, 8, 8)
     flow = small_glow(x, L=2)
     together = flow.log_prob(x)
-    alone = torch.cat([flow.log_prob(x[i:i + 1]) for i in range(5)])
+    alone = torch.cat([flow.log_prob(x[i : i + 1]) for i in range(5)])
     assert together.std() > 0.1
     assert torch.allclose(together, alone, rtol=1e-12)
 
@@ -187,7 +203,9 @@ def test_flow_fitted_to_a_gaussian_reaches_its_entropy():
     x = target.sample((20_000,))
     with torch.no_grad():
         nll = -flow.log_prob(x.reshape(-1, 1, 2, 2))
-    divergence = (nll + target.log_prob(x)).mean()      # Kullback-Leibler, at least 0 up to the noise of the sample
+    divergence = (
+        nll + target.log_prob(x)
+    ).mean()  # Kullback-Leibler, at least 0 up to the noise of the sample
     assert -0.01 < divergence < 0.02
     assert abs(nll.mean() - target.entropy()) < 0.06
 
@@ -198,7 +216,9 @@ def test_flow_fitted_to_a_gaussian_reaches_its_entropy():
 @pytest.mark.parametrize("permutation", ["lu", "dense"])
 def test_a_step_agrees_with_normflows(permutation):
     nf = pytest.importorskip("normflows")
-    step = prepared(FlowStep(channels=6, hidden=10, permutation=permutation, recompute=False), data(8, 6, 5, 4))
+    step = prepared(
+        FlowStep(channels=6, hidden=10, permutation=permutation, recompute=False), data(8, 6, 5, 4)
+    )
     block = nf.flows.GlowBlock(6, 10, scale_map="sigmoid", use_lu=False)
     coupling, conv, actnorm = block.flows
     first, _, second, _, last = coupling.flows[1].param_map.net
@@ -228,12 +248,12 @@ def test_a_step_agrees_with_normflows(permutation):
 
 
 def test_actnorm_normalises_its_first_batch_with_the_biased_deviation():
-    x = torch.tensor([1.0, 3.0]).reshape(1, 1, 1, 2)        # mean 2, biased deviation 1
+    x = torch.tensor([1.0, 3.0]).reshape(1, 1, 1, 2)  # mean 2, biased deviation 1
     layer = ActNorm(channels=1)
     z, log_det = layer(x)
     assert z.flatten().tolist() == pytest.approx([-1, 1], abs=2e-6)
     assert log_det.item() == pytest.approx(0, abs=4e-6)
-    z, log_det = layer(5 * x)                               # the second batch changes nothing
+    z, log_det = layer(5 * x)  # the second batch changes nothing
     assert z.flatten().tolist() == pytest.approx([3, 13], abs=2e-5)
     assert layer(x.expand(1, 1, 3, 2))[1].item() == pytest.approx(3 * log_det.item())
 
@@ -272,15 +292,19 @@ def test_hidden_layers_are_normalised_by_the_first_batch():
 @pytest.mark.parametrize("recompute", [False, True])
 def test_the_coupling_network_has_autograds_gradients(recompute):
     conv = nn.functional.conv2d
-    inputs = [torch.randn(*shape, requires_grad=True)
-              for shape in ((3, 2, 5, 4), (6, 2, 3, 3), (6,), (6, 6, 1, 1), (6,), (4, 6, 3, 3), (4,))]
+    inputs = [
+        torch.randn(*shape, requires_grad=True)
+        for shape in ((3, 2, 5, 4), (6, 2, 3, 3), (6,), (6, 6, 1, 1), (6,), (4, 6, 3, 3), (4,))
+    ]
     x, w1, b1, w2, b2, w3, b3 = inputs
     expected = conv(conv(conv(x, w1, b1, padding=1).relu(), w2, b2).relu(), w3, b3, padding=1)
     value = ThreeConvs.apply(recompute, *inputs)
     assert torch.allclose(value, expected, atol=1e-12)
     upstream = torch.randn_like(value)
     kept = upstream.clone()
-    for a, b in zip(torch.autograd.grad(value, inputs, upstream), torch.autograd.grad(expected, inputs, upstream)):
+    for a, b in zip(
+        torch.autograd.grad(value, inputs, upstream), torch.autograd.grad(expected, inputs, upstream)
+    ):
         assert torch.allclose(a, b, atol=1e-11)
     assert torch.equal(upstream, kept)
 
@@ -310,7 +334,7 @@ def test_a_loaded_flow_gives_the_same_likelihoods_on_another_batch(recompute):
     loaded.load_state_dict(torch.load(file, weights_only=True))
     other = 4 * data(3, 2, 8, 8) - 1
     expected = flow.log_prob(other)
-    assert torch.equal(loaded.train().log_prob(other), expected)        # training mode must not set actnorm anew
+    assert torch.equal(loaded.train().log_prob(other), expected)  # training mode must not set actnorm anew
     assert torch.equal(loaded.eval().log_prob(other), expected)
 
 
@@ -326,7 +350,7 @@ def test_a_constant_channel_is_finite_and_costs_nothing(noise):
     flow = Glow(channels=2, K=4, L=2, hidden=8, permutation="lu", recompute=False)
     terms = flow.terms(x)
     (-flow.log_prob(x).mean()).backward()
-    assert terms.log_det.isfinite().all() and terms.log_det.abs().max() / 32 < 3        # nats a dimension
+    assert terms.log_det.isfinite().all() and terms.log_det.abs().max() / 32 < 3  # nats a dimension
     assert all(p.grad.isfinite().all() for p in flow.parameters() if p.grad is not None)
 
 
@@ -380,7 +404,7 @@ def test_the_coupling_is_shift_then_scale():
     coupling = AffineCoupling(channels=2, hidden=3, recompute=False)
     coupling(data(8, 2, 4, 4))
     with torch.no_grad():
-        coupling.conv3.bias.copy_(torch.tensor([0.5, -2.0]))            # shift, h
+        coupling.conv3.bias.copy_(torch.tensor([0.5, -2.0]))  # shift, h
         coupling.conv3.log_scale.copy_(torch.tensor([math.log(2) / 3, 0]))
     z, log_det = coupling(x)
     assert z.flatten().tolist() == pytest.approx([5, (1 + 2 * 0.5) * 0.5])
@@ -426,7 +450,7 @@ def test_recomputing_gives_the_same_gradients(L):
     plain = Glow(channels=2, K=4, L=L, hidden=8, permutation="lu", recompute=False)
     saving = Glow(channels=2, K=4, L=L, hidden=8, permutation="lu", recompute=True)
     saving.load_state_dict(plain.state_dict())
-    for trained in (False, True):       # the first batch, and one of moved parameters
+    for trained in (False, True):  # the first batch, and one of moved parameters
         gradients = []
         for flow in (plain, saving):
             nll = -flow.log_prob(x).mean()
@@ -449,7 +473,10 @@ def test_recomputing_keeps_a_small_part_of_the_activations():
         def pack(tensor):
             storage = tensor.untyped_storage()
             if storage.data_ptr() not in own:
-                storages[storage.data_ptr()] = (storage.nbytes(), tensor)     # kept alive, so that addresses differ
+                storages[storage.data_ptr()] = (
+                    storage.nbytes(),
+                    tensor,
+                )  # kept alive, so that addresses differ
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
@@ -481,7 +508,9 @@ def test_samples_come_from_the_generator_alone():
     assert not torch.allclose(first[0], first[1])
     cold = draw(5, temperature=0.0)
     assert torch.equal(cold[0], cold[1])
-    assert latents(flow.encode(draw(5, temperature=0.5))).allclose(0.5 * latents(flow.encode(first)), atol=1e-9)
+    assert latents(flow.encode(draw(5, temperature=0.5))).allclose(
+        0.5 * latents(flow.encode(first)), atol=1e-9
+    )
 
 
 def test_latents_of_samples_are_standard_normal():
@@ -494,7 +523,11 @@ def test_features_are_interpolated_through_their_latents():
     x = data(2, 2, 8, 8)
     flow = small_glow(data(16, 2, 8, 8), L=3)
     zs = flow.encode(x)
-    assert [tuple(z.shape[1:]) for z in zs] == flow.latent_shapes((2, 8, 8)) == [(4, 4, 4), (8, 2, 2), (32, 1, 1)]
+    assert (
+        [tuple(z.shape[1:]) for z in zs]
+        == flow.latent_shapes((2, 8, 8))
+        == [(4, 4, 4), (8, 2, 2), (32, 1, 1)]
+    )
     halfway = flow.decode([z.mean(0, keepdim=True) for z in zs])
     assert (flow.decode(zs) - x).abs().max() < 1e-10
     assert halfway.shape == (1, 2, 8, 8)
@@ -502,20 +535,23 @@ def test_features_are_interpolated_through_their_latents():
 
 
 def test_one_level_is_one_squeeze_and_no_split():
-    x = data(4, 2, 30, 46)              # halves once only, as UCSD's latents
+    x = data(4, 2, 30, 46)  # halves once only, as UCSD's latents
     flow = Glow(channels=2, K=1, L=1, hidden=4, permutation="lu", recompute=False)
     zs, _ = flow(x)
     assert [tuple(z.shape) for z in zs] == [(4, 8, 15, 23)]
     assert len(flow.splits) == 0
 
 
-@pytest.mark.parametrize("shape, L, reason", [
-    ((1, 2, 60, 90), 3, "60x90 cannot be halved 3 times.*divisible by 8"),
-    ((1, 2, 60, 90), 2, "60x90 cannot be halved 2 times.*divisible by 4"),
-    ((1, 2, 7, 8), 1, "7x8 cannot be halved 1 times.*divisible by 2"),
-    ((1, 3, 8, 8), 1, r"takes maps of shape \(2, H, W\); got \(3, 8, 8\)"),
-    ((2, 8, 8), 1, r"takes maps of shape \(2, H, W\); got \(8, 8\)"),
-])
+@pytest.mark.parametrize(
+    "shape, L, reason",
+    [
+        ((1, 2, 60, 90), 3, "60x90 cannot be halved 3 times.*divisible by 8"),
+        ((1, 2, 60, 90), 2, "60x90 cannot be halved 2 times.*divisible by 4"),
+        ((1, 2, 7, 8), 1, "7x8 cannot be halved 1 times.*divisible by 2"),
+        ((1, 3, 8, 8), 1, r"takes maps of shape \(2, H, W\); got \(3, 8, 8\)"),
+        ((2, 8, 8), 1, r"takes maps of shape \(2, H, W\); got \(8, 8\)"),
+    ],
+)
 def test_shapes_that_do_not_fit_are_refused_with_the_reason(shape, L, reason):
     flow = Glow(channels=2, K=1, L=L, hidden=4, permutation="lu", recompute=False)
     with pytest.raises(GlowError, match=reason):
@@ -539,7 +575,9 @@ def test_bits_per_dimension_by_hand():
     assert bits_per_dimension(torch.tensor([0.0, -math.log(2)]), 1).tolist() == [0, -1]
     # A standard normal has log2(sqrt(2 pi e)) = 2.047 bits per dimension.
     z = torch.randn(1000, 2, 8, 8, generator=torch.Generator().manual_seed(0))
-    assert bits_per_dimension(-standard_normal_log_prob(z).mean(), 128).item() == pytest.approx(2.047, abs=0.01)
+    assert bits_per_dimension(-standard_normal_log_prob(z).mean(), 128).item() == pytest.approx(
+        2.047, abs=0.01
+    )
 
 
 def test_standard_normal_by_hand():

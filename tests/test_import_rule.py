@@ -1,4 +1,5 @@
 """The import rule of lib/__init__.py: to the left or within a room, no circles, no imports by a computed name."""
+
 import ast
 import graphlib
 import re
@@ -7,11 +8,24 @@ from pathlib import Path
 import pytest
 
 LIB = Path(__file__).resolve().parents[1] / "lib"
-FLOORS = [{"errors"}, {"kernels"}, {"itae", "losses", "features", "glow", "density", "scoring"}, {"config", "paths"},
-          {"datasets", "evaluation"}, {"training", "pipeline"}, {"evidence"}, {"figures"}, {"report"}, {"commands"}]
+FLOORS = [
+    {"errors"},
+    {"kernels"},
+    {"itae", "losses", "features", "glow", "density", "scoring"},
+    {"config", "paths"},
+    {"datasets", "evaluation"},
+    {"training", "pipeline"},
+    {"evidence"},
+    {"figures"},
+    {"report"},
+    {"commands"},
+]
 PAPER = FLOORS[2]
-MODULES = {path.relative_to(LIB).with_suffix("").as_posix().replace("/", "."): path
-           for path in sorted(LIB.rglob("*.py")) if path.name != "__init__.py"}
+MODULES = {
+    path.relative_to(LIB).with_suffix("").as_posix().replace("/", "."): path
+    for path in sorted(LIB.rglob("*.py"))
+    if path.name != "__init__.py"
+}
 
 
 def room(module: str) -> str:
@@ -27,11 +41,17 @@ def imported(source: str) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            assert not any(alias.name.split(".")[0] == "lib" for alias in node.names), "say: from lib... import ..."
+            assert not any(alias.name.split(".")[0] == "lib" for alias in node.names), (
+                "say: from lib... import ..."
+            )
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "lib":
             assert node.level == 0
             name = node.module.removeprefix("lib").removeprefix(".")
-            found |= {name} if name in MODULES else {f"{name}.{alias.name}".removeprefix(".") for alias in node.names}
+            found |= (
+                {name}
+                if name in MODULES
+                else {f"{name}.{alias.name}".removeprefix(".") for alias in node.names}
+            )
     return found
 
 
@@ -43,7 +63,9 @@ def test_a_module_imports_only_from_its_own_room_or_from_the_left(module):
     for other in ARROWS[module]:
         assert other in MODULES, f"{module} imports lib.{other}, which is no module"
         same_room = room(module) == room(other) or {module, other} <= PAPER
-        assert same_room or floor(other) < floor(module), f"{module} imports {other}, which does not stand to its left"
+        assert same_room or floor(other) < floor(module), (
+            f"{module} imports {other}, which does not stand to its left"
+        )
 
 
 def test_there_is_no_circle():
@@ -71,8 +93,18 @@ def test_the_map_names_every_module_of_the_door_and_every_room_and_the_rule_as_i
     for name in {room(module) for module in MODULES}:
         assert re.search(rf"^    {name} |`{name}`", text, flags=re.M), name
     rule = re.search(r"errors < kernels[^\n]*\n[^\n]*commands", text)[0]
-    expected = ["errors", "kernels", "the paper's six", "config, paths", "datasets, evaluation", "training, pipeline",
-                "evidence", "figures", "report", "commands"]
+    expected = [
+        "errors",
+        "kernels",
+        "the paper's six",
+        "config, paths",
+        "datasets, evaluation",
+        "training, pipeline",
+        "evidence",
+        "figures",
+        "report",
+        "commands",
+    ]
     assert [part.strip() for part in rule.replace("\n", " ").split("<")] == expected
 
 

@@ -1,4 +1,5 @@
 """ITAE against Table 1: shapes, kernels, the cost counted by hand, and which frames can reach the output."""
+
 import math
 import time
 
@@ -8,8 +9,8 @@ from torch import nn
 
 from lib import itae
 from lib.config import resolve, values
-from lib.itae import ITAE, layer_table
 from lib.errors import ModelError
+from lib.itae import ITAE, layer_table
 
 TABLE1 = [  # path, layer, kernel, stride, output (channels, time, height, width) at 3x16x256x256
     ("appearance", "Conv1", (1, 3, 3), (1, 2, 2), (96, 4, 128, 128)),
@@ -34,9 +35,20 @@ def paper_network(dataset, **changes):
     return ITAE(channels=config.data.channels, two_path=True, **settings).to("meta")
 
 
-TINY = dict(channels=1, two_path=True, T=8, tau=4, app_channels=(8, 8, 8, 8), mot_channels=(4, 4, 4, 4),
-            spatial_strides=(2, 2, 1, 1), decoder_strides=(1, 1, 2, 2), normalisation="batch", activation="leaky_relu",
-            output="linear", one_path_frames="T/tau")
+TINY = dict(
+    channels=1,
+    two_path=True,
+    T=8,
+    tau=4,
+    app_channels=(8, 8, 8, 8),
+    mot_channels=(4, 4, 4, 4),
+    spatial_strides=(2, 2, 1, 1),
+    decoder_strides=(1, 1, 2, 2),
+    normalisation="batch",
+    activation="leaky_relu",
+    output="linear",
+    one_path_frames="T/tau",
+)
 
 
 def tiny(*, seed=0, **changes):
@@ -60,26 +72,37 @@ def video(*, channels=1, T=8, size=(8, 12), B=1, seed=0):
 
 # -- Table 1 -----------------------------------------------------------------------------------------------------
 
+
 def test_layers_are_those_of_table_1():
     rows = layer_table(paper_network("avenue"), 256, 256)
     got = [tuple(row[k] for k in ("path", "layer", "kernel", "stride", "output")) for row in rows]
     assert sorted(r for r in got if r[0] != "lateral") == sorted(TABLE1)
     # A lateral connection brings 16 frames of the motion path to the appearance path's 4, and doubles the channels.
     laterals = [r for r in got if r[0] == "lateral"]
-    assert laterals == [("lateral", f"Conv{i + 1}", (5, 1, 1), (4, 1, 1), (2 * c, 4, s, s))
-                        for i, (c, s) in enumerate(((12, 128), (16, 64), (32, 32), (32, 32)))]
+    assert laterals == [
+        ("lateral", f"Conv{i + 1}", (5, 1, 1), (4, 1, 1), (2 * c, 4, s, s))
+        for i, (c, s) in enumerate(((12, 128), (16, 64), (32, 32), (32, 32)))
+    ]
 
 
 def test_cost_of_the_papers_network():
     rows = layer_table(paper_network("avenue"), 256, 256)
     assert sum(row["multiply_adds"] for row in rows) == 43_282_071_552
     assert sum(row["parameters"] for row in rows) == 6_970_463
-    assert sum(row["parameters"] for row in rows) == sum(p.numel() for p in paper_network("avenue").parameters())
+    assert sum(row["parameters"] for row in rows) == sum(
+        p.numel() for p in paper_network("avenue").parameters()
+    )
     one = {(row["path"], row["layer"]): row for row in rows}
-    assert one["appearance", "Conv1"]["multiply_adds"] == 4 * 128 * 128 * 96 * 3 * 9      # an output gathers 3 x 9
-    assert one["appearance", "Conv2"]["parameters"] == 128 * (96 + 2 * 12) * 9 + 2 * 128   # weights, batch norm
-    assert one["decoder", "DeConv2"]["multiply_adds"] == 4 * 32 * 32 * 256 * 128 * 27     # an input spreads to 128 x 27
-    assert one["decoder", "DeConv4"]["parameters"] == 96 * 3 * 27 + 3                      # a bias, no norm, at the end
+    assert (
+        one["appearance", "Conv1"]["multiply_adds"] == 4 * 128 * 128 * 96 * 3 * 9
+    )  # an output gathers 3 x 9
+    assert (
+        one["appearance", "Conv2"]["parameters"] == 128 * (96 + 2 * 12) * 9 + 2 * 128
+    )  # weights, batch norm
+    assert (
+        one["decoder", "DeConv2"]["multiply_adds"] == 4 * 32 * 32 * 256 * 128 * 27
+    )  # an input spreads to 128 x 27
+    assert one["decoder", "DeConv4"]["parameters"] == 96 * 3 * 27 + 3  # a bias, no norm, at the end
 
 
 def test_ucsd_keeps_a_quarter_of_its_size():
@@ -116,6 +139,7 @@ def test_laterals_are_those_of_slowfast(mot_channels):
 
 # -- what reaches what -------------------------------------------------------------------------------------------
 
+
 def test_both_paths_and_all_laterals_receive_gradient():
     model, I = tiny(), video(B=2)
     (model(I).reconstruction - I).square().mean().backward()
@@ -126,15 +150,15 @@ def test_both_paths_and_all_laterals_receive_gradient():
 def test_a_frame_that_only_the_motion_path_sees_moves_output_and_appearance_map():
     model, I = lively(), video()
     other = I.clone()
-    other[:, :, 2] += 0.5                                           # 2 % tau != 0
+    other[:, :, 2] += 0.5  # 2 % tau != 0
     with torch.no_grad():
         a, b = model(I), model(other)
         first = model.app[0](I[:, :, ::4]), model.app[0](other[:, :, ::4])
-    assert torch.equal(*first)                                      # the path itself does not see it,
-    assert (a.x_app - b.x_app).abs().max() > 1e-4                   # but is told by the laterals
+    assert torch.equal(*first)  # the path itself does not see it,
+    assert (a.x_app - b.x_app).abs().max() > 1e-4  # but is told by the laterals
     assert (a.x_mot - b.x_mot).abs().max() > 1e-4
     assert (a.reconstruction - b.reconstruction).abs().max() > 1e-4
-    for lateral in model.lateral:                                   # silenced laterals: no other way leads there
+    for lateral in model.lateral:  # silenced laterals: no other way leads there
         nn.init.zeros_(lateral[0].weight)
     with torch.no_grad():
         a, b = model(I), model(other)
@@ -149,7 +173,9 @@ def test_the_one_path_network_does_not_see_the_frames_between():
     with torch.no_grad():
         a, b = model(I), model(other)
         seen = model(torch.cat((I[:, :, :4], I[:, :, 4:5] + 0.5, I[:, :, 5:]), dim=2))
-    assert a.x_mot is None and torch.equal(a.x_app, b.x_app) and torch.equal(a.reconstruction, b.reconstruction)
+    assert (
+        a.x_mot is None and torch.equal(a.x_app, b.x_app) and torch.equal(a.reconstruction, b.reconstruction)
+    )
     assert (a.reconstruction - seen.reconstruction).abs().max() > 1e-4
 
 
@@ -162,7 +188,7 @@ def test_one_path_that_is_shown_all_frames():
     assert a.x_app.shape == (1, 8, 8, 2, 3) and a.reconstruction.shape == I.shape
     assert (a.reconstruction - b.reconstruction).abs().max() > 1e-4
     assert all(layer[0].stride[0] == 1 for layer in model.decoder)
-    two = tiny(one_path_frames="T").eval()                          # says nothing about two paths
+    two = tiny(one_path_frames="T").eval()  # says nothing about two paths
     assert two(I).x_app.shape == (1, 8, 2, 2, 3)
 
 
@@ -192,7 +218,7 @@ def test_one_path_computes_what_two_paths_do_without_motion():
     for lateral in two.lateral:
         lateral.register_forward_hook(lambda _, inputs, out: torch.zeros_like(out))
     weights, state = two.state_dict(), {}
-    for name, own in one.state_dict().items():                      # the channels of the appearance path come first
+    for name, own in one.state_dict().items():  # the channels of the appearance path come first
         axis = 0 if name.startswith("decoder") else 1
         same = weights[name].shape == own.shape
         state[name] = weights[name] if same else weights[name].narrow(axis, 0, own.shape[axis])
@@ -210,15 +236,17 @@ def test_a_lateral_frame_gathers_five_around_the_one_that_the_appearance_path_se
     out = conv(mot)
     assert out.shape[2] == 8 // tau
     for k in range(8 // tau):
-        grad, = torch.autograd.grad(out[:, :, k].sum(), mot, retain_graph=True)
+        (grad,) = torch.autograd.grad(out[:, :, k].sum(), mot, retain_graph=True)
         frames = grad.abs().sum((0, 1, 3, 4)).nonzero().flatten().tolist()
         assert frames == [t for t in range(tau * k - 2, tau * k + 3) if 0 <= t < 8]
 
 
 def test_overfits_one_clip():
     model, start = tiny(seed=1), time.perf_counter()
-    t, y, x = torch.meshgrid(torch.arange(8.), torch.arange(8.), torch.arange(12.), indexing="ij")
-    I = torch.exp(-((x - 1 - 1.3 * t).square() + (y - 4).square()) / 6)[None, None] * 2 - 1  # a blob that crosses
+    t, y, x = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), torch.arange(12.0), indexing="ij")
+    I = (
+        torch.exp(-((x - 1 - 1.3 * t).square() + (y - 4).square()) / 6)[None, None] * 2 - 1
+    )  # a blob that crosses
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
     losses = []
     for _ in range(120):
@@ -230,14 +258,23 @@ def test_overfits_one_clip():
         if losses[-1] < losses[0] / 20:
             break
     assert losses[-1] < losses[0] / 10, losses[::20]
-    assert losses[-1] < I.var().item() / 4                           # better than the clip's mean
+    assert losses[-1] < I.var().item() / 4  # better than the clip's mean
     print(f"{len(losses)} steps, {time.perf_counter() - start:.1f} s")
 
 
 # -- settings ----------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("T, tau, strides", [(8, 2, (1, 2, 1, 1)), (16, 8, (2, 2, 2, 1)), (4, 1, (1, 1, 1, 1)),
-                                             (16, 4, (1, 2, 2, 1)), (12, 4, (1, 2, 2, 1))])
+
+@pytest.mark.parametrize(
+    "T, tau, strides",
+    [
+        (8, 2, (1, 2, 1, 1)),
+        (16, 8, (2, 2, 2, 1)),
+        (4, 1, (1, 1, 1, 1)),
+        (16, 4, (1, 2, 2, 1)),
+        (12, 4, (1, 2, 2, 1)),
+    ],
+)
 def test_combinations_of_T_and_tau(T, tau, strides):
     assert itae.temporal_strides(tau) == strides and math.prod(strides) == tau
     for two_path in (True, False):
@@ -246,29 +283,42 @@ def test_combinations_of_T_and_tau(T, tau, strides):
     assert tiny(T=T, tau=tau)(video(T=T, B=2)).x_mot.shape == (2, 4, T, 2, 3)
 
 
-@pytest.mark.parametrize("changes, sentence", [
-    (dict(tau=3, T=9), "tau = 3.*must be 1, 2, 4 or 8"),
-    (dict(tau=16, T=16), "tau = 16.*must be 1, 2, 4 or 8"),
-    (dict(T=10), "T = 10 is not a multiple of tau = 4"),
-    (dict(decoder_strides=(1, 2, 2, 2)), r"product of \(2, 2, 1, 1\).*\(1, 2, 2, 2\): the two must be equal"),
-    (dict(app_channels=(8, 8, 8)), "app_channels has 3 entries"),
-    (dict(decoder_strides=(2, 2)), "decoder_strides has 2 entries"),
-])
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        (dict(tau=3, T=9), "tau = 3.*must be 1, 2, 4 or 8"),
+        (dict(tau=16, T=16), "tau = 16.*must be 1, 2, 4 or 8"),
+        (dict(T=10), "T = 10 is not a multiple of tau = 4"),
+        (
+            dict(decoder_strides=(1, 2, 2, 2)),
+            r"product of \(2, 2, 1, 1\).*\(1, 2, 2, 2\): the two must be equal",
+        ),
+        (dict(app_channels=(8, 8, 8)), "app_channels has 3 entries"),
+        (dict(decoder_strides=(2, 2)), "decoder_strides has 2 entries"),
+    ],
+)
 def test_settings_that_do_not_fit_are_refused(changes, sentence):
     with pytest.raises(ModelError, match=sentence):
         tiny(**changes)
 
 
-@pytest.mark.parametrize("shape, sentence", [
-    ((1, 1, 8, 10, 12), "10x12.*multiples of 4"), ((1, 1, 8, 8, 14), "8x14.*multiples of 4"),
-    ((1, 1, 4, 8, 12), "windows of 8 frames of 1 channel.*4 frames of 1"), ((1, 3, 8, 8, 12), "8 frames of 3"),
-])
+@pytest.mark.parametrize(
+    "shape, sentence",
+    [
+        ((1, 1, 8, 10, 12), "10x12.*multiples of 4"),
+        ((1, 1, 8, 8, 14), "8x14.*multiples of 4"),
+        ((1, 1, 4, 8, 12), "windows of 8 frames of 1 channel.*4 frames of 1"),
+        ((1, 3, 8, 8, 12), "8 frames of 3"),
+    ],
+)
 def test_windows_that_do_not_fit_are_refused(shape, sentence):
     with pytest.raises(ModelError, match=sentence):
         tiny()(torch.zeros(shape))
 
 
-@pytest.mark.parametrize("normalisation, kind", [("batch", nn.BatchNorm3d), ("group", nn.GroupNorm), ("none", None)])
+@pytest.mark.parametrize(
+    "normalisation, kind", [("batch", nn.BatchNorm3d), ("group", nn.GroupNorm), ("none", None)]
+)
 def test_normalisation_after_each_layer_but_the_last(normalisation, kind):
     model = tiny(normalisation=normalisation)
     blocks = [*model.app, *model.mot, *model.lateral, *model.decoder]
@@ -276,7 +326,7 @@ def test_normalisation_after_each_layer_but_the_last(normalisation, kind):
     for block in blocks[:-1]:
         assert len(block) == (2 if kind is None else 3) and isinstance(block[-1], nn.LeakyReLU)
         assert kind is None or isinstance(block[1], kind)
-        assert (block[0].bias is None) == (kind is not None)         # a normalisation would take a bias away again
+        assert (block[0].bias is None) == (kind is not None)  # a normalisation would take a bias away again
 
 
 @pytest.mark.parametrize("output, low, high", [("tanh", -1, 1), ("sigmoid", 0, 1)])

@@ -7,6 +7,7 @@ The sha256 sums are those that the anomalib library publishes for the same addre
 project has written down the same sums and the sizes. That the content is complete is checked again, frame by frame,
 when it is prepared (`readers.compare_with_official`).
 """
+
 from __future__ import annotations
 
 import errno
@@ -28,14 +29,14 @@ import pooch
 import requests
 
 from lib.datasets.files import JUNK
-from lib.errors import DataError
 from lib.datasets.layouts import OWNERS, find_raw
+from lib.errors import DataError
 
-ATTEMPTS = 5           # in a row without a new byte
-PAUSE = 2.0            # seconds before the second attempt; doubled before each further one
-TIMEOUT = (15, 60)     # seconds to connect, and to wait for the next bytes
-BLOCK = 1 << 18        # bytes read at a time
-REPORT = 0.05          # of an archive between two lines of progress
+ATTEMPTS = 5  # in a row without a new byte
+PAUSE = 2.0  # seconds before the second attempt; doubled before each further one
+TIMEOUT = (15, 60)  # seconds to connect, and to wait for the next bytes
+BLOCK = 1 << 18  # bytes read at a time
+REPORT = 0.05  # of an archive between two lines of progress
 
 
 @dataclass(frozen=True)
@@ -51,21 +52,33 @@ class Archive:
         return self.url.rsplit("/", 1)[1]
 
 
-UCSD = Archive(url="http://www.svcl.ucsd.edu/projects/anomaly/UCSD_Anomaly_Dataset.tar.gz",
-               sha256="2329af326951f5097fdd114c50e853957d3e569493a49d22fc082a9fd791915b",
-               folder="UCSD_Anomaly_Dataset.v1p2")
+UCSD = Archive(
+    url="http://www.svcl.ucsd.edu/projects/anomaly/UCSD_Anomaly_Dataset.tar.gz",
+    sha256="2329af326951f5097fdd114c50e853957d3e569493a49d22fc082a9fd791915b",
+    folder="UCSD_Anomaly_Dataset.v1p2",
+)
 ARCHIVES = {
     "ped1": (UCSD,),
     "ped2": (UCSD,),
     "avenue": (
-        Archive(url="http://www.cse.cuhk.edu.hk/leojia/projects/detectabnormal/Avenue_Dataset.zip",
-                sha256="fc9cb8432a11ca79c18aa180c72524011411b69d3b0ff27c8816e41c0de61531", folder="Avenue Dataset"),
-        Archive(url="http://www.cse.cuhk.edu.hk/leojia/projects/detectabnormal/ground_truth_demo.zip",
-                sha256="60fec1728ec8f73a58aad3aeb5729d70a805a47e0b8eb4bf91ab67ef06386d77",
-                folder="ground_truth_demo")),
+        Archive(
+            url="http://www.cse.cuhk.edu.hk/leojia/projects/detectabnormal/Avenue_Dataset.zip",
+            sha256="fc9cb8432a11ca79c18aa180c72524011411b69d3b0ff27c8816e41c0de61531",
+            folder="Avenue Dataset",
+        ),
+        Archive(
+            url="http://www.cse.cuhk.edu.hk/leojia/projects/detectabnormal/ground_truth_demo.zip",
+            sha256="60fec1728ec8f73a58aad3aeb5729d70a805a47e0b8eb4bf91ab67ef06386d77",
+            folder="ground_truth_demo",
+        ),
+    ),
     "shanghaitech": (
-        Archive(url="http://101.32.75.151:8181/dataset/shanghaitech.tar.gz",
-                sha256="c13a827043b259ccf8493c9d9130486872992153a9d714fe229e523cd4c94116", folder="shanghaitech"),),
+        Archive(
+            url="http://101.32.75.151:8181/dataset/shanghaitech.tar.gz",
+            sha256="c13a827043b259ccf8493c9d9130486872992153a9d714fe229e523cd4c94116",
+            folder="shanghaitech",
+        ),
+    ),
 }
 
 
@@ -77,8 +90,10 @@ def fetch(dataset: str, data_root: Path, progress: Callable[[str], None]) -> Pat
     """
     data_root = Path(data_root)
     if dataset not in ARCHIVES:
-        raise DataError(f"There is nothing to fetch for '{dataset}'. Data sets that can be fetched: "
-                        f"{', '.join(ARCHIVES)}.")
+        raise DataError(
+            f"There is nothing to fetch for '{dataset}'. Data sets that can be fetched: "
+            f"{', '.join(ARCHIVES)}."
+        )
     data_root.mkdir(parents=True, exist_ok=True)
     for archive in ARCHIVES[dataset]:
         if is_there(dataset, archive, data_root):
@@ -88,8 +103,10 @@ def fetch(dataset: str, data_root: Path, progress: Callable[[str], None]) -> Pat
         if path.is_file():
             progress(f"{archive.name}: is there already")
             if sha256(path) != archive.sha256:
-                progress(f"{archive.name}: its sha256 is not that of the official archive; it is unpacked all the "
-                         "same, and its content is checked when it is prepared")
+                progress(
+                    f"{archive.name}: its sha256 is not that of the official archive; it is unpacked all the "
+                    "same, and its content is checked when it is prepared"
+                )
         else:
             download(dataset, archive, data_root, progress)
         unpack(path, data_root / archive.folder, progress)
@@ -105,32 +122,49 @@ def is_there(dataset: str, archive: Archive, data_root: Path) -> bool:
         found = find_raw(dataset, data_root)
     except DataError:
         return False
-    return archive == ARCHIVES[dataset][0] or any((place / archive.folder).is_dir() for place in (found, found.parent))
+    return archive == ARCHIVES[dataset][0] or any(
+        (place / archive.folder).is_dir() for place in (found, found.parent)
+    )
 
 
 # -- download ----------------------------------------------------------------------------------------------------
 
+
 def download(dataset: str, archive: Archive, data_root: Path, progress: Callable[[str], None]) -> None:
     """One archive into `data_root`, resumed if an earlier download was interrupted, and held to its sha256."""
-    by_hand = (f"By hand: get {archive.name} from {archive.url} or from the owner's page, {OWNERS[dataset]}, put it "
-               f"into {data_root}, and run the same command again.")
+    by_hand = (
+        f"By hand: get {archive.name} from {archive.url} or from the owner's page, {OWNERS[dataset]}, put it "
+        f"into {data_root}, and run the same command again."
+    )
     try:
         pooch.get_logger().setLevel("WARNING")
         progress(f"{archive.name}: fetching from {archive.url}")
-        pooch.retrieve(archive.url, known_hash=f"sha256:{archive.sha256}", fname=archive.name, path=data_root,
-                       downloader=Resuming(data_root / f"{archive.name}.part", progress))
+        pooch.retrieve(
+            archive.url,
+            known_hash=f"sha256:{archive.sha256}",
+            fname=archive.name,
+            path=data_root,
+            downloader=Resuming(data_root / f"{archive.name}.part", progress),
+        )
     except Refused as error:
         raise DataError(f"{archive.url} is not to be had: {error}. {by_hand}") from error
     except requests.exceptions.RequestException as error:
         part = data_root / f"{archive.name}.part"
-        kept = f" What has come, {megabytes(part.stat().st_size)}, is kept: the same command goes on from there." \
-            if part.exists() else ""
-        raise DataError(f"{archive.url}: the host does not answer, or the transfer broke off {ATTEMPTS} times in a row "
-                        f"({type(error).__name__}).{kept} {by_hand}") from error
+        kept = (
+            f" What has come, {megabytes(part.stat().st_size)}, is kept: the same command goes on from there."
+            if part.exists()
+            else ""
+        )
+        raise DataError(
+            f"{archive.url}: the host does not answer, or the transfer broke off {ATTEMPTS} times in a row "
+            f"({type(error).__name__}).{kept} {by_hand}"
+        ) from error
     except ValueError as error:  # from pooch: the sum is another
-        raise DataError(f"{archive.name} came with a wrong checksum (expected sha256 {archive.sha256}): it was damaged "
-                        "on its way, or its owner has changed it. It was deleted; run the same command again. If that "
-                        f"does not help: {by_hand}") from error
+        raise DataError(
+            f"{archive.name} came with a wrong checksum (expected sha256 {archive.sha256}): it was damaged "
+            "on its way, or its owner has changed it. It was deleted; run the same command again. If that "
+            f"does not help: {by_hand}"
+        ) from error
     except OSError as error:
         raise disk_error(error, data_root) from error
 
@@ -182,14 +216,18 @@ class Resuming:
                 self.part.unlink()
                 raise requests.exceptions.ConnectionError("what has come does not fit the file on the server")
             if answer.status_code >= 500 or answer.status_code == 429:
-                raise requests.exceptions.ConnectionError(f"the host says {answer.status_code} {answer.reason}")
+                raise requests.exceptions.ConnectionError(
+                    f"the host says {answer.status_code} {answer.reason}"
+                )
             if answer.status_code not in (200, 206):
                 raise Refused(f"the host says {answer.status_code} {answer.reason}")
             start = self.here() if answer.status_code == 206 else 0
             if start and not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
                 self.part.unlink()
                 raise requests.exceptions.ConnectionError("the host sent another part than was asked for")
-            total = start + int(answer.headers["Content-Length"]) if "Content-Length" in answer.headers else None
+            total = (
+                start + int(answer.headers["Content-Length"]) if "Content-Length" in answer.headers else None
+            )
             self.check_space(start, total)
             # Only a strong tag may be used to go on (RFC 9110, 13.1.5).
             tag = answer.headers.get("ETag", "W/")
@@ -231,12 +269,15 @@ def sha256(path: Path) -> str:
 def disk_error(error: OSError, folder: Path) -> DataError:
     """The operating system's error as a sentence."""
     if error.errno == errno.ENOSPC:
-        return DataError(f"The disk of {folder} is too small: {error.strerror}. Make room, or name another folder with "
-                         "--data-root, and run the same command again.")
+        return DataError(
+            f"The disk of {folder} is too small: {error.strerror}. Make room, or name another folder with "
+            "--data-root, and run the same command again."
+        )
     return DataError(f"{error.filename or folder} cannot be written: {error.strerror}.")
 
 
 # -- unpack ------------------------------------------------------------------------------------------------------
+
 
 def unpack(archive: Path, folder: Path, progress: Callable[[str], None]) -> None:
     """Unpacks a tar or zip archive; its content becomes `folder`, all at once when everything is unpacked.
@@ -260,12 +301,23 @@ def unpack(archive: Path, folder: Path, progress: Callable[[str], None]) -> None
         if not tops:
             raise DataError(f"{archive} is empty. Delete it, and run the same command again.")
         os.replace(tops[0] if [top.name for top in tops] == [folder.name] else beside, folder)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise DataError(f"{archive} is damaged or cannot be unpacked ({error}). Delete it, and run the same command "
-                        "again.") from error
+    except (
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
+        raise DataError(
+            f"{archive} is damaged or cannot be unpacked ({error}). Delete it, and run the same command "
+            "again."
+        ) from error
     except FileExistsError as error:
-        raise DataError(f"{archive} holds {Path(error.filename).relative_to(beside)} twice. Delete it, and run the "
-                        "same command again.") from error
+        raise DataError(
+            f"{archive} holds {Path(error.filename).relative_to(beside)} twice. Delete it, and run the "
+            "same command again."
+        ) from error
     except OSError as error:
         raise disk_error(error, folder.parent) from error
     finally:
@@ -296,8 +348,10 @@ def members(archive: Path) -> Iterator[tuple[str, BinaryIO]]:
                 if member.isfile():
                     yield member.name, file.extractfile(member)
     else:
-        raise DataError(f"{archive} is neither a tar nor a zip archive; perhaps it is a web page that was saved in its "
-                        "place. Delete it, and run the same command again.")
+        raise DataError(
+            f"{archive} is neither a tar nor a zip archive; perhaps it is a web page that was saved in its "
+            "place. Delete it, and run the same command again."
+        )
 
 
 def safe_parts(name: str, archive: Path) -> tuple[str, ...]:
@@ -311,5 +365,7 @@ def safe_parts(name: str, archive: Path) -> tuple[str, ...]:
 
 
 def refusal(archive: Path, name: str, why: str) -> DataError:
-    return DataError(f"{archive} is not unpacked, because its member '{name}' {why}. Do not trust this file; get it "
-                     "again from its owner.")
+    return DataError(
+        f"{archive} is not unpacked, because its member '{name}' {why}. Do not trust this file; get it "
+        "again from its owner."
+    )

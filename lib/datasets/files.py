@@ -3,6 +3,7 @@
 Everything that is wrong with a file is a `DataError` with the file's name: a benchmark is worth nothing with a grey
 half frame or a missing one in it, and OpenCV alone reports such things, if at all, as `None`.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -31,11 +32,13 @@ class Source:
     """One clip of a raw data set: image files in order, or one video."""
 
     name: str
-    split: str                        # "train" or "test"
-    length: int                       # frames
+    split: str  # "train" or "test"
+    length: int  # frames
     images: tuple[Path, ...] = ()
     video: Path | None = None
-    masks: tuple[Path, ...] = ()      # one image a frame; or one file (.mat, .npy) with those of all frames; or none
+    masks: tuple[
+        Path, ...
+    ] = ()  # one image a frame; or one file (.mat, .npy) with those of all frames; or none
     labels: np.ndarray | None = None  # (length,) bool, True where abnormal
 
     @property
@@ -50,10 +53,14 @@ class Source:
 
 # -- names and order ---------------------------------------------------------------------------------------------
 
+
 def natural(path: Path) -> tuple:
     """Sort key: runs of digits count as numbers, so that 2 comes before 10."""
-    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part.lower())
-                 for part in re.split(r"(\d+)", path.name) if part)
+    return tuple(
+        (0, int(part), "") if part.isdecimal() else (1, 0, part.lower())
+        for part in re.split(r"(\d+)", path.name)
+        if part
+    )
 
 
 def entries(folder: Path) -> list[Path]:
@@ -63,8 +70,10 @@ def entries(folder: Path) -> list[Path]:
     found = sorted((path for path in folder.iterdir() if not JUNK.match(path.name)), key=natural)
     for path in found:
         if path.is_symlink() and not path.exists():
-            raise DataError(f"{path} is a symbolic link to {os.readlink(path)}, which does not exist. "
-                            "Mend the link, or put the data in its place.")
+            raise DataError(
+                f"{path} is a symbolic link to {os.readlink(path)}, which does not exist. "
+                "Mend the link, or put the data in its place."
+            )
     return found
 
 
@@ -73,8 +82,10 @@ def number(path: Path) -> int:
     stem = path.stem if path.suffix.lower() in IMAGES | VIDEOS | {".mat", ".npy"} else path.name
     digits = re.search(r"(\d+)(_gt|_label)?$", stem)
     if digits is None:
-        raise DataError(f"{path} has no number at the end of its name, so its place in the order is unknown. "
-                        "Name it by its number, or take it out of the folder.")
+        raise DataError(
+            f"{path} has no number at the end of its name, so its place in the order is unknown. "
+            "Name it by its number, or take it out of the folder."
+        )
     return int(digits.group(1))
 
 
@@ -85,8 +96,10 @@ def check_numbers(numbers: list[int], what: str) -> None:
             raise DataError(f"{what}: number {after} is there twice. Take one of the two away.")
     gaps = missing_numbers(numbers)
     if gaps:
-        raise DataError(f"{what}: the numbers run from {numbers[0]} to {numbers[-1]}, but {listing(gaps)} "
-                        f"{'is' if len(gaps) == 1 else 'are'} missing. {AGAIN}")
+        raise DataError(
+            f"{what}: the numbers run from {numbers[0]} to {numbers[-1]}, but {listing(gaps)} "
+            f"{'is' if len(gaps) == 1 else 'are'} missing. {AGAIN}"
+        )
 
 
 def missing_numbers(numbers: list[int]) -> list[int]:
@@ -116,6 +129,7 @@ def video_files(folder: Path) -> tuple[Path, ...]:
 
 
 # -- content -----------------------------------------------------------------------------------------------------
+
 
 def read_bytes(path: Path) -> bytes:
     """A file's content; DataError instead of the operating system's error."""
@@ -147,15 +161,19 @@ def read_image(path: Path) -> np.ndarray:
     cut = data[:2] == b"\xff\xd8" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
     image = None if cut or not data else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYCOLOR)
     if image is None:
-        raise DataError(f"{path} ({len(data)} bytes) cannot be decoded: it is cut off, or not an image. {AGAIN}")
+        raise DataError(
+            f"{path} ({len(data)} bytes) cannot be decoded: it is cut off, or not an image. {AGAIN}"
+        )
     return image
 
 
 def open_video(path: Path) -> cv2.VideoCapture:
     capture = cv2.VideoCapture(str(path))
     if not capture.isOpened():
-        raise DataError(f"{path} cannot be opened as a video: it is cut off, or of a kind that OpenCV cannot decode. "
-                        f"{AGAIN}")
+        raise DataError(
+            f"{path} cannot be opened as a video: it is cut off, or of a kind that OpenCV cannot decode. "
+            f"{AGAIN}"
+        )
     return capture
 
 
@@ -178,22 +196,34 @@ def read_frames(clip: Source) -> Iterator[np.ndarray]:
         while count < clip.length:
             ok, frame = capture.read()
             if not ok:
-                raise DataError(f"{clip.video}: decoding stopped after {count} of {clip.length} frames. {AGAIN}")
+                raise DataError(
+                    f"{clip.video}: decoding stopped after {count} of {clip.length} frames. {AGAIN}"
+                )
             yield frame
             count += 1
 
 
 # -- masks -------------------------------------------------------------------------------------------------------
 
+
 def read_mat(path: Path, variable: str) -> np.ndarray:
     """A variable of a MATLAB file; DataError if the file or the variable cannot be read."""
     try:
         content = scipy.io.loadmat(path, variable_names=[variable])
-    except (ValueError, TypeError, NotImplementedError, OSError, EOFError, zlib.error,
-            scipy.io.matlab.MatReadError) as error:
+    except (
+        ValueError,
+        TypeError,
+        NotImplementedError,
+        OSError,
+        EOFError,
+        zlib.error,
+        scipy.io.matlab.MatReadError,
+    ) as error:
         raise DataError(f"{path} cannot be read as a MATLAB file ({error}). {AGAIN}") from error
     if variable not in content:
-        raise DataError(f"{path} has no variable '{variable}', so it is not the label file that was expected.")
+        raise DataError(
+            f"{path} has no variable '{variable}', so it is not the label file that was expected."
+        )
     return content[variable]
 
 

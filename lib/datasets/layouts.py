@@ -9,6 +9,7 @@ Three layouts are told apart by looking:
 
 A reader only looks: `preparation.prepare` decodes everything once and writes it down.
 """
+
 from __future__ import annotations
 
 import csv
@@ -19,33 +20,86 @@ from pathlib import Path
 
 import numpy as np
 
+from lib.datasets.files import (
+    AGAIN,
+    VIDEOS,
+    Source,
+    check_numbers,
+    count_frames,
+    entries,
+    image_files,
+    listing,
+    load_npy,
+    mask_volume,
+    missing_numbers,
+    number,
+    read_bytes,
+    read_frames,
+    read_masks,
+    read_mat,
+    video_files,
+)
 from lib.errors import DataError
-from lib.datasets.files import (AGAIN, VIDEOS, Source, check_numbers, count_frames, entries, image_files, listing,
-                        load_npy, mask_volume, missing_numbers, number, read_bytes, read_frames,
-                        read_masks, read_mat, video_files)
 from lib.paths import AVENUE_INTERVALS
 
 # The official releases. Frames of each clip in the order of their numbers, or counts where the lengths are not listed.
 KNOWN = {
     "ped1": {"train": (200,) * 34, "test": (200,) * 36},
-    "ped2": {"train": (120, 150, 150, 180, 180, 150, 150, 120, 180, 180, 180, 180, 180, 150, 150, 150),
-             "test": (180, 180, 150, 180, 150, 180, 180, 180, 120, 150, 180, 180),
-             "abnormal": {"masks": 1648, "intervals": 1648}},
-    "avenue": {"train": (1364, 1511, 1487, 1511, 815, 1511, 1099, 1017, 1391, 1223, 781, 145, 366, 510, 353, 244),
-               "test": (1439, 1211, 923, 947, 1007, 1283, 605, 36, 1175, 841, 472, 1271, 549, 507, 1001, 740, 426, 294,
-                        248, 273, 76),
-               "abnormal": {"masks": 3712, "intervals": 3867}},
+    "ped2": {
+        "train": (120, 150, 150, 180, 180, 150, 150, 120, 180, 180, 180, 180, 180, 150, 150, 150),
+        "test": (180, 180, 150, 180, 150, 180, 180, 180, 120, 150, 180, 180),
+        "abnormal": {"masks": 1648, "intervals": 1648},
+    },
+    "avenue": {
+        "train": (1364, 1511, 1487, 1511, 815, 1511, 1099, 1017, 1391, 1223, 781, 145, 366, 510, 353, 244),
+        "test": (
+            1439,
+            1211,
+            923,
+            947,
+            1007,
+            1283,
+            605,
+            36,
+            1175,
+            841,
+            472,
+            1271,
+            549,
+            507,
+            1001,
+            740,
+            426,
+            294,
+            248,
+            273,
+            76,
+        ),
+        "abnormal": {"masks": 3712, "intervals": 3867},
+    },
     # Decoders differ by a few frames on its training videos, so their total is held to half a per cent only: enough
     # to notice frames that were sampled.
-    "shanghaitech": {"train_clips": 330, "train_frames": 274_515, "test_clips": 107, "test_frames": 40_791,
-                     "abnormal": {"masks": 17_326, "intervals": 17_326}},
+    "shanghaitech": {
+        "train_clips": 330,
+        "train_frames": 274_515,
+        "test_clips": 107,
+        "test_frames": 40_791,
+        "abnormal": {"masks": 17_326, "intervals": 17_326},
+    },
 }
-FOLDERS = {"synthetic": ("synthetic",), "ped1": ("UCSDped1", "ped1"), "ped2": ("UCSDped2", "ped2"),
-           "avenue": ("Avenue Dataset", "Avenue_Dataset", "avenue"), "shanghaitech": ("shanghaitech",)}
-OWNERS = {"ped1": "http://www.svcl.ucsd.edu/projects/anomaly/dataset.htm",
-          "ped2": "http://www.svcl.ucsd.edu/projects/anomaly/dataset.htm",
-          "avenue": "http://www.cse.cuhk.edu.hk/leojia/projects/detectabnormal/dataset.html",
-          "shanghaitech": "https://svip-lab.github.io/dataset/campus_dataset.html"}
+FOLDERS = {
+    "synthetic": ("synthetic",),
+    "ped1": ("UCSDped1", "ped1"),
+    "ped2": ("UCSDped2", "ped2"),
+    "avenue": ("Avenue Dataset", "Avenue_Dataset", "avenue"),
+    "shanghaitech": ("shanghaitech",),
+}
+OWNERS = {
+    "ped1": "http://www.svcl.ucsd.edu/projects/anomaly/dataset.htm",
+    "ped2": "http://www.svcl.ucsd.edu/projects/anomaly/dataset.htm",
+    "avenue": "http://www.cse.cuhk.edu.hk/leojia/projects/detectabnormal/dataset.html",
+    "shanghaitech": "https://svip-lab.github.io/dataset/campus_dataset.html",
+}
 
 
 @dataclass(frozen=True)
@@ -54,12 +108,12 @@ class Raw:
 
     dataset: str
     folder: Path
-    layout: str                        # "UCSD", "Avenue" or "folders"
-    clips: tuple[Source, ...]          # training clips first, each split in natural order
-    size: tuple[int, int]              # height and width of its frames
-    label_files: tuple[Path, ...] = () # where the labels come from; none if they are the masks
-    missing: tuple[str, ...] = ()      # what an incomplete set lacks, a sentence each
-    tracks: Path | None = None         # a table of the objects' tracks
+    layout: str  # "UCSD", "Avenue" or "folders"
+    clips: tuple[Source, ...]  # training clips first, each split in natural order
+    size: tuple[int, int]  # height and width of its frames
+    label_files: tuple[Path, ...] = ()  # where the labels come from; none if they are the masks
+    missing: tuple[str, ...] = ()  # what an incomplete set lacks, a sentence each
+    tracks: Path | None = None  # a table of the objects' tracks
 
     def split(self, name: str) -> tuple[Source, ...]:
         return tuple(clip for clip in self.clips if clip.split == name)
@@ -95,8 +149,10 @@ def look_at_masks(path: Path) -> dict:
     for index, mask in enumerate(mask_volume(path)):
         size = size or list(mask.shape)
         if list(mask.shape) != size:
-            raise DataError(f"{path}: mask {index + 1} is {shape_text(mask.shape)}, the first one "
-                            f"{shape_text(size)}. {AGAIN}")
+            raise DataError(
+                f"{path}: mask {index + 1} is {shape_text(mask.shape)}, the first one "
+                f"{shape_text(size)}. {AGAIN}"
+            )
         abnormal.append("1" if mask.any() else "0")
     if size is None or len(size) != 2:
         raise DataError(f"{path} does not hold one mask (height x width) for each frame. {AGAIN}")
@@ -109,6 +165,7 @@ def shape_text(shape) -> str:
 
 # -- finding a data set ------------------------------------------------------------------------------------------
 
+
 def looks_ucsd(folder: Path) -> bool:
     return (folder / "Train").is_dir() and (folder / "Test").is_dir()
 
@@ -118,7 +175,9 @@ def looks_avenue(folder: Path) -> bool:
 
 
 def looks_folders(folder: Path) -> bool:
-    return any((folder / split / kind).is_dir() for split in ("training", "testing") for kind in ("frames", "videos"))
+    return any(
+        (folder / split / kind).is_dir() for split in ("training", "testing") for kind in ("frames", "videos")
+    )
 
 
 def looks_like_a_set(folder: Path) -> bool:
@@ -138,21 +197,31 @@ def find_raw(dataset: str, data_root: Path) -> Path:
             if folder.name.lower() in names and looks_like_a_set(folder):
                 return folder
             seen += [folder] if folder.name.lower() in names else []
-        level = [below for folder in level if folder == data_root or not looks_like_a_set(folder)
-                 for below in subfolders(folder)]
+        level = [
+            below
+            for folder in level
+            if folder == data_root or not looks_like_a_set(folder)
+            for below in subfolders(folder)
+        ]
     if not data_root.is_dir():
         there = f"there is no folder {data_root}"
     elif seen:
-        there = (f"{seen[-1]} is there, but it has neither Train/ and Test/, nor training_videos/ or testing_videos/, "
-                 "nor training/ or testing/ with frames/ or videos/ in them")
+        there = (
+            f"{seen[-1]} is there, but it has neither Train/ and Test/, nor training_videos/ or testing_videos/, "
+            "nor training/ or testing/ with frames/ or videos/ in them"
+        )
     else:
         names = [path.name for path in sorted(data_root.iterdir())]
-        there = (f"{data_root} holds {listing(names) or 'nothing'}, but no folder named "
-                 f"{' or '.join(FOLDERS[dataset])}")
+        there = (
+            f"{data_root} holds {listing(names) or 'nothing'}, but no folder named "
+            f"{' or '.join(FOLDERS[dataset])}"
+        )
     if dataset == "synthetic":
         raise DataError(f"The generated data set was not found: {there}. ./run_all.sh generates it.")
-    raise DataError(f"{dataset} was not found: {there}. Get it with ./run_all.sh --fetch {dataset}, or by hand from "
-                    f"{OWNERS[dataset]} (data/README.md says how it must lie).")
+    raise DataError(
+        f"{dataset} was not found: {there}. Get it with ./run_all.sh --fetch {dataset}, or by hand from "
+        f"{OWNERS[dataset]} (data/README.md says how it must lie)."
+    )
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -165,12 +234,15 @@ def subfolders(folder: Path) -> list[Path]:
 
 # -- labels ------------------------------------------------------------------------------------------------------
 
+
 def read_m_file(path: Path) -> list[list[tuple[int, int]]]:
     """UCSD's labels: for each test clip its abnormal ranges as (first, last), 1-based and inclusive."""
     text = re.sub(r"%.*", "", read_bytes(path).decode("utf-8", errors="replace"))
     clips = []
     for line in re.findall(r"gt_frame\s*=\s*\[([^\]]*)\]", text):
-        ranges = [re.fullmatch(r"(\d+)(?::(\d+))?", part) for part in re.split(r"[,;\s]+", line.strip()) if part]
+        ranges = [
+            re.fullmatch(r"(\d+)(?::(\d+))?", part) for part in re.split(r"[,;\s]+", line.strip()) if part
+        ]
         if None in ranges:
             raise DataError(f"{path}: '{line}' is not a list of ranges such as 61:180. {AGAIN}")
         clips.append([(int(found[1]), int(found[2] or found[1])) for found in ranges])
@@ -186,7 +258,9 @@ def read_gt_mat(path: Path) -> list[list[tuple[int, int]]]:
         ranges = np.asarray(ranges).astype(int)
         ranges = ranges.reshape(2, -1) if ranges.size == 2 else ranges
         if ranges.size and (ranges.ndim != 2 or ranges.shape[0] != 2):
-            raise DataError(f"{path}: clip {len(clips) + 1} has labels of shape {ranges.shape}, expected (2, ranges).")
+            raise DataError(
+                f"{path}: clip {len(clips) + 1} has labels of shape {ranges.shape}, expected (2, ranges)."
+            )
         clips.append([(int(first), int(last)) for first, last in ranges.T] if ranges.size else [])
     return clips
 
@@ -210,9 +284,11 @@ def label_by_ranges(clips: list[Source], ranges: list[list[tuple[int, int]]], pa
         labels = np.zeros(clip.length, bool)
         for first, last in ranges[position - 1]:
             if not 1 <= first <= last <= clip.length:
-                raise DataError(f"{path}: clip {clip.name} is labelled abnormal from frame {first} to {last}, but it "
-                                f"has {clip.length} frames. {AGAIN}")
-            labels[first - 1:last] = True
+                raise DataError(
+                    f"{path}: clip {clip.name} is labelled abnormal from frame {first} to {last}, but it "
+                    f"has {clip.length} frames. {AGAIN}"
+                )
+            labels[first - 1 : last] = True
         labelled.append(replace(clip, labels=labels))
     return labelled
 
@@ -226,7 +302,9 @@ def label_by_arrays(clips: list[Source], folder: Path) -> list[Source]:
             raise DataError(f"Test clip {clip.name} has no label: there is no {path}. {AGAIN}")
         labels = np.asarray(load_npy(path)).ravel()
         if len(labels) != clip.length:
-            raise DataError(f"{path} labels {len(labels)} frames, but test clip {clip.name} has {clip.length}. {AGAIN}")
+            raise DataError(
+                f"{path} labels {len(labels)} frames, but test clip {clip.name} has {clip.length}. {AGAIN}"
+            )
         if not np.isin(labels, (0, 1)).all():
             raise DataError(f"{path} holds other values than 0 and 1.")
         labelled.append(replace(clip, labels=labels.astype(bool)))
@@ -237,17 +315,24 @@ def label_by_flat_array(clips: list[Source], path: Path) -> list[Source]:
     """frame_labels_ped2.npy and the like: one 0 or 1 for each frame of all test clips, one after the other."""
     labels = np.asarray(load_npy(path)).ravel()
     if len(labels) != sum(clip.length for clip in clips):
-        raise DataError(f"{path} labels {len(labels)} frames, but the test clips have "
-                        f"{sum(clip.length for clip in clips)} in all. It needs every clip of the set.")
+        raise DataError(
+            f"{path} labels {len(labels)} frames, but the test clips have "
+            f"{sum(clip.length for clip in clips)} in all. It needs every clip of the set."
+        )
     ends = np.cumsum([clip.length for clip in clips])[:-1]
     return [replace(clip, labels=part > 0) for clip, part in zip(clips, np.split(labels, ends))]
 
 
-def with_masks(clip: Source, masks: tuple[Path, ...], size: tuple[int, int], look: Looker) -> tuple[Source, np.ndarray]:
+def with_masks(
+    clip: Source, masks: tuple[Path, ...], size: tuple[int, int], look: Looker
+) -> tuple[Source, np.ndarray]:
     """A test clip with its masks, checked against its frames, and which of its frames have an abnormal pixel."""
     if masks[0].suffix.lower() in (".mat", ".npy"):
         found = look.masks(masks[0])
-        mask_sizes, abnormal = [tuple(found["size"])], np.array([digit == "1" for digit in found["abnormal"]], bool)
+        mask_sizes, abnormal = (
+            [tuple(found["size"])],
+            np.array([digit == "1" for digit in found["abnormal"]], bool),
+        )
         names = [masks[0]]
     else:
         looks = [(mask.shape, mask.any()) for mask in read_masks(replace(clip, masks=masks))]
@@ -255,11 +340,14 @@ def with_masks(clip: Source, masks: tuple[Path, ...], size: tuple[int, int], loo
         names = list(masks)
     if len(abnormal) != clip.length:
         where = masks[0] if len(masks) == 1 else masks[0].parent
-        raise DataError(f"{where} has {len(abnormal)} masks, but test clip {clip.name} has {clip.length} frames. "
-                        f"{AGAIN}")
+        raise DataError(
+            f"{where} has {len(abnormal)} masks, but test clip {clip.name} has {clip.length} frames. {AGAIN}"
+        )
     for name, mask_size in zip(names, mask_sizes):
         if mask_size != size:
-            raise DataError(f"{name} is {shape_text(mask_size)}, but the frames are {shape_text(size)}. {AGAIN}")
+            raise DataError(
+                f"{name} is {shape_text(mask_size)}, but the frames are {shape_text(size)}. {AGAIN}"
+            )
     return replace(clip, masks=masks), abnormal
 
 
@@ -270,13 +358,17 @@ def frame_size(clips: list[Source]) -> tuple[int, int]:
 
 # -- UCSD --------------------------------------------------------------------------------------------------------
 
+
 def read_ucsd(dataset: str, folder: Path, subset: bool, look: Looker) -> Raw:
     """UCSD Ped1, Ped2, and the generated data set. Labels are the .m file's; masks, where there are any, must agree."""
     missing: list[str] = []
     clips: dict[str, list[Source]] = {}
     for split, top in (("train", "Train"), ("test", "Test")):
-        folders = [path for path in entries(folder / top)
-                   if path.is_dir() and re.fullmatch(rf"(?i){top}\d+", path.name)]
+        folders = [
+            path
+            for path in entries(folder / top)
+            if path.is_dir() and re.fullmatch(rf"(?i){top}\d+", path.name)
+        ]
         if not folders:
             raise DataError(f"{folder / top} holds no clips ({top}001, {top}002, ...). {AGAIN}")
         numbers = [number(path) for path in folders]
@@ -285,20 +377,25 @@ def read_ucsd(dataset: str, folder: Path, subset: bool, look: Looker) -> Raw:
         else:
             check_numbers(numbers, str(folder / top))
         found = [(path, image_files(path)) for path in folders]
-        clips[split] = [Source(name=path.name, split=split, length=len(images), images=images)
-                        for path, images in found]
+        clips[split] = [
+            Source(name=path.name, split=split, length=len(images), images=images) for path, images in found
+        ]
     size = frame_size(clips["train"])
 
     label_files = tuple(path for path in entries(folder / "Test") if path.suffix.lower() == ".m")
     if len(label_files) > 1:
-        raise DataError(f"{folder / 'Test'} has several label files ({listing(path.name for path in label_files)}): "
-                        "leave the right one there.")
+        raise DataError(
+            f"{folder / 'Test'} has several label files ({listing(path.name for path in label_files)}): "
+            "leave the right one there."
+        )
     if label_files:
         ranges = read_m_file(label_files[0])
         clips["test"] = label_by_ranges(clips["test"], ranges, label_files[0])
         last = number(Path(clips["test"][-1].name))
-        missing += [f"test clip Test{position:03d} is missing, {label_files[0].name} labels it"
-                    for position in range(last + 1, len(ranges) + 1)]
+        missing += [
+            f"test clip Test{position:03d} is missing, {label_files[0].name} labels it"
+            for position in range(last + 1, len(ranges) + 1)
+        ]
     elif subset:
         missing.append("the label file Test/*.m is missing; labels are those of the masks")
     else:
@@ -313,50 +410,79 @@ def read_ucsd(dataset: str, folder: Path, subset: bool, look: Looker) -> Raw:
             clips["test"][index] = clip
             differing = np.flatnonzero(abnormal != clip.labels)
             if differing.size:
-                differences.append(f"{clip.name}: {differing.size} frames, the first is frame {differing[0] + 1} "
-                                   f"({abnormal.sum()} abnormal by mask, {clip.labels.sum()} by label)")
+                differences.append(
+                    f"{clip.name}: {differing.size} frames, the first is frame {differing[0] + 1} "
+                    f"({abnormal.sum()} abnormal by mask, {clip.labels.sum()} by label)"
+                )
         elif clip.labels is None:
             raise DataError(f"Test clip {clip.name} has neither labels nor masks. {AGAIN}")
     if differences:
-        raise DataError(f"{folder}: the masks and {label_files[0].name} disagree. {'; '.join(differences)}. {AGAIN}")
+        raise DataError(
+            f"{folder}: the masks and {label_files[0].name} disagree. {'; '.join(differences)}. {AGAIN}"
+        )
     tracks = folder / "Test" / "tracks.csv"
-    return Raw(dataset=dataset, folder=folder, layout="UCSD", clips=tuple(clips["train"] + clips["test"]), size=size,
-               label_files=label_files, missing=tuple(missing), tracks=tracks if tracks.is_file() else None)
+    return Raw(
+        dataset=dataset,
+        folder=folder,
+        layout="UCSD",
+        clips=tuple(clips["train"] + clips["test"]),
+        size=size,
+        label_files=label_files,
+        missing=tuple(missing),
+        tracks=tracks if tracks.is_file() else None,
+    )
 
 
 # -- Avenue ------------------------------------------------------------------------------------------------------
+
 
 def read_avenue(dataset: str, folder: Path, avenue_labels: str, look: Looker) -> Raw:
     """CUHK Avenue as its owners publish it: videos, and beside or in the folder the masks of ground_truth_demo."""
     clips = {}
     for split, top in (("train", "training_videos"), ("test", "testing_videos")):
         videos = video_files(folder / top) if (folder / top).is_dir() else ()
-        clips[split] = [Source(name=path.stem, split=split, length=look.frames(path), video=path)
-                        for path in sorted(videos, key=number)]
+        clips[split] = [
+            Source(name=path.stem, split=split, length=look.frames(path), video=path)
+            for path in sorted(videos, key=number)
+        ]
     if not clips["train"] + clips["test"]:
         raise DataError(f"{folder} holds no videos ({', '.join(sorted(VIDEOS))}). {AGAIN}")
     size = frame_size(clips["train"] + clips["test"])
     test, label_files = label_avenue(clips["test"], folder, avenue_labels, size, look)
-    return Raw(dataset=dataset, folder=folder, layout="Avenue", clips=tuple(clips["train"] + test), size=size,
-               label_files=label_files)
+    return Raw(
+        dataset=dataset,
+        folder=folder,
+        layout="Avenue",
+        clips=tuple(clips["train"] + test),
+        size=size,
+        label_files=label_files,
+    )
 
 
-def label_avenue(test: list[Source], folder: Path, avenue_labels: str, size: tuple[int, int],
-                 look: Looker) -> tuple[list[Source], tuple[Path, ...]]:
+def label_avenue(
+    test: list[Source], folder: Path, avenue_labels: str, size: tuple[int, int], look: Looker
+) -> tuple[list[Source], tuple[Path, ...]]:
     """Labels of Avenue, by the official masks or by the intervals; and the masks in both cases if they are there."""
-    places = [place / below for place in (folder, folder.parent)
-              for below in ("ground_truth_demo/testing_label_mask", "testing_label_mask")]
+    places = [
+        place / below
+        for place in (folder, folder.parent)
+        for below in ("ground_truth_demo/testing_label_mask", "testing_label_mask")
+    ]
     masks = next((place for place in places if place.is_dir()), None)
     if masks is None and avenue_labels == "masks" and test:
-        raise DataError(f"Avenue's masks are missing: there is no {places[0]} and no {places[2]}. Unpack "
-                        "ground_truth_demo.zip there (./run_all.sh --fetch avenue does it), or take the intervals of "
-                        "Hasan et al., which come with the kit: --set data.avenue_labels=intervals")
+        raise DataError(
+            f"Avenue's masks are missing: there is no {places[0]} and no {places[2]}. Unpack "
+            "ground_truth_demo.zip there (./run_all.sh --fetch avenue does it), or take the intervals of "
+            "Hasan et al., which come with the kit: --set data.avenue_labels=intervals"
+        )
     by_number = {number(path): path for path in entries(masks) if path.suffix == ".mat"} if masks else {}
     for index, clip in enumerate(test):
         path = by_number.get(number(Path(clip.name)))
         if path is None and avenue_labels == "masks":
-            raise DataError(f"Test clip {clip.name} has no mask file: there is no "
-                            f"{masks / str(number(Path(clip.name)))}_label.mat. {AGAIN}")
+            raise DataError(
+                f"Test clip {clip.name} has no mask file: there is no "
+                f"{masks / str(number(Path(clip.name)))}_label.mat. {AGAIN}"
+            )
         if path is not None:
             clip, abnormal = with_masks(clip, (path,), size, look)
             test[index] = replace(clip, labels=abnormal)
@@ -370,6 +496,7 @@ def label_avenue(test: list[Source], folder: Path, avenue_labels: str, size: tup
 
 # -- folders: ShanghaiTech's own layout, and the community's for all sets ------------------------------------------
 
+
 def read_folders(dataset: str, folder: Path, avenue_labels: str, look: Looker) -> Raw:
     """{training,testing}/frames/<clip>/<number>.jpg or {training,testing}/videos/<clip>.avi."""
     clips = {}
@@ -379,10 +506,14 @@ def read_folders(dataset: str, folder: Path, avenue_labels: str, look: Looker) -
             for path in entries(folder / top / "frames"):
                 if path.is_dir():
                     images = image_files(path)
-                    clips[split].append(Source(name=path.name, split=split, length=len(images), images=images))
+                    clips[split].append(
+                        Source(name=path.name, split=split, length=len(images), images=images)
+                    )
         if not clips[split] and (folder / top / "videos").is_dir():
-            clips[split] = [Source(name=path.stem, split=split, length=look.frames(path), video=path)
-                            for path in video_files(folder / top / "videos")]
+            clips[split] = [
+                Source(name=path.stem, split=split, length=look.frames(path), video=path)
+                for path in video_files(folder / top / "videos")
+            ]
     if not clips["train"] + clips["test"]:
         raise DataError(f"{folder} holds no clips in training/ or testing/, frames/ or videos/. {AGAIN}")
     size = frame_size(clips["train"] + clips["test"])
@@ -400,13 +531,28 @@ def read_folders(dataset: str, folder: Path, avenue_labels: str, look: Looker) -
                 try:
                     test[index], _ = with_masks(clip, (path,), size, look)
                 except DataError as error:
-                    raise DataError(f"{error} Or take {pixel_masks} away: the labels do not need it.") from error
+                    raise DataError(
+                        f"{error} Or take {pixel_masks} away: the labels do not need it."
+                    ) from error
     labelled = {path.stem for path in label_files} if len(label_files) > 1 else set()
     lacking = sorted(labelled - {clip.name for clip in test})
-    missing = (f"{len(lacking)} of {len(labelled)} test clips that have labels are missing: "
-               f"{listing(lacking, most=len(lacking))}",) if lacking else ()
-    return Raw(dataset=dataset, folder=folder, layout="folders", clips=tuple(clips["train"] + test), size=size,
-               label_files=label_files, missing=missing)
+    missing = (
+        (
+            f"{len(lacking)} of {len(labelled)} test clips that have labels are missing: "
+            f"{listing(lacking, most=len(lacking))}",
+        )
+        if lacking
+        else ()
+    )
+    return Raw(
+        dataset=dataset,
+        folder=folder,
+        layout="folders",
+        clips=tuple(clips["train"] + test),
+        size=size,
+        label_files=label_files,
+        missing=missing,
+    )
 
 
 def label_folders(dataset: str, test: list[Source], folder: Path) -> tuple[list[Source], tuple[Path, ...]]:
@@ -423,20 +569,27 @@ def label_folders(dataset: str, test: list[Source], folder: Path) -> tuple[list[
             if path.is_file():
                 ranges = read_gt_mat(path) if path.suffix == ".mat" else read_m_file(path)
                 return label_by_ranges(test, ranges, path), (path,)
-    raise DataError(f"{folder} has no labels: put the folder test_frame_mask/ (one .npy a clip), {dataset}.mat, "
-                    f"frame_labels_{dataset}.npy or, for UCSD, UCSD{dataset}.m into it.")
+    raise DataError(
+        f"{folder} has no labels: put the folder test_frame_mask/ (one .npy a clip), {dataset}.mat, "
+        f"frame_labels_{dataset}.npy or, for UCSD, UCSD{dataset}.m into it."
+    )
 
 
 # -- all sets ----------------------------------------------------------------------------------------------------
+
 
 def official_counts(dataset: str, avenue_labels: str) -> dict | None:
     """Clips, frames and abnormal frames of the official release; None for a set that has none."""
     known = KNOWN.get(dataset)
     if known is None:
         return None
-    counts = {split: {"clips": len(known[split]) if split in known else known[f"{split}_clips"],
-                      "frames": sum(known[split]) if split in known else known[f"{split}_frames"]}
-              for split in ("train", "test")}
+    counts = {
+        split: {
+            "clips": len(known[split]) if split in known else known[f"{split}_clips"],
+            "frames": sum(known[split]) if split in known else known[f"{split}_frames"],
+        }
+        for split in ("train", "test")
+    }
     if "abnormal" in known:
         counts["test"]["abnormal"] = known["abnormal"][avenue_labels]
     return counts
@@ -459,25 +612,38 @@ def compare_with_official(raw: Raw, avenue_labels: str) -> tuple[str, ...]:
                 elif clip.length != expected:
                     found.append(f"{split} clip {clip.name} has {clip.length} frames instead of {expected}")
             if lengths:
-                found.append(f"{len(lengths)} of {official[split]['clips']} {split} clips are missing: "
-                             f"{listing(lengths, most=len(lengths))}")
+                found.append(
+                    f"{len(lengths)} of {official[split]['clips']} {split} clips are missing: "
+                    f"{listing(lengths, most=len(lengths))}"
+                )
         else:
             frames, expected = sum(clip.length for clip in clips), official[split]["frames"]
             tolerance = 0.005 * expected if split == "train" else 0
             if len(clips) != official[split]["clips"] or abs(frames - expected) > tolerance:
-                found.append(f"{split}: {len(clips)} clips with {frames} frames instead of "
-                             f"{official[split]['clips']} with {expected}")
+                found.append(
+                    f"{split}: {len(clips)} clips with {frames} frames instead of "
+                    f"{official[split]['clips']} with {expected}"
+                )
     test = raw.split("test")
     if "abnormal" in official["test"] and all(clip.labels is not None for clip in test):
         abnormal, frames = sum(int(clip.labels.sum()) for clip in test), sum(clip.length for clip in test)
         if abnormal != official["test"]["abnormal"]:
-            found.append(f"test: {abnormal} of {frames} frames are abnormal instead of "
-                         f"{official['test']['abnormal']} of {official['test']['frames']}")
+            found.append(
+                f"test: {abnormal} of {frames} frames are abnormal instead of "
+                f"{official['test']['abnormal']} of {official['test']['frames']}"
+            )
     return tuple(found)
 
 
-def read(*, dataset: str, raw: Path, avenue_labels: str, subset: bool, memory: dict,
-         progress: Callable[[str], None]) -> Raw:
+def read(
+    *,
+    dataset: str,
+    raw: Path,
+    avenue_labels: str,
+    subset: bool,
+    memory: dict,
+    progress: Callable[[str], None],
+) -> Raw:
     """Looks at a raw data set. `memory`: see `Looker`.
 
     Raises DataError where something is wrong with it. What it lacks of the official release is an error too, unless
@@ -491,16 +657,22 @@ def read(*, dataset: str, raw: Path, avenue_labels: str, subset: bool, memory: d
     elif looks_folders(folder):
         found = read_folders(dataset, folder, avenue_labels, look)
     else:
-        raise DataError(f"{folder} is not laid out as a data set: it needs Train/ and Test/, or training_videos/ and "
-                        "testing_videos/, or training/ and testing/ with frames/ in them (data/README.md).")
+        raise DataError(
+            f"{folder} is not laid out as a data set: it needs Train/ and Test/, or training_videos/ and "
+            "testing_videos/, or training/ and testing/ with frames/ in them (data/README.md)."
+        )
     missing = found.missing + compare_with_official(found, avenue_labels)
     if not found.split("train") and not any("train" in sentence for sentence in missing):
         missing += ("there are no training clips",)
     if not found.split("test") and not any("test" in sentence for sentence in missing):
         missing += ("there are no test clips",)
     if missing and not subset:
-        short = "; ".join(sentence if len(sentence) < 160 else sentence[:150] + " ..." for sentence in missing[:8])
+        short = "; ".join(
+            sentence if len(sentence) < 160 else sentence[:150] + " ..." for sentence in missing[:8]
+        )
         more = f"; and {len(missing) - 8} more differences" if len(missing) > 8 else ""
-        raise DataError(f"{folder} is not the whole {dataset} data set: {short}{more}. Get the whole set, or accept "
-                        "a part of it with --set data.subset=true; every number made from it then says 'subset'.")
+        raise DataError(
+            f"{folder} is not the whole {dataset} data set: {short}{more}. Get the whole set, or accept "
+            "a part of it with --set data.subset=true; every number made from it then says 'subset'."
+        )
     return replace(found, missing=missing)

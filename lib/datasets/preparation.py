@@ -6,6 +6,7 @@
 Training and scoring never decode an image: they slice windows of T frames out of the arrays ("Implementations":
 256x256, T = 16; the original 240x360 for UCSD). The raw folder is only read.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -24,18 +25,19 @@ from torch.nn.functional import adaptive_max_pool2d
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
-from lib.datasets.prepared import FORMAT, JOURNAL, Prepared, open_prepared
-from lib.errors import DataError
 from lib.datasets.files import AGAIN, Source, digest, read_frames, read_masks
 from lib.datasets.layouts import Raw, official_counts, read
 from lib.datasets.own_video import Videos, read_videos
+from lib.datasets.prepared import FORMAT, JOURNAL, Prepared, open_prepared
+from lib.errors import DataError
 
 SPLITS = ("train", "test")
-LOOKED = "looked.json"       # what a first look at large files found, see readers.Looker
+LOOKED = "looked.json"  # what a first look at large files found, see readers.Looker
 ARRAYS = ("train_frames.npy", "test_frames.npy", "test_labels.npy", "test_masks.npy", "tracks.csv")
 
 
 # -- one frame, one mask -----------------------------------------------------------------------------------------
+
 
 def fit_frame(image: np.ndarray, height: int, width: int, channels: int) -> np.ndarray:
     """(h, w) or (h, w, 3) BGR uint8 -> (H, W, C) uint8. Grey by ITU-R 601; resized bilinearly with antialiasing."""
@@ -47,7 +49,9 @@ def fit_frame(image: np.ndarray, height: int, width: int, channels: int) -> np.n
     if image.shape[:2] == (height, width):
         return image
     tensor = torch.from_numpy(image).permute(2, 0, 1)
-    return resize(tensor, [height, width], InterpolationMode.BILINEAR, antialias=True).permute(1, 2, 0).numpy()
+    return (
+        resize(tensor, [height, width], InterpolationMode.BILINEAR, antialias=True).permute(1, 2, 0).numpy()
+    )
 
 
 def fit_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -64,8 +68,20 @@ def fit_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
 
 # -- preparing ---------------------------------------------------------------------------------------------------
 
-def prepare(*, dataset: str, raw: Path | Videos, out: Path, height: int, width: int, channels: int, avenue_labels: str,
-            subset: bool, workers: int, progress: Callable[[str], None]) -> Prepared:
+
+def prepare(
+    *,
+    dataset: str,
+    raw: Path | Videos,
+    out: Path,
+    height: int,
+    width: int,
+    channels: int,
+    avenue_labels: str,
+    subset: bool,
+    workers: int,
+    progress: Callable[[str], None],
+) -> Prepared:
     """Decodes and resizes a raw data set, or your own videos, into the folder `out`, clip by clip, over `workers` threads.
 
     A run that was killed continues where it stopped; a folder that is prepared already, from the same files with the
@@ -75,7 +91,9 @@ def prepare(*, dataset: str, raw: Path | Videos, out: Path, height: int, width: 
     out = Path(out)
     for folder in raw.folders if isinstance(raw, Videos) else (Path(raw),):
         if out.resolve().is_relative_to(folder.resolve()):
-            raise DataError(f"{out} lies inside the raw data set {folder}, which is never written to. Choose another folder.")
+            raise DataError(
+                f"{out} lies inside the raw data set {folder}, which is never written to. Choose another folder."
+            )
     out.mkdir(parents=True, exist_ok=True)
     found = look(dataset, raw, out, avenue_labels, subset, progress)
     parameters = {"height": height, "width": width, "channels": channels, "avenue_labels": avenue_labels}
@@ -121,8 +139,14 @@ def look(dataset: str, raw: Path | Videos, out: Path, avenue_labels: str, subset
     try:
         if isinstance(raw, Videos):
             return read_videos(raw, memory, progress)
-        return read(dataset=dataset, raw=raw, avenue_labels=avenue_labels, subset=subset, memory=memory,
-                    progress=progress)
+        return read(
+            dataset=dataset,
+            raw=raw,
+            avenue_labels=avenue_labels,
+            subset=subset,
+            memory=memory,
+            progress=progress,
+        )
     finally:
         if len(memory) > before:
             write_atomically(path, lambda file: file.write(json.dumps(memory).encode("utf-8")))
@@ -140,7 +164,9 @@ def fingerprint(found: Raw, parameters: dict) -> str:
     """Changes when the parameters or the raw files (names, sizes, times) change."""
     digest = hashlib.sha256(json.dumps([FORMAT, found.dataset, parameters], sort_keys=True).encode())
     files = [(clip.name, path) for clip in found.clips for path in clip.files]
-    files += [("labels", path) for path in found.label_files] + ([("tracks", found.tracks)] if found.tracks else [])
+    files += [("labels", path) for path in found.label_files] + (
+        [("tracks", found.tracks)] if found.tracks else []
+    )
     for name, path in files:
         state = path.stat()
         digest.update(f"{name}/{path.name} {state.st_size} {state.st_mtime_ns}\n".encode())
@@ -149,7 +175,9 @@ def fingerprint(found: Raw, parameters: dict) -> str:
     return digest.hexdigest()
 
 
-def array_shapes(found: Raw, height: int, width: int, channels: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+def array_shapes(
+    found: Raw, height: int, width: int, channels: int
+) -> dict[str, tuple[str, tuple[int, ...]]]:
     """The large arrays: file name -> dtype and shape. There are masks only if every test clip has them."""
     rows = {split: sum(clip.length for clip in found.split(split)) for split in SPLITS}
     shapes = {f"{split}_frames.npy": ("uint8", (rows[split], height, width, channels)) for split in SPLITS}
@@ -164,12 +192,15 @@ def check_space(out: Path, shapes: dict) -> None:
     there = sum((out / name).stat().st_blocks * 512 for name in shapes if (out / name).exists())
     free = shutil.disk_usage(out).free
     if needed - there > free:
-        raise DataError(f"The prepared arrays need {(needed - there) / 1e9:.1f} GB, but the disk of {out} has "
-                        f"{free / 1e9:.1f} GB free. Make room, or prepare smaller frames (--set data.height=...).")
+        raise DataError(
+            f"The prepared arrays need {(needed - there) / 1e9:.1f} GB, but the disk of {out} has "
+            f"{free / 1e9:.1f} GB free. Make room, or prepare smaller frames (--set data.height=...)."
+        )
 
 
-def fill(found: Raw, out: Path, shapes: dict, done: dict[str, dict], workers: int,
-         progress: Callable[[str], None]) -> None:
+def fill(
+    found: Raw, out: Path, shapes: dict, done: dict[str, dict], workers: int, progress: Callable[[str], None]
+) -> None:
     """Writes the clips that are not `done`, and notes each in the journal and in `done`."""
     jobs, start = [], {"train": 0, "test": 0}
     for clip in found.clips:
@@ -187,7 +218,9 @@ def fill(found: Raw, out: Path, shapes: dict, done: dict[str, dict], workers: in
             clip, record = futures[future], future.result()
             append_line(out / JOURNAL, {"clip": f"{clip.split}/{clip.name}", **record})
             done[f"{clip.split}/{clip.name}"] = record
-            progress(f"{clip.split} {clip.name}: {clip.length} frames ({len(done)} of {len(found.clips)} clips)")
+            progress(
+                f"{clip.split} {clip.name}: {clip.length} frames ({len(done)} of {len(found.clips)} clips)"
+            )
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         torch.set_num_threads(threads)
@@ -201,8 +234,10 @@ def write_clip(clip: Source, row: int, out: Path, shapes: dict, size: tuple[int,
     with open_at(out / name, row) as file:
         for index, image in enumerate(read_frames(clip)):
             if image.shape[:2] != size:
-                raise DataError(f"{clip.where(index)} is {image.shape[0]}x{image.shape[1]} pixels (height x width), "
-                                f"but the set's first frame is {size[0]}x{size[1]}. {AGAIN}")
+                raise DataError(
+                    f"{clip.where(index)} is {image.shape[0]}x{image.shape[1]} pixels (height x width), "
+                    f"but the set's first frame is {size[0]}x{size[1]}. {AGAIN}"
+                )
             file.write(np.ascontiguousarray(fit_frame(image, height, width, channels)))
         file.flush()
         os.fsync(file.fileno())
@@ -274,8 +309,21 @@ def make_manifest(found: Raw, parameters: dict, key: str, done: dict[str, dict],
     counts = {split: {"clips": len(clips[split]), "frames": start[split]} for split in SPLITS}
     counts["test"]["abnormal"] = sum(clip.get("abnormal", 0) for clip in clips["test"])
     arrays = {path.name: path.stat().st_size for path in (out / name for name in ARRAYS) if path.exists()}
-    labels = [dict(zip(("name", "bytes", "sha256"), (path.name, *digest([path])))) for path in found.label_files]
-    return {"format": FORMAT, "dataset": found.dataset, "layout": found.layout, "subset": bool(found.missing),
-            "missing": list(found.missing), "parameters": parameters, "raw_size": list(found.size), "counts": counts,
-            "official": official_counts(found.dataset, parameters["avenue_labels"]),
-            "label_files": labels, "clips": clips, "arrays": arrays, "key": key}
+    labels = [
+        dict(zip(("name", "bytes", "sha256"), (path.name, *digest([path])))) for path in found.label_files
+    ]
+    return {
+        "format": FORMAT,
+        "dataset": found.dataset,
+        "layout": found.layout,
+        "subset": bool(found.missing),
+        "missing": list(found.missing),
+        "parameters": parameters,
+        "raw_size": list(found.size),
+        "counts": counts,
+        "official": official_counts(found.dataset, parameters["avenue_labels"]),
+        "label_files": labels,
+        "clips": clips,
+        "arrays": arrays,
+        "key": key,
+    }

@@ -3,6 +3,7 @@
 `preparation.prepare` writes it, once, from the raw files. Training and scoring never decode an image: they slice windows
 of T frames out of the arrays ("Implementations": 256x256, T = 16; the original 240x360 for UCSD).
 """
+
 from __future__ import annotations
 
 import json
@@ -23,8 +24,8 @@ class Clip:
     """A clip in the arrays of its split."""
 
     name: str
-    split: str   # "train" or "test"
-    start: int   # first row in the split's arrays
+    split: str  # "train" or "test"
+    start: int  # first row in the split's arrays
     length: int  # frames
 
 
@@ -37,8 +38,10 @@ class Prepared:
 
     def clips(self, split: str) -> tuple[Clip, ...]:
         """The clips of "train" or "test", in natural order."""
-        return tuple(Clip(name=clip["name"], split=split, start=clip["start"], length=clip["length"])
-                     for clip in self.manifest["clips"][split])
+        return tuple(
+            Clip(name=clip["name"], split=split, start=clip["start"], length=clip["length"])
+            for clip in self.manifest["clips"][split]
+        )
 
     def frames(self, split: str) -> np.memmap:
         """(N, H, W, C) uint8, all clips of the split one after the other; RGB or grey."""
@@ -93,6 +96,8 @@ def open_prepared(out: Path) -> Prepared:
         raise DataError(f"The prepared data set {out} {state}. Prepare it: ./run_all.sh prepare")
     manifest = json.loads(path.read_text(encoding="utf-8"))
     if manifest.get("format") != FORMAT:
-        raise DataError(f"{out} was prepared in another format ({manifest.get('format')} instead of {FORMAT}). "
-                        "Prepare it again: ./run_all.sh prepare")
+        raise DataError(
+            f"{out} was prepared in another format ({manifest.get('format')} instead of {FORMAT}). "
+            "Prepare it again: ./run_all.sh prepare"
+        )
     return Prepared(folder=Path(out), manifest=manifest)

@@ -3,6 +3,7 @@
 A frame-level AUC says nothing about where a method looked. Here regions of an error map above a threshold are compared with
 the labelled ones, over all thresholds. The paper of this kit reports neither number.
 """
+
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
@@ -16,12 +17,17 @@ from lib.errors import EvaluationError
 from lib.scoring import by_clip, patch_grid
 
 ALPHA = BETA = 0.1  # least share of a track, least overlap of a region: the values of Ramachandra & Jones
-LEVELS = 32         # thresholds
-SAMPLE = 200        # frames from whose maps the thresholds are taken, evenly spaced
+LEVELS = 32  # thresholds
+SAMPLE = 200  # frames from whose maps the thresholds are taken, evenly spaced
 
 
-def localise(maps, masks: np.ndarray, *, patch: int,
-             tracks: Sequence[tuple[np.ndarray, Sequence[Hashable]] | None] | None = None) -> "RegionRates":
+def localise(
+    maps,
+    masks: np.ndarray,
+    *,
+    patch: int,
+    tracks: Sequence[tuple[np.ndarray, Sequence[Hashable]] | None] | None = None,
+) -> RegionRates:
     """RBDC and TBDC of error maps: a sequence of N maps (H, W), read one at a time, and masks (N, H, W) bool.
 
     Each map is averaged over the patches of Eq. 7 first (`smooth`), so that a region is what the score of a frame is the
@@ -38,6 +44,7 @@ def localise(maps, masks: np.ndarray, *, patch: int,
             if tracks is not None:
                 truth, names = tracks[index] if tracks[index] is not None else (np.empty((0, 4)), ())
             yield detect(smooth(error, patch=patch), levels, min_area=1), truth, names
+
     return region_rates(frames())
 
 
@@ -89,7 +96,10 @@ def tracks_of(table: pd.DataFrame | None, clips) -> list[tuple[np.ndarray, list]
     found: list[tuple[np.ndarray, list] | None] = [None] * sum(clip.length for clip in clips)
     starts = {clip.name: clip.start for clip in clips}
     for (clip, frame), own in table.groupby(["clip", "frame"], sort=False):
-        found[starts[clip] + frame] = (own[["x0", "y0", "x1", "y1"]].to_numpy(), [(clip, t) for t in own["track"]])
+        found[starts[clip] + frame] = (
+            own[["x0", "y0", "x1", "y1"]].to_numpy(),
+            [(clip, t) for t in own["track"]],
+        )
     return found
 
 
@@ -98,7 +108,9 @@ def regions(mask: np.ndarray, *, min_area: int = 1) -> np.ndarray:
 
     x1 and y1 are exclusive. Parts of fewer than `min_area` pixels are left out.
     """
-    _, _, stats, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(mask, dtype=np.uint8), connectivity=8)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(
+        np.ascontiguousarray(mask, dtype=np.uint8), connectivity=8
+    )
     stats = stats[1:][stats[1:, cv2.CC_STAT_AREA] >= min_area]
     x, y, width, height = stats[:, :4].T
     return np.stack((x, y, x + width, y + height), axis=1)
@@ -111,7 +123,10 @@ def detect(error: np.ndarray, levels: np.ndarray, *, min_area: int) -> list[np.n
 
 def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Intersection over union of boxes: (n, 4) and (m, 4) -> (n, m)."""
-    a, b = np.asarray(a, dtype=np.float64).reshape(-1, 1, 4), np.asarray(b, dtype=np.float64).reshape(1, -1, 4)
+    a, b = (
+        np.asarray(a, dtype=np.float64).reshape(-1, 1, 4),
+        np.asarray(b, dtype=np.float64).reshape(1, -1, 4),
+    )
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
     common = np.prod(np.maximum(sides, 0), axis=-1)
     areas = [np.prod(box[..., 2:] - box[..., :2], axis=-1) for box in (a, b)]
@@ -140,8 +155,12 @@ class RegionRates:
         return None if self.tracks_found is None else area_to_one(self.false_positives, self.tracks_found)
 
 
-def region_rates(frames: Iterable[tuple[list[np.ndarray], np.ndarray, Sequence[Hashable] | None]], *,
-                 alpha: float = ALPHA, beta: float = BETA) -> RegionRates:
+def region_rates(
+    frames: Iterable[tuple[list[np.ndarray], np.ndarray, Sequence[Hashable] | None]],
+    *,
+    alpha: float = ALPHA,
+    beta: float = BETA,
+) -> RegionRates:
     """Rates over all test frames, each given once as (detections, truth, tracks), in any order, one at a time.
 
     `detections` is one (n, 4) array a level, as from `detect`; `truth` the boxes (m, 4) of the true regions, perhaps
@@ -157,7 +176,7 @@ def region_rates(frames: Iterable[tuple[list[np.ndarray], np.ndarray, Sequence[H
         hit = np.zeros((len(detections), len(truth)), dtype=bool)
         false = np.zeros(len(detections))
         for level, boxes in enumerate(detections):
-            matches = overlap(boxes, truth) >= beta                     # (n, m)
+            matches = overlap(boxes, truth) >= beta  # (n, m)
             hit[level] = matches.any(axis=0)
             false[level] = np.count_nonzero(~matches.any(axis=1))
         n_frames, n_regions = n_frames + 1, n_regions + len(truth)
@@ -167,7 +186,9 @@ def region_rates(frames: Iterable[tuple[list[np.ndarray], np.ndarray, Sequence[H
             found_of[track] = found_of.get(track, 0) + hit[:, index]
     if not n_regions:
         raise EvaluationError("There is no true region in these frames, so no region can be found.")
-    tracks_found = np.mean([found_of[track] / sizes[track] >= alpha for track in sizes], axis=0) if sizes else None
+    tracks_found = (
+        np.mean([found_of[track] / sizes[track] >= alpha for track in sizes], axis=0) if sizes else None
+    )
     return RegionRates(false_positives / n_frames, found / n_regions, tracks_found)
 
 
@@ -181,7 +202,7 @@ def area_to_one(false_positives: np.ndarray, rate: np.ndarray) -> float:
     order = np.lexsort((rate, false_positives))
     x = np.concatenate(([0.0], np.asarray(false_positives, dtype=np.float64)[order]))
     y = np.maximum.accumulate(np.concatenate(([0.0], np.asarray(rate, dtype=np.float64)[order])))
-    best = np.append(np.diff(x) > 0, True)                   # of levels with equally many, the last is the best
+    best = np.append(np.diff(x) > 0, True)  # of levels with equally many, the last is the best
     x, y = x[best], y[best]
     at_one = np.interp(1.0, x, y)
     x, y = np.append(x[x < 1], 1.0), np.append(y[x < 1], at_one)

@@ -11,6 +11,7 @@ The AUC of a clip and the score of a frame are the full model's (or, where that 
 RANKING). Of an even number the lower median is taken. Figures of one run show the lowest seed; those of several average
 only seeds that were run under the same conditions.
 """
+
 from __future__ import annotations
 
 import math
@@ -21,14 +22,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lib.pipeline import records
 from lib.evidence.scored_runs import Result, apart, differences, open_results
-from lib.pipeline.steps import Job, from_name
 from lib.evidence.tables import NAMES
+from lib.pipeline import records
+from lib.pipeline.steps import Job, from_name
 
 RANKING = ("app_intensity_mot", "two_path", "app_intensity", "mot", "app_error", "app_none", "one_path")
 SPOKEN = {"app_intensity_mot": "the full model", "two_path": "the two-path AE", "one_path": "the one-path AE"}
-MOTION_KINDS, BOTH_KINDS = ("running", "jumping"), ("bag",)  # the paper's: a jumping kid, a thrown bag or paper
+MOTION_KINDS, BOTH_KINDS = (
+    ("running", "jumping"),
+    ("bag",),
+)  # the paper's: a jumping kid, a thrown bag or paper
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,14 @@ class Results:
     def folder(self, step: str, variant: str, seed: int | None = None) -> Path | None:
         """Of a run, with the lowest seed unless another is named; None if it was not run."""
         seed = self.seeds[0] if seed is None and self.seeds else seed
-        return next((folder for job, folder in self.runs.items()
-                     if (job.step, job.variant, job.seed) == (step, variant, seed)), None)
+        return next(
+            (
+                folder
+                for job, folder in self.runs.items()
+                if (job.step, job.variant, job.seed) == (step, variant, seed)
+            ),
+            None,
+        )
 
     def record(self, step: str, variant: str, seed: int | None = None) -> dict | None:
         """Its record; None if it was not run."""
@@ -56,8 +66,14 @@ class Results:
 
     def scores(self, model: str) -> pd.DataFrame | None:
         """The scores of the lowest seed, a row a test frame in the order of the arrays; None if it was not run."""
-        return next((result.scores for result in self.scored
-                     if (result.job.variant, result.job.seed) == (model, self.seeds[0])), None)
+        return next(
+            (
+                result.scores
+                for result in self.scored
+                if (result.job.variant, result.job.seed) == (model, self.seeds[0])
+            ),
+            None,
+        )
 
     def array(self, step: str, variant: str, name: str) -> np.ndarray | None:
         """A stored array, mapped from the disk; None if it was not run."""
@@ -114,15 +130,22 @@ class Results:
         """Data set, profile and seeds for the small print, and what must not be mixed silently."""
         profile = next(iter(self.runs)).profile
         subset = ", incomplete (subset)" if self.data.subset else ""
-        seeds = f", seed{'s' * (len(self.seeds) > 1)}\u00a0{', '.join(map(str, self.seeds))}" if self.seeds else ""
+        seeds = (
+            f", seed{'s' * (len(self.seeds) > 1)}\u00a0{', '.join(map(str, self.seeds))}"
+            if self.seeds
+            else ""
+        )
         said = [f"{NAMES.get(self.dataset, self.dataset)}{subset}, profile {profile}{seeds}."]
         groups = apart(self.scored)
         if len(groups) > 1:
             found = differences(groups[0][0], groups[1][0])
             more = f"; and {len(found) - 2} more" if len(found) > 2 else ""
             said.append(f"Not all runs were made alike: {'; '.join(found[:2])}{more}.")
-        said += [f"{result.job.name} stands on earlier results of {', '.join(result.changed)}."
-                 for result in self.scored if result.changed]
+        said += [
+            f"{result.job.name} stands on earlier results of {', '.join(result.changed)}."
+            for result in self.scored
+            if result.changed
+        ]
         return " ".join(said)
 
 
@@ -132,8 +155,10 @@ def read(profile: str, inputs: dict[str, Path], open_data) -> list[Results]:
     Raises RecordError if nothing was run.
     """
     if not inputs:
-        raise records.RecordError("This figure is drawn from the results of other runs, and there are none yet with "
-                                  f"profile {profile}. Make them first: ./run_all.sh scores --profile {profile}")
+        raise records.RecordError(
+            "This figure is drawn from the results of other runs, and there are none yet with "
+            f"profile {profile}. Make them first: ./run_all.sh scores --profile {profile}"
+        )
     jobs = {from_name(profile, name): folder for name, folder in inputs.items()}
     found = []
     for dataset in sorted({job.dataset for job in jobs}, key=lambda name: [*NAMES, name].index(name)):
@@ -143,6 +168,7 @@ def read(profile: str, inputs: dict[str, Path], open_data) -> list[Results]:
 
 
 # -- the rules ---------------------------------------------------------------------------------------------------
+
 
 def at_quantiles(items, count: int) -> list:
     """`count` of some items in order, at the middles of as many equal parts; of two candidates the lower.

@@ -4,6 +4,7 @@ A score run says little by itself about how its networks were trained: that is i
 `Result` holds both, so that two seeds trained for different numbers of steps are seen to differ although their scoring
 was the same.
 """
+
 from __future__ import annotations
 
 import dataclasses
@@ -18,8 +19,8 @@ import pandas as pd
 
 from lib.errors import ResultError
 from lib.evaluation import protocols
-from lib.pipeline import records
 from lib.evaluation.protocols import PROTOCOLS, Interval, Protocol
+from lib.pipeline import records
 from lib.pipeline.steps import Job, from_name
 
 # The tables apply one protocol to all runs, whatever the runs were told; and how something was computed is no condition
@@ -53,8 +54,10 @@ class Result:
     @functools.cached_property
     def conditions(self) -> dict[tuple[str, str], frozenset[str]]:
         """Everything that has to agree between runs of one cell, by (step, name): profile, data, parameters, code."""
-        found: dict[tuple[str, str], set[str]] = {("", "profile"): {self.job.profile},
-                                                  ("", "subset"): {str(self.subset).lower()}}
+        found: dict[tuple[str, str], set[str]] = {
+            ("", "profile"): {self.job.profile},
+            ("", "subset"): {str(self.subset).lower()},
+        }
         data = self.record.get("inputs", {}).get(self.job.other("prepare").name)
         if data:
             found["", "the prepared data"] = {data}
@@ -80,15 +83,20 @@ class Result:
         path = self.folder / file["file"]
         if not path.exists():
             return f"{file['file']} of {self.job.name} is missing"
-        return "" if records.sha256_of(path) == file["sha256"] else (
-            f"{file['file']} of {self.job.name} is not the file that its record describes")
+        return (
+            ""
+            if records.sha256_of(path) == file["sha256"]
+            else (f"{file['file']} of {self.job.name} is not the file that its record describes")
+        )
 
     @functools.cached_property
     def scores(self) -> pd.DataFrame:
         """The stored scores, a row a test frame. Raises ResultError if they are missing or not those of the record."""
         if self.trouble:
             raise ResultError(f"{self.trouble}. Run it again: {self.record.get('command', 'its notebook')}")
-        return pd.read_csv(self.folder / self.record["outputs"][0]["file"], dtype={"clip": str})  # Avenue's are called 01 to 21
+        return pd.read_csv(
+            self.folder / self.record["outputs"][0]["file"], dtype={"clip": str}
+        )  # Avenue's are called 01 to 21
 
     @property
     def labelled(self) -> bool:
@@ -194,7 +202,9 @@ def apart(results: Iterable[Result]) -> list[list[Result]]:
     """Results in groups within which nothing differs, in the order they came: only a group may be averaged."""
     groups: list[list[Result]] = []
     for result in results:
-        home = next((group for group in groups if not any(differences(result, member) for member in group)), None)
+        home = next(
+            (group for group in groups if not any(differences(result, member) for member in group)), None
+        )
         if home is None:
             groups.append([result])
         else:
@@ -214,13 +224,20 @@ def interval(group: tuple[Result, ...], protocol: Protocol, resamples: int) -> I
     if any(r.subset or r.trouble for r in group):
         return None
     first = group[0]
-    return protocols.bootstrap_auc([r.terms for r in group], first.labels, first.clips, protocol, resamples=resamples,
-                                    train_stats=[r.train_stats for r in group])
+    return protocols.bootstrap_auc(
+        [r.terms for r in group],
+        first.labels,
+        first.clips,
+        protocol,
+        resamples=resamples,
+        train_stats=[r.train_stats for r in group],
+    )
 
 
 @functools.lru_cache(maxsize=1000)
-def interval_of_difference(group: tuple[Result, ...], baseline: tuple[Result, ...], protocol: Protocol,
-                           resamples: int) -> Interval | None:
+def interval_of_difference(
+    group: tuple[Result, ...], baseline: tuple[Result, ...], protocol: Protocol, resamples: int
+) -> Interval | None:
     """The 95 % interval of the difference between the mean AUC of two groups with the same seeds, paired.
 
     None as for `interval`.
@@ -228,7 +245,13 @@ def interval_of_difference(group: tuple[Result, ...], baseline: tuple[Result, ..
     if any(r.subset or r.trouble for r in group + baseline):
         return None
     first = group[0]
-    return protocols.bootstrap_difference([r.terms for r in group], [r.terms for r in baseline], first.labels,
-                                           first.clips, protocol, resamples=resamples,
-                                           train_stats=[r.train_stats for r in group],
-                                           train_stats_of_baseline=[r.train_stats for r in baseline])
+    return protocols.bootstrap_difference(
+        [r.terms for r in group],
+        [r.terms for r in baseline],
+        first.labels,
+        first.clips,
+        protocol,
+        resamples=resamples,
+        train_stats=[r.train_stats for r in group],
+        train_stats_of_baseline=[r.train_stats for r in baseline],
+    )

@@ -10,6 +10,7 @@ shown that is not in a cell. Rules:
   none.
 * What was not run says so.
 """
+
 from __future__ import annotations
 
 import csv
@@ -26,25 +27,71 @@ from lib.evaluation.protocols import MIN_CLIPS, Protocol
 from lib.evidence.scored_runs import Result, apart, differences, interval, interval_of_difference
 
 PAPER_SETS = ("ped2", "avenue", "shanghaitech")
-NAMES = {"ped1": "UCSD Ped1", "ped2": "UCSD Ped2", "avenue": "CUHK Avenue", "shanghaitech": "ShanghaiTech", "synthetic": "Generated set",
-         "own": "Your own video"}
-LABELS = {"one_path": "One path (appearance)", "two_path": "Two paths (+ motion)", "app_intensity": "+ F_app",
-          "mot": "+ F_mot", "app_intensity_mot": "+ F_app and F_mot", "app_none": "None",
-          "app_error": "Error map"}
-TITLES = {"table2": "Table 2. Comparison with other methods, frame-level AUC",
-          "table3": "Table 3. What the motion path and the two flows add, frame-level AUC",
-          "table4": "Table 4. Additional information for the appearance flow, frame-level AUC"}
+NAMES = {
+    "ped1": "UCSD Ped1",
+    "ped2": "UCSD Ped2",
+    "avenue": "CUHK Avenue",
+    "shanghaitech": "ShanghaiTech",
+    "synthetic": "Generated set",
+    "own": "Your own video",
+}
+LABELS = {
+    "one_path": "One path (appearance)",
+    "two_path": "Two paths (+ motion)",
+    "app_intensity": "+ F_app",
+    "mot": "+ F_mot",
+    "app_intensity_mot": "+ F_app and F_mot",
+    "app_none": "None",
+    "app_error": "Error map",
+}
+TITLES = {
+    "table2": "Table 2. Comparison with other methods, frame-level AUC",
+    "table3": "Table 3. What the motion path and the two flows add, frame-level AUC",
+    "table4": "Table 4. Additional information for the appearance flow, frame-level AUC",
+}
 # Each row and the row that it is compared with.
-TABLE3 = {"one_path": "", "two_path": "one_path", "app_intensity": "two_path", "mot": "two_path",
-          "app_intensity_mot": "two_path"}
+TABLE3 = {
+    "one_path": "",
+    "two_path": "one_path",
+    "app_intensity": "two_path",
+    "mot": "two_path",
+    "app_intensity_mot": "two_path",
+}
 TABLE4 = {"app_none": "", "app_intensity": "app_none", "app_error": "app_none"}
-CHANGES = {"table3": "The change of the second row is against the first (the motion path); of the rows with flows, "
-                     "against the second.",
-           "table4": "Changes are against the row without additional information."}
-ROUNDING = 1e-6              # between an AUC computed by sorting and the same by counting pairs
-FIELDS = ("table", "dataset", "group", "row", "variant", "paper", "auc", "sd", "n", "low", "high", "against",
-          "difference", "difference_low", "difference_high", "paper_difference", "status", "subset", "marks", "notes",
-          "cited", "profile", "protocol", "seeds", "commits", "runs")
+CHANGES = {
+    "table3": "The change of the second row is against the first (the motion path); of the rows with flows, "
+    "against the second.",
+    "table4": "Changes are against the row without additional information.",
+}
+ROUNDING = 1e-6  # between an AUC computed by sorting and the same by counting pairs
+FIELDS = (
+    "table",
+    "dataset",
+    "group",
+    "row",
+    "variant",
+    "paper",
+    "auc",
+    "sd",
+    "n",
+    "low",
+    "high",
+    "against",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "paper_difference",
+    "status",
+    "subset",
+    "marks",
+    "notes",
+    "cited",
+    "profile",
+    "protocol",
+    "seeds",
+    "commits",
+    "runs",
+)
 
 
 @dataclass(frozen=True)
@@ -65,19 +112,29 @@ class Table:
 
 # -- the paper's numbers -------------------------------------------------------------------------------------------
 
+
 def paper_results(path: Path = paths.PAPER_RESULTS) -> list[dict]:
     """The rows of data/paper_results.csv; value is a number, or None where the paper prints a dash."""
     with open(path, encoding="utf-8", newline="") as file:
-        return [row | {"value": float(row["value"]) if row["value"] else None} for row in csv.DictReader(file)]
+        return [
+            row | {"value": float(row["value"]) if row["value"] else None} for row in csv.DictReader(file)
+        ]
 
 
 def paper_value(paper: list[dict], table: int, variant: str, dataset: str) -> float | None:
     """What a table of the paper says of one of our models; None if it says nothing."""
-    return next((row["value"] for row in paper if row["table"] == str(table) and row["variant"] == variant
-                 and row["dataset"] == dataset), None)
+    return next(
+        (
+            row["value"]
+            for row in paper
+            if row["table"] == str(table) and row["variant"] == variant and row["dataset"] == dataset
+        ),
+        None,
+    )
 
 
 # -- cells ---------------------------------------------------------------------------------------------------------
+
 
 def _mean(values) -> float:
     return float(np.mean(list(values)))
@@ -99,16 +156,23 @@ def _why_no_interval(group: tuple[Result, ...]) -> str:
 
 def _describe(group: list[Result]) -> dict:
     """What a cell says of its runs."""
-    return {"n": len(group), "subset": any(r.subset for r in group), "profile": group[0].job.profile,
-            "seeds": " ".join(str(r.job.seed) for r in group),
-            "commits": " ".join(dict.fromkeys(r.commit for r in group)),
-            "runs": " ".join(r.job.name for r in group)}
+    return {
+        "n": len(group),
+        "subset": any(r.subset for r in group),
+        "profile": group[0].job.profile,
+        "seeds": " ".join(str(r.job.seed) for r in group),
+        "commits": " ".join(dict.fromkeys(r.commit for r in group)),
+        "runs": " ".join(r.job.name for r in group),
+    }
 
 
 def _conditions(group: list[Result]) -> list[str]:
     """Notes on a group of runs by itself."""
-    said = [f"{r.job.name} was made from results that are no longer there: {', '.join(r.changed)}"
-            for r in group if r.changed]
+    said = [
+        f"{r.job.name} was made from results that are no longer there: {', '.join(r.changed)}"
+        for r in group
+        if r.changed
+    ]
     if any(r.subset for r in group):
         said.append("subset: made from a part of the data set, so not comparable with the paper")
     if any(r.record.get("by_hand") for r in group):
@@ -116,19 +180,37 @@ def _conditions(group: list[Result]) -> list[str]:
     return said
 
 
-def measured(results, dataset: str, variant: str, *, protocol: Protocol, resamples: int, against: str = "",
-             label: str = "") -> list[dict]:
+def measured(
+    results,
+    dataset: str,
+    variant: str,
+    *,
+    protocol: Protocol,
+    resamples: int,
+    against: str = "",
+    label: str = "",
+) -> list[dict]:
     """The cells of one of our models on one data set: one for each group of seeds run under the same conditions.
 
     With none there is one cell whose status says so. `against` is the variant whose AUC is subtracted; `label` is what
     the row is called in place of LABELS'. Where there are several groups, their rows name their seeds.
     """
-    def runs(name):
-        return [r for r in results if r.job.step == "score" and r.job.dataset == dataset and r.job.variant == name]
 
-    row = {"dataset": dataset, "group": "this kit", "row": label or LABELS[variant], "variant": variant,
-           "against": against,
-           "protocol": str(protocol), "status": "", "said": []}
+    def runs(name):
+        return [
+            r for r in results if r.job.step == "score" and r.job.dataset == dataset and r.job.variant == name
+        ]
+
+    row = {
+        "dataset": dataset,
+        "group": "this kit",
+        "row": label or LABELS[variant],
+        "variant": variant,
+        "against": against,
+        "protocol": str(protocol),
+        "status": "",
+        "said": [],
+    }
     everything = runs(variant)
     groups = apart(r for r in everything if r.labelled)
     if not groups:
@@ -145,14 +227,19 @@ def measured(results, dataset: str, variant: str, *, protocol: Protocol, resampl
         if found:
             cell |= {"low": found.low, "high": found.high}
             if abs(found.estimate - cell["auc"]) > ROUNDING:
-                cell["said"].append(f"the AUC on record is not that of the stored scores, {found.estimate:.3f}")
+                cell["said"].append(
+                    f"the AUC on record is not that of the stored scores, {found.estimate:.3f}"
+                )
         elif said := _why_no_interval(tuple(group)):
             cell["said"].append(said)
         if group is not groups[0]:
-            cell["said"].append(f"not averaged with {seeds_of(groups[0])}: "
-                                + "; ".join(differences(groups[0][0], group[0])))
+            cell["said"].append(
+                f"not averaged with {seeds_of(groups[0])}: " + "; ".join(differences(groups[0][0], group[0]))
+            )
         if against:
-            cell |= _difference(cell, group, apart(r for r in runs(against) if r.labelled), protocol, resamples)
+            cell |= _difference(
+                cell, group, apart(r for r in runs(against) if r.labelled), protocol, resamples
+            )
         cells.append(cell)
     return cells
 
@@ -163,43 +250,76 @@ def _difference(cell: dict, group: list[Result], baselines: list[list[Result]], 
     equal = [b for b in baselines if not differences(b[0], group[0])]
     if not equal:
         why = "; ".join(differences(baselines[0][0], group[0])) if baselines else "it was not run"
-        return {"said": said + [f"not compared with \"{name}\": {why}"]}
+        return {"said": said + [f'not compared with "{name}": {why}']}
     pairs = [(a, b) for a in group for b in equal[0] if a.job.seed == b.job.seed]
     if not pairs:
-        return {"said": said + [f"not compared with \"{name}\": no seed is common to both"]}
+        return {"said": said + [f'not compared with "{name}": no seed is common to both']}
     if len(pairs) < max(len(group), len(equal[0])):
-        said.append(f"compared with \"{name}\" over {seeds_of([a for a, _ in pairs])}, which both have")
+        said.append(f'compared with "{name}" over {seeds_of([a for a, _ in pairs])}, which both have')
     mine, theirs = (tuple(side) for side in zip(*pairs))
     found = interval_of_difference(mine, theirs, protocol, resamples)
-    return {"said": said, "difference": _mean(a.auc(protocol) - b.auc(protocol) for a, b in pairs),
-            "difference_low": found.low if found else None, "difference_high": found.high if found else None}
+    return {
+        "said": said,
+        "difference": _mean(a.auc(protocol) - b.auc(protocol) for a, b in pairs),
+        "difference_low": found.low if found else None,
+        "difference_high": found.high if found else None,
+    }
 
 
 def references(results, dataset: str, *, protocol: Protocol, resamples: int) -> list[dict]:
     """The cells of the reference scorers on one data set; labels come from a score run on the same frames."""
     cells, shown = [], protocol
-    if protocol.normalise == "train":  # of a single score it changes the scale alone, and so no AUC over pooled frames
+    if (
+        protocol.normalise == "train"
+    ):  # of a single score it changes the scale alone, and so no AUC over pooled frames
         protocol = dataclasses.replace(protocol, normalise="none")
     for group in apart(r for r in results if r.job.step == "reference" and r.job.dataset == dataset):
         key = ("", "the prepared data")
-        partner = next((r for r in results if r.job.step == "score" and r.job.dataset == dataset and r.labelled
-                        and not r.trouble and r.conditions.get(key) == group[0].conditions.get(key)), None)
+        partner = next(
+            (
+                r
+                for r in results
+                if r.job.step == "score"
+                and r.job.dataset == dataset
+                and r.labelled
+                and not r.trouble
+                and r.conditions.get(key) == group[0].conditions.get(key)
+            ),
+            None,
+        )
         usable = partner is not None and not any(r.trouble for r in group)
         for scorer in group[0].record["metrics"]["aucs"]:
-            cell = {"dataset": dataset, "group": "reference scorer", "row": scorer, "variant": "", "status": "",
-                    "protocol": str(shown), "said": _conditions(group)} | _describe(group)
+            cell = {
+                "dataset": dataset,
+                "group": "reference scorer",
+                "row": scorer,
+                "variant": "",
+                "status": "",
+                "protocol": str(shown),
+                "said": _conditions(group),
+            } | _describe(group)
             if protocol == protocols.PROTOCOLS["paper"]:
                 aucs = [r.record["metrics"]["aucs"][scorer] for r in group]
             elif usable:
-                aucs = [protocols.frame_auc(r.scores[scorer].to_numpy(), partner.labels, partner.clips, protocol)
-                        for r in group]
+                aucs = [
+                    protocols.frame_auc(r.scores[scorer].to_numpy(), partner.labels, partner.clips, protocol)
+                    for r in group
+                ]
             else:
                 cells.append(cell | {"status": "no stored scores"})
                 continue
             cell |= {"auc": _mean(aucs), "sd": float(np.std(aucs, ddof=1)) if len(aucs) > 1 else None}
-            found = usable and not cell["subset"] and protocols.bootstrap_auc(
-                [r.scores[scorer].to_numpy() for r in group], partner.labels, partner.clips, protocol,
-                resamples=resamples)
+            found = (
+                usable
+                and not cell["subset"]
+                and protocols.bootstrap_auc(
+                    [r.scores[scorer].to_numpy() for r in group],
+                    partner.labels,
+                    partner.clips,
+                    protocol,
+                    resamples=resamples,
+                )
+            )
             if found:
                 cell |= {"low": found.low, "high": found.high}
             cells.append(cell)
@@ -211,22 +331,43 @@ def regions_of(results) -> pd.DataFrame:
     n, subset, runs. Only runs with labelled pixels count; those under other conditions stand in rows of their own."""
     rows = []
     for dataset in order_of(results):
-        for variant, label in (("one_path", LABELS["one_path"]), ("two_path", LABELS["two_path"]), ("", "frame difference")):
+        for variant, label in (
+            ("one_path", LABELS["one_path"]),
+            ("two_path", LABELS["two_path"]),
+            ("", "frame difference"),
+        ):
             step = "score" if variant else "reference"
-            found = [r for r in results if (r.job.step, r.job.dataset, r.job.variant) == (step, dataset, variant)
-                     and r.record["metrics"].get("regions")]
+            found = [
+                r
+                for r in results
+                if (r.job.step, r.job.dataset, r.job.variant) == (step, dataset, variant)
+                and r.record["metrics"].get("regions")
+            ]
             groups = apart(found)
             for group in groups:
                 values = [r.record["metrics"]["regions"] for r in group]
                 values = values if variant else [v[label] for v in values]
-                row = {"dataset": dataset, "row": label + (f" ({seeds_of(group)})" if len(groups) > 1 else "")}
+                row = {
+                    "dataset": dataset,
+                    "row": label + (f" ({seeds_of(group)})" if len(groups) > 1 else ""),
+                }
                 for name in ("rbdc", "tbdc"):
                     numbers = [v[name] for v in values if v[name] is not None]
-                    row |= {name: _mean(numbers) if numbers else None,
-                            f"{name}_sd": float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None}
-                rows.append(row | {"n": len(group), "subset": any(r.subset for r in group),
-                                   "runs": " ".join(r.job.name for r in group)})
-    return pd.DataFrame(rows, columns=("dataset", "row", "rbdc", "rbdc_sd", "tbdc", "tbdc_sd", "n", "subset", "runs"))
+                    row |= {
+                        name: _mean(numbers) if numbers else None,
+                        f"{name}_sd": float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None,
+                    }
+                rows.append(
+                    row
+                    | {
+                        "n": len(group),
+                        "subset": any(r.subset for r in group),
+                        "runs": " ".join(r.job.name for r in group),
+                    }
+                )
+    return pd.DataFrame(
+        rows, columns=("dataset", "row", "rbdc", "rbdc_sd", "tbdc", "tbdc_sd", "n", "subset", "runs")
+    )
 
 
 def mark(index: int) -> str:
@@ -243,14 +384,23 @@ def order_of(results) -> list[str]:
 def _table(name: str, results, cells: list[dict], protocol: Protocol, resamples: int) -> Table:
     """Numbers the notes and writes the lines beneath."""
     notes = list(dict.fromkeys(said for cell in cells for said in cell["said"]))
-    rows = [cell | {"table": name, "notes": "; ".join(cell["said"]),
-                    "marks": " ".join(mark(notes.index(said)) for said in cell["said"])} for cell in cells]
+    rows = [
+        cell
+        | {
+            "table": name,
+            "notes": "; ".join(cell["said"]),
+            "marks": " ".join(mark(notes.index(said)) for said in cell["said"]),
+        }
+        for cell in cells
+    ]
     frame = pd.DataFrame(rows).reindex(columns=FIELDS)
     frame["subset"] = frame["subset"].fillna(False).astype(bool)
-    under = [f"Frame-level ROC AUC, {protocol}.",
-             f"± is the standard deviation over n seeds of the networks; brackets are 95 % intervals from {resamples} "
-             "resamples of the test clips, the same for all rows and seeds. An interval of a change is that of paired "
-             "values; where it contains 0, the change may be chance."]
+    under = [
+        f"Frame-level ROC AUC, {protocol}.",
+        f"± is the standard deviation over n seeds of the networks; brackets are 95 % intervals from {resamples} "
+        "resamples of the test clips, the same for all rows and seeds. An interval of a change is that of paired "
+        "values; where it contains 0, the change may be chance.",
+    ]
     if name in CHANGES:
         under.append(CHANGES[name])
     absent, without = [], []
@@ -276,28 +426,45 @@ def _provenance(cells: pd.DataFrame, results, dataset: str) -> str:
     said = [f"profile {', '.join(dict.fromkeys(r.job.profile for r in mine))}"]
     whole = next((r for r in mine if r.job.step == "score" and not r.trouble), None)
     if whole:
-        said.append(f"{whole.clips.max() + 1} test clips, {len(whole.labels):,} frames, "
-                    f"{int(whole.labels.sum()):,} of them abnormal")
+        said.append(
+            f"{whole.clips.max() + 1} test clips, {len(whole.labels):,} frames, "
+            f"{int(whole.labels.sum()):,} of them abnormal"
+        )
         if dataset == "avenue" and "data.avenue_labels" in whole.parameters():
             said.append(f"labels: {whole.parameters()['data.avenue_labels']}")
     if any(r.subset for r in mine):
         said.append("subset")
     said.append(seeds_of(mine))
     commits = list(dict.fromkeys(r.commit for r in mine))
-    others = ' (+: with other changes)' if any(c.endswith('+') for c in commits) else ''
+    others = " (+: with other changes)" if any(c.endswith("+") for c in commits) else ""
     said.append(f"commit {', '.join(commits)}{others}")
     return f"{NAMES[dataset]}: {'; '.join(said)}. Runs: {', '.join(names)}."
 
 
 def table2(results, paper: list[dict], *, protocol: Protocol, resamples: int) -> Table:
     """The paper's rows as it prints them, our two models as measured, and the reference scorers."""
-    cells = [{"dataset": row["dataset"], "group": row["group"], "row": row["row"], "variant": "", "paper": row["value"],
-              "status": "", "cited": row["cited"], "said": [row["note"].rstrip(".")] if row["note"] else []}
-             for row in paper if row["table"] == "2"]
+    cells = [
+        {
+            "dataset": row["dataset"],
+            "group": row["group"],
+            "row": row["row"],
+            "variant": "",
+            "paper": row["value"],
+            "status": "",
+            "cited": row["cited"],
+            "said": [row["note"].rstrip(".")] if row["note"] else [],
+        }
+        for row in paper
+        if row["table"] == "2"
+    ]
     for dataset in order_of(results):
         for variant, label in (("two_path", "ITAE"), ("app_intensity_mot", "ITAE + Generative Modeling")):
-            cells += [cell | {"paper": paper_value(paper, 2, variant, dataset)} for cell in
-                      measured(results, dataset, variant, protocol=protocol, resamples=resamples, label=label)]
+            cells += [
+                cell | {"paper": paper_value(paper, 2, variant, dataset)}
+                for cell in measured(
+                    results, dataset, variant, protocol=protocol, resamples=resamples, label=label
+                )
+            ]
         cells += references(results, dataset, protocol=protocol, resamples=resamples)
     return _table("table2", results, cells, protocol, resamples)
 
@@ -321,8 +488,18 @@ def _ablation(name: str, rows: dict[str, str], results, paper, protocol, resampl
             base = paper_value(paper, number, against, dataset) if against else None
             label = "Intensity" if name == "table4" and variant == "app_intensity" else LABELS[variant]
             change = None if base is None else round(said - base, 6)
-            cells += [cell | {"paper": said, "paper_difference": change} for cell in measured(
-                results, dataset, variant, protocol=protocol, resamples=resamples, against=against, label=label)]
+            cells += [
+                cell | {"paper": said, "paper_difference": change}
+                for cell in measured(
+                    results,
+                    dataset,
+                    variant,
+                    protocol=protocol,
+                    resamples=resamples,
+                    against=against,
+                    label=label,
+                )
+            ]
         cells += references(results, dataset, protocol=protocol, resamples=resamples)
     return _table(name, results, cells, protocol, resamples)
 
@@ -332,6 +509,7 @@ MAKERS = {"table2": table2, "table3": table3, "table4": table4}
 
 # -- one cell, explained -------------------------------------------------------------------------------------------
 
+
 def why(profile: str, cell: str) -> str:
     """The runs, parameters, commits and commands behind a cell, named as table3:ped2:two_path.
 
@@ -339,6 +517,7 @@ def why(profile: str, cell: str) -> str:
     """
     from lib.config import DATASETS, check_name
     from lib.evidence.scored_runs import of_profile
+
     table, dataset, variant = (cell.split(":") + ["", ""])[:3]
     rows = {"table2": ("two_path", "app_intensity_mot"), "table3": tuple(TABLE3), "table4": tuple(TABLE4)}
     check_name("table", table, rows)
@@ -346,20 +525,28 @@ def why(profile: str, cell: str) -> str:
     check_name("row", variant, rows[table])
     said = paper_value(paper_results(), int(table[-1]), variant, dataset)
     lines = [f"{cell}, profile {profile}", f"  the paper: {'no number' if said is None else f'{said:.3f}'}"]
-    runs = [r for r in of_profile(profile) if (r.job.step, r.job.dataset, r.job.variant) == ("score", dataset, variant)]
+    runs = [
+        r
+        for r in of_profile(profile)
+        if (r.job.step, r.job.dataset, r.job.variant) == ("score", dataset, variant)
+    ]
     if not runs:
         return "\n".join([*lines, "  this kit: not run"])
     for result in runs:
         record = result.record
         auc = record["metrics"]["auc"]
         number = result.why_no_auc or repr(auc)
-        lines += [f"  {result.job.name}: {number}{', subset' if result.subset else ''}",
-                  f"    record   {paths.shown(result.folder / 'run.json')}, ended {record.get('ended', '?')}",
-                  f"    commit   {result.commit}{' (+: with other changes)' if result.commit.endswith('+') else ''}",
-                  f"    command  {record.get('command', 'by hand')}"]
+        lines += [
+            f"  {result.job.name}: {number}{', subset' if result.subset else ''}",
+            f"    record   {paths.shown(result.folder / 'run.json')}, ended {record.get('ended', '?')}",
+            f"    commit   {result.commit}{' (+: with other changes)' if result.commit.endswith('+') else ''}",
+            f"    command  {record.get('command', 'by hand')}",
+        ]
         lines += [f"    changed since: {name}" for name in result.changed]
-        lines += ["    stands on"] + [f"      {name:<42} {under['git']['commit'] or '':.7}  {under['command']}"
-                                      for name, under in result.beneath.items()]
+        lines += ["    stands on"] + [
+            f"      {name:<42} {under['git']['commit'] or '':.7}  {under['command']}"
+            for name, under in result.beneath.items()
+        ]
     values = [r.parameters() for r in runs]
     lines.append("  parameters")
     for name in sorted(set().union(*values)):

@@ -2,6 +2,7 @@
 
 Italics are the paper's numbers and upright ones ours, everywhere. Numbers are rounded here, once, to three digits.
 """
+
 from __future__ import annotations
 
 import html
@@ -15,15 +16,28 @@ from lib.evidence.tables import NAMES, Table, mark
 
 DASH, NOT_RUN = "–", "not run"
 SUPERSCRIPTS = str.maketrans("abcdefghijklmnopqrstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖqʳˢᵗᵘᵛʷˣʸᶻ")
-PHRASES = {"one_path": "one path", "two_path": "two paths", "app_intensity": "two paths with F_app",
-           "mot": "two paths with F_mot", "app_intensity_mot": "two paths with both flows"}
-WITH = {"app_none": "F_app with nothing added", "app_intensity": "F_app with intensity",
-        "app_error": "F_app with the error map"}
+PHRASES = {
+    "one_path": "one path",
+    "two_path": "two paths",
+    "app_intensity": "two paths with F_app",
+    "mot": "two paths with F_mot",
+    "app_intensity_mot": "two paths with both flows",
+}
+WITH = {
+    "app_none": "F_app with nothing added",
+    "app_intensity": "F_app with intensity",
+    "app_error": "F_app with the error map",
+}
 ITALICS = "Italics: the paper's numbers. Upright: measured by this kit."
-REGIONS = ("Where in the frame: area under the share of labelled regions (RBDC) and tracks (TBDC) that error maps find, up to "
-           "one false region a frame. The paper has no such numbers; no interval is given.")
-GROUPS = {"non-reconstruction": "Non-reconstruction", "reconstruction": "Reconstruction",
-          "this kit": "Measured by this kit"}
+REGIONS = (
+    "Where in the frame: area under the share of labelled regions (RBDC) and tracks (TBDC) that error maps find, up to "
+    "one false region a frame. The paper has no such numbers; no interval is given."
+)
+GROUPS = {
+    "non-reconstruction": "Non-reconstruction",
+    "reconstruction": "Reconstruction",
+    "this kit": "Measured by this kit",
+}
 
 
 @dataclass
@@ -39,6 +53,7 @@ class Face:
 
 
 # -- numbers as text -----------------------------------------------------------------------------------------------
+
 
 def number(value) -> str:
     """0.973, or a dash where there is none."""
@@ -57,17 +72,26 @@ def interval(low, high) -> str:
 
 def interval_of_change(low, high) -> str:
     """−0.020 to +0.031, contains 0"""
-    return DASH if pd.isna(low) else f"{change(low)} to {change(high)}{', contains 0' if low <= 0 <= high else ''}"
+    return (
+        DASH
+        if pd.isna(low)
+        else f"{change(low)} to {change(high)}{', contains 0' if low <= 0 <= high else ''}"
+    )
 
 
 def measured(cell) -> str:
     """0.973 ± 0.004, or why there is no number."""
     if cell.status:
         return cell.status
-    return number(cell.auc) + ("" if pd.isna(cell.sd) else f" ± {cell.sd:.3f}") + (" (subset)" if cell.subset else "")
+    return (
+        number(cell.auc)
+        + ("" if pd.isna(cell.sd) else f" ± {cell.sd:.3f}")
+        + (" (subset)" if cell.subset else "")
+    )
 
 
 # -- faces ---------------------------------------------------------------------------------------------------------
+
 
 def face(table: Table) -> Face:
     """The table without its reference scorers."""
@@ -75,21 +99,38 @@ def face(table: Table) -> Face:
 
 
 def _ablation(table: Table) -> Face:
-    found = Face(["Data set", "Additional information" if table.name == "table4" else "Model", "Paper", "This kit", "n",
-                  "95 % interval", "Change", "95 % interval of the change",
-                  "Paper's change"])
+    found = Face(
+        [
+            "Data set",
+            "Additional information" if table.name == "table4" else "Model",
+            "Paper",
+            "This kit",
+            "n",
+            "95 % interval",
+            "Change",
+            "95 % interval of the change",
+            "Paper's change",
+        ]
+    )
     before = None
     for cell in table.cells[table.cells["group"] == "this kit"].itertuples():
         i = len(found.rows)
         if cell.dataset != before:
             found.starts.add(i)
         compared = bool(cell.against)
-        found.rows.append([
-            NAMES[cell.dataset] if cell.dataset != before else "", cell.row, number(cell.paper), measured(cell),
-            DASH if pd.isna(cell.n) else f"{cell.n:.0f}", interval(cell.low, cell.high),
-            change(cell.difference) if compared else "",
-            interval_of_change(cell.difference_low, cell.difference_high) if compared else "",
-            change(cell.paper_difference) if compared else ""])
+        found.rows.append(
+            [
+                NAMES[cell.dataset] if cell.dataset != before else "",
+                cell.row,
+                number(cell.paper),
+                measured(cell),
+                DASH if pd.isna(cell.n) else f"{cell.n:.0f}",
+                interval(cell.low, cell.high),
+                change(cell.difference) if compared else "",
+                interval_of_change(cell.difference_low, cell.difference_high) if compared else "",
+                change(cell.paper_difference) if compared else "",
+            ]
+        )
         found.paper |= {(i, 2), (i, 8)}
         if cell.marks:
             found.marks[i, 3] = cell.marks
@@ -102,8 +143,12 @@ def _comparison(table: Table) -> Face:
     shown = [d for d in NAMES if d in set(cells["dataset"])]
     found = Face(["", "Method", *(NAMES[d] for d in shown), "Source"])
     before = None
-    methods = cells["row"].str.partition(" (seed")[0]  # seeds run under different conditions share a cell here
-    for (group, method, cited), own in cells.groupby(["group", methods, cells["cited"].fillna("this kit")], sort=False):
+    methods = cells["row"].str.partition(" (seed")[
+        0
+    ]  # seeds run under different conditions share a cell here
+    for (group, method, cited), own in cells.groupby(
+        ["group", methods, cells["cited"].fillna("this kit")], sort=False
+    ):
         i = len(found.rows)
         if group != before:
             found.starts.add(i)
@@ -161,25 +206,39 @@ def regions_face(table: Table) -> Face | None:
     for row in table.regions.itertuples():
         if row.dataset != before:
             found.starts.add(len(found.rows))
-        texts = [number(value) + ("" if pd.isna(sd) else f" ± {sd:.3f}") for value, sd in
-                 ((row.rbdc, row.rbdc_sd), (row.tbdc, row.tbdc_sd))]
-        found.rows.append([NAMES[row.dataset] if row.dataset != before else "", row.row,
-                           texts[0] + (" (subset)" if row.subset else ""), texts[1], str(row.n)])
+        texts = [
+            number(value) + ("" if pd.isna(sd) else f" ± {sd:.3f}")
+            for value, sd in ((row.rbdc, row.rbdc_sd), (row.tbdc, row.tbdc_sd))
+        ]
+        found.rows.append(
+            [
+                NAMES[row.dataset] if row.dataset != before else "",
+                row.row,
+                texts[0] + (" (subset)" if row.subset else ""),
+                texts[1],
+                str(row.n),
+            ]
+        )
         before = row.dataset
     return found
 
 
 # -- writings ------------------------------------------------------------------------------------------------------
 
+
 def markdown(table: Table) -> str:
     """The table with its notes, reference scorers and provenance, as Markdown."""
     parts = [f"**{table.title}**", markdown_table(face(table))]
     if table.notes:
-        parts.append("  \n".join(f"{letters} {text}." for letters, text in zip(_letters(table, True), table.notes)))
+        parts.append(
+            "  \n".join(f"{letters} {text}." for letters, text in zip(_letters(table, True), table.notes))
+        )
     scorers = references_face(table)
     if scorers:
-        parts += ["Reference scorers, by the same protocol, on the same frames. What a method must beat:",
-                  markdown_table(scorers)]
+        parts += [
+            "Reference scorers, by the same protocol, on the same frames. What a method must beat:",
+            markdown_table(scorers),
+        ]
     places = regions_face(table)
     if places:
         parts += [REGIONS, markdown_table(places)]
@@ -190,8 +249,11 @@ def markdown(table: Table) -> str:
 def markdown_table(found: Face) -> str:
     lines = ["| " + " | ".join(found.head) + " |", "|" + " --- |" * len(found.head)]
     for i, row in enumerate(found.rows):
-        cells = [(f"*{text}*" if (i, j) in found.paper and text and text != DASH else text)
-                 + _superscript(found.marks.get((i, j), "")) for j, text in enumerate(row)]
+        cells = [
+            (f"*{text}*" if (i, j) in found.paper and text and text != DASH else text)
+            + _superscript(found.marks.get((i, j), ""))
+            for j, text in enumerate(row)
+        ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -205,10 +267,26 @@ def _letters(table: Table, superscript: bool) -> list[str]:
     return [m.translate(SUPERSCRIPTS) for m in found] if superscript else found
 
 
-TEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-       "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": r"$-$", "–": "--",
-       "→": r"$\rightarrow$",
-       "×": r"$\times$", "<": r"$<$", ">": r"$>$", "λ": r"$\lambda$"}
+TEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "−": r"$-$",
+    "–": "--",
+    "→": r"$\rightarrow$",
+    "×": r"$\times$",
+    "<": r"$<$",
+    ">": r"$>$",
+    "λ": r"$\lambda$",
+}
 
 
 def tex(text: str) -> str:
@@ -219,9 +297,15 @@ def tex(text: str) -> str:
 
 def latex(table: Table) -> str:
     """The same as a LaTeX table (package booktabs)."""
-    lines = [f"% {table.name}, written from records; needs \\usepackage{{booktabs}}", r"\begin{table*}", r"\centering",
-             r"\small", rf"\caption{{{tex(table.title.partition('. ')[2])}.}}", rf"\label{{tab:{table.name}}}",
-             *_tabular(face(table))]
+    lines = [
+        f"% {table.name}, written from records; needs \\usepackage{{booktabs}}",
+        r"\begin{table*}",
+        r"\centering",
+        r"\small",
+        rf"\caption{{{tex(table.title.partition('. ')[2])}.}}",
+        rf"\label{{tab:{table.name}}}",
+        *_tabular(face(table)),
+    ]
     scorers = references_face(table)
     if scorers:
         lines += [r"\par\medskip", *_tabular(scorers)]
@@ -237,14 +321,20 @@ def latex(table: Table) -> str:
 def _tabular(found: Face) -> list[str]:
     first = next((j for j, name in enumerate(found.head) if name in ("Paper", *NAMES.values())), 1)
     columns = "".join("l" if j < first or name == "Source" else "r" for j, name in enumerate(found.head))
-    lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule",
-             " & ".join(map(tex, found.head)) + r" \\", r"\midrule"]
+    lines = [
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        " & ".join(map(tex, found.head)) + r" \\",
+        r"\midrule",
+    ]
     for i, row in enumerate(found.rows):
         if i in found.starts and i:
             lines.append(r"\midrule")
-        cells = [(rf"\textit{{{tex(text)}}}" if (i, j) in found.paper and text and text != DASH else tex(text))
-                 + (rf" \textsuperscript{{{found.marks[i, j]}}}" if (i, j) in found.marks else "")
-                 for j, text in enumerate(row)]
+        cells = [
+            (rf"\textit{{{tex(text)}}}" if (i, j) in found.paper and text and text != DASH else tex(text))
+            + (rf" \textsuperscript{{{found.marks[i, j]}}}" if (i, j) in found.marks else "")
+            for j, text in enumerate(row)
+        ]
         lines.append(" & ".join(cells) + r" \\")
     return [*lines, r"\bottomrule", r"\end{tabular}"]
 
@@ -261,32 +351,49 @@ def html_table(found: Face) -> str:
             lines.append(f'<tr class="block"><th colspan="{len(row) - 1}">{html.escape(row[0])}</th></tr>')
         cells = []
         for j, text in list(enumerate(row))[first:]:
-            kinds = [name for name, holds in (("paper", (i, j) in found.paper), ("absent", text in (DASH, NOT_RUN)),
-                                              ("number", text[:1] in "0123456789+−–")) if holds and text]
+            kinds = [
+                name
+                for name, holds in (
+                    ("paper", (i, j) in found.paper),
+                    ("absent", text in (DASH, NOT_RUN)),
+                    ("number", text[:1] in "0123456789+−–"),
+                )
+                if holds and text
+            ]
             # The interval of a number goes below it.
-            shown = re.sub(r" \[([^][]* to [^][]*)\](; )?",
-                           lambda m: f"<br><small>{m[1]}</small>{'<br>' if m[2] else ''}", html.escape(text))
+            shown = re.sub(
+                r" \[([^][]* to [^][]*)\](; )?",
+                lambda m: f"<br><small>{m[1]}</small>{'<br>' if m[2] else ''}",
+                html.escape(text),
+            )
             marks = f"<sup>{found.marks[i, j]}</sup>" if (i, j) in found.marks else ""
-            cells.append(f'<td class="{" ".join(kinds)}">{shown}{marks}</td>' if kinds else f"<td>{shown}{marks}</td>")
+            cells.append(
+                f'<td class="{" ".join(kinds)}">{shown}{marks}</td>' if kinds else f"<td>{shown}{marks}</td>"
+            )
         lines.append(f"<tr>{''.join(cells)}</tr>")
     return f"<table><thead>{lines[0]}</thead><tbody>{''.join(lines[1:])}</tbody></table>"
 
 
 def styled(found: Face):
     """A face as a notebook shows it."""
-    texts = [[text + _superscript(found.marks.get((i, j), "")) for j, text in enumerate(row)]
-             for i, row in enumerate(found.rows)]
+    texts = [
+        [text + _superscript(found.marks.get((i, j), "")) for j, text in enumerate(row)]
+        for i, row in enumerate(found.rows)
+    ]
     frame = pd.DataFrame(texts, columns=found.head)
     looks = pd.DataFrame("", index=frame.index, columns=frame.columns)
     for i, row in enumerate(found.rows):
         for j, text in enumerate(row):
-            looks.iat[i, j] = ("font-style: italic;" if (i, j) in found.paper else "") + (
-                "color: #888;" if text in (DASH, NOT_RUN) else "") + (
-                    "border-top: 1px solid #999;" if i in found.starts and i else "") + (
-                        "white-space: nowrap;" if len(text) < 40 else "")
+            looks.iat[i, j] = (
+                ("font-style: italic;" if (i, j) in found.paper else "")
+                + ("color: #888;" if text in (DASH, NOT_RUN) else "")
+                + ("border-top: 1px solid #999;" if i in found.starts and i else "")
+                + ("white-space: nowrap;" if len(text) < 40 else "")
+            )
     shown = frame.style.apply(lambda _: looks, axis=None).hide(axis="index")
     return shown.set_properties(**{"text-align": "left"}).set_table_styles(
-        [{"selector": "th", "props": "text-align: left"}])
+        [{"selector": "th", "props": "text-align: left"}]
+    )
 
 
 def words(table: Table) -> list[tuple[str, list[str]]]:
@@ -302,9 +409,11 @@ def words(table: Table) -> list[tuple[str, list[str]]]:
         scorers = [cell for cell in own.itertuples() if cell.group == "reference scorer"]
         if scorers:
             best, model = max(scorers, key=lambda c: c.auc), max(ours, key=lambda c: c.auc)
-            parts.append(f"The best reference scorer, {best.row}, reaches {number(best.auc)}: "
-                         f"{'less' if best.auc < model.auc else 'no less'} than the best row of the table, "
-                         f"{number(model.auc)}.")
+            parts.append(
+                f"The best reference scorer, {best.row}, reaches {number(best.auc)}: "
+                f"{'less' if best.auc < model.auc else 'no less'} than the best row of the table, "
+                f"{number(model.auc)}."
+            )
         said.append((NAMES[dataset], parts))
     return said
 
@@ -340,14 +449,25 @@ def _effect(cell) -> str:
 def _beside_the_paper(cell) -> str:
     if pd.isna(cell.paper):
         return ""
-    where = "" if pd.isna(cell.low) else (", above our interval" if cell.paper > cell.high else
-                                          ", below our interval" if cell.paper < cell.low else ", inside our interval")
+    where = (
+        ""
+        if pd.isna(cell.low)
+        else (
+            ", above our interval"
+            if cell.paper > cell.high
+            else ", below our interval"
+            if cell.paper < cell.low
+            else ", inside our interval"
+        )
+    )
     return f"; the paper reports {number(cell.paper)}{where}"
 
 
 def notes(table: Table) -> str:
     """The footnotes and the lines beneath a table, for a notebook."""
-    return "\n\n".join([f"{m} {text}." for m, text in zip(_letters(table, True), table.notes)] + list(table.under))
+    return "\n\n".join(
+        [f"{m} {text}." for m, text in zip(_letters(table, True), table.notes)] + list(table.under)
+    )
 
 
 def write(table: Table, folder: Path) -> list[str]:

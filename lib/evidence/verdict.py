@@ -13,6 +13,7 @@ paper has a number for it. Then:
 
 A verdict is about these runs, in their configuration: `deviations` lists where that is not the paper's.
 """
+
 from __future__ import annotations
 
 import dataclasses
@@ -23,8 +24,8 @@ import numpy as np
 import pandas as pd
 
 from lib import paths
-from lib.evaluation import protocols
 from lib.config import PAPER, flat, parameters, resolve
+from lib.evaluation import protocols
 from lib.evaluation.protocols import Protocol
 from lib.evidence.scored_runs import Result, apart
 from lib.evidence.tables import NAMES, PAPER_SETS, TABLE3, measured, order_of, paper_value
@@ -36,14 +37,21 @@ MOTION = ("running", "jumping", "wrong_way")  # kinds of the generated set that 
 CLAIMS = {
     "C1": "Two paths are better than one, most of all on CUHK Avenue (Table 3).",
     "C2": "The flows add to the two-path autoencoder, most of all on ShanghaiTech; on CUHK Avenue the motion flow "
-          "costs (Table 3).",
+    "costs (Table 3).",
     "C3": "The motion flow tells anomalies of motion apart where the appearance flow cannot (Fig. 4).",
     "C4": "Additional information, intensity or error map, helps the appearance flow (Table 4).",
     "C5": "The whole method reaches the AUC that the paper reports (Table 2).",
 }
 # Parameters that say how something is computed or reported, not what.
-NO_DEVIATION = ("machine.device", "machine.layout", "machine.threads", "flow.recompute", "autoencoder.epoch_steps",
-                "flow.epoch_steps", "evaluate.resamples")
+NO_DEVIATION = (
+    "machine.device",
+    "machine.layout",
+    "machine.threads",
+    "flow.recompute",
+    "autoencoder.epoch_steps",
+    "flow.epoch_steps",
+    "evaluate.resamples",
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,7 @@ class Finding:
 
 
 # -- rules ---------------------------------------------------------------------------------------------------------
+
 
 def judge_difference(ours: float, low: float | None, high: float | None, sign: int) -> tuple[str, str]:
     """The verdict on a claimed sign, and why."""
@@ -101,8 +110,10 @@ def judge_largest(findings: dict[str, Finding], where: str) -> tuple[str, str]:
 
 # -- findings ------------------------------------------------------------------------------------------------------
 
-def _difference(results, paper, claim, dataset, variant, against, *, table, quantity, sign, protocol,
-                resamples) -> list[Finding]:
+
+def _difference(
+    results, paper, claim, dataset, variant, against, *, table, quantity, sign, protocol, resamples
+) -> list[Finding]:
     """Findings on the difference between two of our models; one for each set of conditions they were run under."""
     values = [paper_value(paper, table, v, dataset) for v in (variant, against)]
     said = None if None in values else round(values[0] - values[1], 6)
@@ -129,9 +140,17 @@ def _difference(results, paper, claim, dataset, variant, against, *, table, quan
 def _auc(results, paper, dataset, *, protocol, resamples) -> list[Finding]:
     said, found = paper_value(paper, 2, "app_intensity_mot", dataset), []
     for cell in measured(results, dataset, "app_intensity_mot", protocol=protocol, resamples=resamples):
-        base = Finding("C5", "AUC, two paths with both flows", dataset, paper=said, ours=cell.get("auc"),
-                       low=cell.get("low"),
-                       high=cell.get("high"), n=cell.get("n", 0), runs=cell.get("runs", ""))
+        base = Finding(
+            "C5",
+            "AUC, two paths with both flows",
+            dataset,
+            paper=said,
+            ours=cell.get("auc"),
+            low=cell.get("low"),
+            high=cell.get("high"),
+            n=cell.get("n", 0),
+            runs=cell.get("runs", ""),
+        )
         if cell["status"]:
             verdict, why = NOT_TESTED, cell["status"]
         elif said is None:
@@ -166,16 +185,23 @@ def _motion(results, dataset, *, protocol: Protocol, resamples) -> Finding:
     first, kinds = group[0], kinds_of(group[0])
     base = dataclasses.replace(base, n=len(group), runs=" ".join(r.job.name for r in group))
     if kinds is None:
-        both = [_mean(protocols.frame_auc(r.scores[c].to_numpy(), r.labels, r.clips, protocol) for r in group)
-                for c in ("nll_mot", "nll_app")]
-        return dataclasses.replace(base, because="the data set does not say which anomalies are of motion; over all of "
-                                   f"F_mot alone reaches {number(both[0])} and F_app alone {number(both[1])}")
+        both = [
+            _mean(protocols.frame_auc(r.scores[c].to_numpy(), r.labels, r.clips, protocol) for r in group)
+            for c in ("nll_mot", "nll_app")
+        ]
+        return dataclasses.replace(
+            base,
+            because="the data set does not say which anomalies are of motion; over all of "
+            f"F_mot alone reaches {number(both[0])} and F_app alone {number(both[1])}",
+        )
     frames = pd.MultiIndex.from_frame(first.scores[["clip", "frame"]])
     moving = frames.isin(pd.MultiIndex.from_frame(kinds.loc[kinds["kind"].isin(MOTION), ["clip", "frame"]]))
     kept = moving | (first.labels == 0)
     plain = dataclasses.replace(protocol, name="normalised", normalise="none", smoothing=0.0)
-    sides = [[protocols.protocol_scores(r.scores[column].to_numpy(), r.clips, protocol)[kept] for r in group]
-             for column in ("nll_mot", "nll_app")]
+    sides = [
+        [protocols.protocol_scores(r.scores[column].to_numpy(), r.clips, protocol)[kept] for r in group]
+        for column in ("nll_mot", "nll_app")
+    ]
     rest = (first.labels[kept], first.clips[kept])
     if not moving.any():
         return dataclasses.replace(base, because="the data set has no anomaly of motion alone")
@@ -183,9 +209,14 @@ def _motion(results, dataset, *, protocol: Protocol, resamples) -> Finding:
     found = protocols.bootstrap_difference(*sides, *rest, plain, resamples=resamples)
     low, high = (found.low, found.high) if found else (None, None)
     _, why = judge_difference(aucs[0] - aucs[1], low, high, 1)
-    return dataclasses.replace(base, ours=aucs[0] - aucs[1], low=low, high=high,
-                               because=f"the paper shows a clip and no number; here F_mot {number(aucs[0])}, F_app "
-                                       f"{number(aucs[1])}: {why}")
+    return dataclasses.replace(
+        base,
+        ours=aucs[0] - aucs[1],
+        low=low,
+        high=high,
+        because=f"the paper shows a clip and no number; here F_mot {number(aucs[0])}, F_app "
+        f"{number(aucs[1])}: {why}",
+    )
 
 
 def _mean(values) -> float:
@@ -198,8 +229,13 @@ def findings(results, paper: list[dict], *, protocol: Protocol, resamples: int) 
     found: list[Finding] = []
 
     def differences(claim, variant, against, *, table, quantity, sign=1, datasets=None):
-        new = [f for d in datasets or order_of(results) for f in _difference(
-            results, paper, claim, d, variant, against, table=table, quantity=quantity, sign=sign, **how)]
+        new = [
+            f
+            for d in datasets or order_of(results)
+            for f in _difference(
+                results, paper, claim, d, variant, against, table=table, quantity=quantity, sign=sign, **how
+            )
+        ]
         found.extend(new)
         return {f.dataset: f for f in reversed(new) if f.dataset in PAPER_SETS}
 
@@ -212,7 +248,9 @@ def findings(results, paper: list[dict], *, protocol: Protocol, resamples: int) 
     largest("C1", parts, "avenue", "two paths − one path is largest here")
     parts = differences("C2", "app_intensity_mot", "two_path", table=3, quantity="both flows − two paths")
     largest("C2", parts, "shanghaitech", "both flows − two paths is largest here")
-    differences("C2", "mot", "two_path", table=3, quantity="F_mot − two paths, below 0", sign=-1, datasets=["avenue"])
+    differences(
+        "C2", "mot", "two_path", table=3, quantity="F_mot − two paths, below 0", sign=-1, datasets=["avenue"]
+    )
     found += [_motion(results, d, **how) for d in order_of(results)]
     differences("C4", "app_intensity", "app_none", table=4, quantity="intensity − none")
     differences("C4", "app_error", "app_none", table=4, quantity="error map − none")
@@ -238,11 +276,22 @@ def deviations(results, dataset: str) -> pd.DataFrame:
     rows = []
     for name in specs:
         seen = list(dict.fromkeys(str(v[name]) for v in values if name in v))
-        if name in NO_DEVIATION or name.startswith(("synthetic.", "own.")) or not seen or seen == [str(paper[name])]:
+        if (
+            name in NO_DEVIATION
+            or name.startswith(("synthetic.", "own."))
+            or not seen
+            or seen == [str(paper[name])]
+        ):
             continue
         stated = dataset in PAPER_SETS and (specs[name].metadata["paper"] or name in PAPER[dataset])
-        rows.append({"parameter": name, "these runs": " | ".join(seen), "profile paper": str(paper[name]),
-                     "stated by": "the paper" if stated else "this kit (the paper leaves it open)"})
+        rows.append(
+            {
+                "parameter": name,
+                "these runs": " | ".join(seen),
+                "profile paper": str(paper[name]),
+                "stated by": "the paper" if stated else "this kit (the paper leaves it open)",
+            }
+        )
     return pd.DataFrame(rows, columns=["parameter", "these runs", "profile paper", "stated by"])
 
 
@@ -256,8 +305,13 @@ def clip_by_clip(results, dataset: str, protocol: Protocol) -> pd.DataFrame:
     """
     models, share = {}, None
     for variant in TABLE3:
-        own = [r for r in results if (r.job.dataset, r.job.step, r.job.variant) == (dataset, "score", variant)
-               and r.labelled and not r.trouble]
+        own = [
+            r
+            for r in results
+            if (r.job.dataset, r.job.step, r.job.variant) == (dataset, "score", variant)
+            and r.labelled
+            and not r.trouble
+        ]
         if own:
             share = _share_by_clip(own[0])
             models[variant] = pd.DataFrame([_auc_by_clip(r, protocol) for r in apart(own)[0]]).mean()
@@ -278,7 +332,9 @@ def _auc_by_clip(result: Result, protocol: Protocol) -> dict[str, float]:
     if mixed.any():
         frames = result.scores["clip"].map(mixed).to_numpy()
         terms = [(weight, values[frames]) for weight, values in result.terms]
-        found[BOTH_KINDS] = protocols.frame_auc(terms, result.labels[frames], result.clips[frames], protocol, result.train_stats)
+        found[BOTH_KINDS] = protocols.frame_auc(
+            terms, result.labels[frames], result.clips[frames], protocol, result.train_stats
+        )
     return found | {ALL: result.auc(protocol)}
 
 
@@ -286,21 +342,38 @@ def ever_scored() -> pd.DataFrame:
     """Every configuration that was scored on the test clips of a real data set and curated, in order of time: a row a score
     with dataset, profile, model, seed, settings, auc (the paper's protocol), commit and ended. Empty if there is none."""
     columns = ["dataset", "profile", "model", "seed", "settings", "auc", "commit", "ended"]
-    found = pd.read_csv(paths.EVER_SCORED, keep_default_na=False) if paths.EVER_SCORED.exists() else pd.DataFrame(columns=columns)
+    found = (
+        pd.read_csv(paths.EVER_SCORED, keep_default_na=False)
+        if paths.EVER_SCORED.exists()
+        else pd.DataFrame(columns=columns)
+    )
     return found[columns]
 
 
 # -- as people read it ---------------------------------------------------------------------------------------------
 
+
 def face(found: list[Finding], claim: str) -> Face:
     """The parts of one claim."""
-    shown = Face(["Data set", "What is compared", "Paper", "This kit", "95 % interval", "n", "Verdict", "Why"])
+    shown = Face(
+        ["Data set", "What is compared", "Paper", "This kit", "95 % interval", "n", "Verdict", "Why"]
+    )
     for f in (f for f in found if f.claim == claim):
         plain = claim == "C5"
         shown.paper.add((len(shown.rows), 2))
         value, span = (number, interval) if plain else (change, interval_of_change)
-        shown.rows.append([NAMES[f.dataset], f.quantity, value(f.paper), value(f.ours), span(f.low, f.high),
-                           str(f.n or "–"), f.verdict, f.because])
+        shown.rows.append(
+            [
+                NAMES[f.dataset],
+                f.quantity,
+                value(f.paper),
+                value(f.ours),
+                span(f.low, f.high),
+                str(f.n or "–"),
+                f.verdict,
+                f.because,
+            ]
+        )
     return shown
 
 
@@ -317,16 +390,24 @@ def markdown(found: list[Finding], results, under: str) -> str:
         parts += [f"**{claim}: {summary[claim]}.** {statement}", markdown_table(face(found, claim))]
     for dataset in [d for d in order_of(results) if any(f.n for f in found if f.dataset == d)]:
         table = deviations(results, dataset)
-        parts.append(f"Deviations from the profile `paper`, {NAMES[dataset]}: " + (
-            "none." if table.empty else "; ".join(
-            f"`{row.parameter}` {row[2]} (there {row[3]})" for row in table.itertuples()) + "."))
+        parts.append(
+            f"Deviations from the profile `paper`, {NAMES[dataset]}: "
+            + (
+                "none."
+                if table.empty
+                else "; ".join(f"`{row.parameter}` {row[2]} (there {row[3]})" for row in table.itertuples())
+                + "."
+            )
+        )
     return "\n\n".join([*parts, under]) + "\n"
 
 
 def write(found: list[Finding], results, under: str, folder: Path, protocol: Protocol) -> list[str]:
     """Writes verdict.csv, verdict.md and clips.csv; returns their names."""
     folder.mkdir(parents=True, exist_ok=True)
-    clips = [clip_by_clip(results, dataset, protocol).assign(dataset=dataset) for dataset in order_of(results)]
+    clips = [
+        clip_by_clip(results, dataset, protocol).assign(dataset=dataset) for dataset in order_of(results)
+    ]
     pd.concat(clips).set_index("dataset").to_csv(folder / "clips.csv", lineterminator="\n")
     frame(found).to_csv(folder / "verdict.csv", index=False, lineterminator="\n")
     (folder / "verdict.md").write_text(markdown(found, results, under), encoding="utf-8")

@@ -3,6 +3,7 @@
 Every map is a row of slabs, one a time step: few on the appearance path (T/tau steps), many on the motion path (T
 steps). Heights follow the size of the map. Coordinates are inches.
 """
+
 from __future__ import annotations
 
 import numpy as np
@@ -11,8 +12,8 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
-from lib.figures import style
 from lib.config import Config
+from lib.figures import style
 
 # As in lib/itae.py, which would load torch; a test holds the shapes below against the network itself.
 APP_KERNELS = ((1, 3, 3), (1, 3, 3), (3, 3, 3), (3, 3, 3))
@@ -27,6 +28,7 @@ def layers(config: Config) -> list[dict]:
 
     def add(path, layer, kernel, stride, *output):
         rows.append({"path": path, "layer": layer, "kernel": kernel, "stride": stride, "output": output})
+
     for i, s in enumerate(model.spatial_strides):
         H, W = H // s, W // s
         add("appearance", f"Conv{i + 1}", APP_KERNELS[i], (1, s, s), model.app_channels[i], slow, H, W)
@@ -60,16 +62,24 @@ def flow_layers(config: Config, extra: str = "intensity") -> list[dict]:
 
 # -- drawing -----------------------------------------------------------------------------------------------------
 
+
 def fig2(config: Config, *, title: str):
     """The framework with the shapes that a configuration gives it."""
     from lib.figures.paper_figures import Picture
+
     rows = (*layers(config), *flow_layers(config))
-    table = pd.DataFrame([{"path": row["path"], "layer": row["layer"]}
-                          | {name: "×".join(map(str, row.get(name, ()))) for name in ("kernel", "stride", "output")}
-                          for row in rows])
-    caption = ("Shapes are channels × frames, then height × width; slabs are time steps. ⊕: concatenation; on the way "
-               f"from the motion path a convolution 5×1² with stride {config.model.tau}×1² matches the frames and "
-               f"doubles the channels. {title}")
+    table = pd.DataFrame(
+        [
+            {"path": row["path"], "layer": row["layer"]}
+            | {name: "×".join(map(str, row.get(name, ()))) for name in ("kernel", "stride", "output")}
+            for row in rows
+        ]
+    )
+    caption = (
+        "Shapes are channels × frames, then height × width; slabs are time steps. ⊕: concatenation; on the way "
+        f"from the motion path a convolution 5×1² with stride {config.model.tau}×1² matches the frames and "
+        f"doubles the channels. {title}"
+    )
     figure = style.sheet(style.PAGE, HEIGHT, caption)
     axis = style.panel(figure, 0, 0, style.PAGE, HEIGHT)
     axis.set(xlim=(0, style.PAGE), ylim=(0, HEIGHT))
@@ -79,11 +89,11 @@ def fig2(config: Config, *, title: str):
 
 
 HEIGHT = 3.48
-APP, MOT, DEC, F_APP, F_MOT = 2.44, 1.12, 1.78, 3.14, 0.36    # y of the lanes
-CONV = (0.90, 1.56, 2.22, 2.88)                              # x of the encoders' maps
-DECONV = (3.94, 4.51, 5.08, 5.65)                            # x of the decoder's
-FRAMES = "#CFCFCF"                                           # light, so that sampled ones stand out in grey too
-SPAN = 0.29                                                  # a map's length in time
+APP, MOT, DEC, F_APP, F_MOT = 2.44, 1.12, 1.78, 3.14, 0.36  # y of the lanes
+CONV = (0.90, 1.56, 2.22, 2.88)  # x of the encoders' maps
+DECONV = (3.94, 4.51, 5.08, 5.65)  # x of the decoder's
+FRAMES = "#CFCFCF"  # light, so that sampled ones stand out in grey too
+SPAN = 0.29  # a map's length in time
 
 
 class Drawing:
@@ -91,7 +101,9 @@ class Drawing:
 
     def __init__(self, axis, config: Config):
         self.axis, self.config = axis, config
-        self.maps = {(row["path"], row["layer"]): row["output"] for row in (*layers(config), *flow_layers(config))}
+        self.maps = {
+            (row["path"], row["layer"]): row["output"] for row in (*layers(config), *flow_layers(config))
+        }
 
     def all(self) -> None:
         self.encoders()
@@ -108,14 +120,18 @@ class Drawing:
         self.label(0.12, DEC, frames, "$I$")
         self.words(CONV[0], APP + 0.42, "appearance path", style.APPEARANCE, ha="left", weight="bold")
         self.words(CONV[0], MOT - 0.74, "motion path", style.MOTION, ha="left", weight="bold")
-        for y, side, colour, text in ((APP, 1, style.APPEARANCE, f"every {ordinal(model.tau)}\nframe"),
-                                      (MOT, -1, style.MOTION, f"all {model.T}\nframes")):
+        for y, side, colour, text in (
+            (APP, 1, style.APPEARANCE, f"every {ordinal(model.tau)}\nframe"),
+            (MOT, -1, style.MOTION, f"all {model.T}\nframes"),
+        ):
             self.arrow((0.56, DEC + side * 0.12), (CONV[0] - 0.05, y - side * 0.04), colour)
             self.words(0.56, y - (0.02 if side > 0 else 0.13), text, style.FAINT)
         for i, x in enumerate(CONV):
             layer = f"Conv{i + 1}"
-            for path, y, colour, kernels in (("appearance", APP, style.APPEARANCE, APP_KERNELS),
-                                             ("motion", MOT, style.MOTION, MOT_KERNELS)):
+            for path, y, colour, kernels in (
+                ("appearance", APP, style.APPEARANCE, APP_KERNELS),
+                ("motion", MOT, style.MOTION, MOT_KERNELS),
+            ):
                 shape = self.maps[path, layer]
                 self.stack(x, y, shape, colour)
                 self.label(x, y, shape, f"{layer}  {kernel(kernels[i])}")
@@ -125,7 +141,9 @@ class Drawing:
                 self.arrow((x + SPAN + 0.09, MOT), (CONV[i + 1] - 0.03, MOT), style.MOTION)
                 self.arrow((join, MOT), (join, APP - 0.055), style.MOTION, dashed=True)
                 self.plus(join, APP)
-                self.words(join + 0.03, MOT + 0.42, f"+{self.maps['lateral', layer][0]}", style.INK, ha="left")
+                self.words(
+                    join + 0.03, MOT + 0.42, f"+{self.maps['lateral', layer][0]}", style.INK, ha="left"
+                )
         x = CONV[3]
         self.arrow((x + SPAN + 0.09, APP), (3.62, DEC + 0.06), style.APPEARANCE)
         self.arrow((x + SPAN + 0.09, MOT), (3.62, DEC - 0.06), style.MOTION, dashed=True)
@@ -144,8 +162,10 @@ class Drawing:
 
     def flows(self) -> None:
         K = self.config.flow.K
-        for flow, y, lane, colour, name, side in (("F_app", F_APP, APP, style.APPEARANCE, "$F_{app}$", 1),
-                                                  ("F_mot", F_MOT, MOT, style.MOTION, "$F_{mot}$", -1)):
+        for flow, y, lane, colour, name, side in (
+            ("F_app", F_APP, APP, style.APPEARANCE, "$F_{app}$", 1),
+            ("F_mot", F_MOT, MOT, style.MOTION, "$F_{mot}$", -1),
+        ):
             C, h, w = self.maps[flow, "pooled"]
             x = CONV[3] + 0.2
             self.arrow((x, lane + 0.2 if side > 0 else lane - 0.63), (3.42, y), colour, bend=(x, y))
@@ -196,34 +216,71 @@ class Drawing:
         for t in range(T):
             left, bottom = x + t * pitch, y - height / 2 - 0.03
             face = style.APPEARANCE if every and t % every == 0 else colour
-            a, b, c, d = np.array([(left, bottom), (left + thick, bottom), (left + thick, bottom + height),
-                                   (left, bottom + height)])
-            for corners, strength in (((b, c, c + into, b + into), 0.55), ((d, c, c + into, d + into), 0.35),
-                                      ((a, b, c, d), 1.0)):
+            a, b, c, d = np.array(
+                [
+                    (left, bottom),
+                    (left + thick, bottom),
+                    (left + thick, bottom + height),
+                    (left, bottom + height),
+                ]
+            )
+            for corners, strength in (
+                ((b, c, c + into, b + into), 0.55),
+                ((d, c, c + into, d + into), 0.35),
+                ((a, b, c, d), 1.0),
+            ):
                 faces.append(corners)
                 fills.append(tint(face, strength))
                 edges.append(tint(face, 1.35))
-        self.axis.add_collection(PolyCollection(faces, facecolors=fills, edgecolors=edges, linewidths=0.25,
-                                                joinstyle="round"))
+        self.axis.add_collection(
+            PolyCollection(faces, facecolors=fills, edgecolors=edges, linewidths=0.25, joinstyle="round")
+        )
 
     def label(self, x: float, y: float, shape, name: str) -> None:
         C, T, H, W = shape
         self.words(x + SPAN / 2 + 0.03, y - 0.46, f"{name}\n{C}×{T}\n{size(H, W)}", style.INK)
 
-    def words(self, x: float, y: float, text: str, colour: str, *, ha: str = "center", weight: str = "normal") -> None:
-        self.axis.text(x, y, text, ha=ha, va="center", fontsize=style.SMALL, color=darker(colour), linespacing=1.15,
-                       fontweight=weight)
+    def words(
+        self, x: float, y: float, text: str, colour: str, *, ha: str = "center", weight: str = "normal"
+    ) -> None:
+        self.axis.text(
+            x,
+            y,
+            text,
+            ha=ha,
+            va="center",
+            fontsize=style.SMALL,
+            color=darker(colour),
+            linespacing=1.15,
+            fontweight=weight,
+        )
 
     def box(self, x: float, y: float, width: float, height: float, text: str, colour: str) -> None:
-        self.axis.add_patch(FancyBboxPatch((x - width / 2, y - height / 2), width, height, facecolor=tint(colour, 0.25),
-                                           boxstyle="round,pad=0,rounding_size=0.05", edgecolor=colour, linewidth=0.8))
+        self.axis.add_patch(
+            FancyBboxPatch(
+                (x - width / 2, y - height / 2),
+                width,
+                height,
+                facecolor=tint(colour, 0.25),
+                boxstyle="round,pad=0,rounding_size=0.05",
+                edgecolor=colour,
+                linewidth=0.8,
+            )
+        )
         self.words(x, y, text, style.INK)
 
     def plus(self, x: float, y: float) -> None:
         """Concatenation."""
-        self.axis.add_patch(Circle((x, y), 0.05, facecolor="white", edgecolor=style.INK, linewidth=0.7, zorder=5))
-        self.axis.plot([x - 0.03, x + 0.03, None, x, x], [y, y, None, y - 0.03, y + 0.03], color=style.INK,
-                       linewidth=0.7, zorder=6)
+        self.axis.add_patch(
+            Circle((x, y), 0.05, facecolor="white", edgecolor=style.INK, linewidth=0.7, zorder=5)
+        )
+        self.axis.plot(
+            [x - 0.03, x + 0.03, None, x, x],
+            [y, y, None, y - 0.03, y + 0.03],
+            color=style.INK,
+            linewidth=0.7,
+            zorder=6,
+        )
 
     def arrow(self, start, end, colour: str, *, dashed: bool = False, bend=None) -> None:
         """A straight arrow, or one that turns a corner at `bend`."""
@@ -232,8 +289,18 @@ class Drawing:
             self.axis.plot([start[0], bend[0]], [start[1], bend[1]], solid_capstyle="round", **how)
             start = bend
         head = "-|>,head_length=2.4,head_width=1.4"
-        self.axis.add_patch(FancyArrowPatch(start, end, arrowstyle=head, mutation_scale=1, shrinkA=0, shrinkB=0,
-                                            linestyle=style.DASHES["short"] if dashed else "solid", **how))
+        self.axis.add_patch(
+            FancyArrowPatch(
+                start,
+                end,
+                arrowstyle=head,
+                mutation_scale=1,
+                shrinkA=0,
+                shrinkB=0,
+                linestyle=style.DASHES["short"] if dashed else "solid",
+                **how,
+            )
+        )
 
 
 def tint(colour: str, strength: float) -> tuple:

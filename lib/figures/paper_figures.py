@@ -5,6 +5,7 @@ under it. It first makes the table of numbers and then draws from that table, so
 the figure shows. Frames and error maps are pictures already: of these the table has the place (clip, frame) and
 statistics. Frames are counted from 0 within their clip, as in scores.csv.
 """
+
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -14,18 +15,20 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lib.evidence import figure_data
-from lib.figures import style
 from lib.evaluation.protocols import PROTOCOLS, frame_auc, frame_roc
+from lib.evidence import figure_data
 from lib.evidence.figure_data import BOTH_KINDS, MOTION_KINDS, Results
+from lib.figures import style
 from lib.scoring import normalise
 
 BINS = 20
-RAW = PROTOCOLS["micro, raw scores"]  # for a single score, or one that is normalised already, as S of Eq. 9 is
+RAW = PROTOCOLS[
+    "micro, raw scores"
+]  # for a single score, or one that is normalised already, as S of Eq. 9 is
 NLLS = {"nll_app": "appearance", "nll_mot": "motion"}
 NETWORKS = {"one_path": "one-path AE", "two_path": "two-path AE"}
 FULL = "app_intensity_mot"
-WIDE, GAP, EDGE = 1.03, 0.055, 0.05   # three pictures in a column: width, space between, margin, in inches
+WIDE, GAP, EDGE = 1.03, 0.055, 0.05  # three pictures in a column: width, space between, margin, in inches
 LEFT, RIGHT, PLOT = 0.40, 2.02, 1.24  # two plots in a column: where they begin, their width
 
 
@@ -49,6 +52,7 @@ NOT_SCORED = "no scores: not run"
 
 # -- pictures ----------------------------------------------------------------------------------------------------
 
+
 def error_map(results: Results, autoencoder: str, clip, frame: int) -> np.ndarray | None:
     """|I - I^| of one frame in [0, 1], the mean over all windows with it: (H, W) float32; None if it was not run."""
     maps = results.array("features", autoencoder, "test_error_maps.npy")
@@ -67,10 +71,16 @@ def about_map(results: Results, autoencoder: str, clip, frame: int, panel: str) 
     if error is None:
         return row | {"missing": "not run"}
     marked = above_mean(error)
-    row |= {"mean_error": float(error.mean(dtype=np.float64)), "largest_error": float(error.max()),
-            "marked": float(marked.mean())}
+    row |= {
+        "mean_error": float(error.mean(dtype=np.float64)),
+        "largest_error": float(error.max()),
+        "marked": float(marked.mean()),
+    }
     if mask is not None and mask.any():
-        row |= {"marked_in_label": float(marked[mask].mean()), "marked_elsewhere": float(marked[~mask].mean())}
+        row |= {
+            "marked_in_label": float(marked[mask].mean()),
+            "marked_elsewhere": float(marked[~mask].mean()),
+        }
     return row
 
 
@@ -99,6 +109,7 @@ def draw_over(axis, results: Results, clip, frame: int, strength: np.ndarray) ->
 
 # -- likelihoods within a clip -----------------------------------------------------------------------------------
 
+
 def likelihood_rows(results: Results, clip, panel: str) -> list[dict]:
     """Histograms of the normalised negative bits per dimension of a clip's frames, for F_app and F_mot.
 
@@ -112,12 +123,23 @@ def likelihood_rows(results: Results, clip, panel: str) -> list[dict]:
     for column, name in NLLS.items():
         nll = scores[column].to_numpy()[results.rows(clip)]
         likely = 1 - normalise(nll)
-        share = [np.histogram(likely[chosen], edges)[0] / max(chosen.sum(), 1) for chosen in (~labels, labels)]
+        share = [
+            np.histogram(likely[chosen], edges)[0] / max(chosen.sum(), 1) for chosen in (~labels, labels)
+        ]
         one_class = labels.all() or not labels.any()
         auc = None if one_class else frame_auc(nll, labels, np.zeros(len(nll), int), RAW)
-        rows += [{"panel": f"{panel} {name}", "clip": clip.name, "from": low, "to": high, "normal": normal,
-                  "abnormal": abnormal, "auc": auc}
-                 for low, high, normal, abnormal in zip(edges[:-1], edges[1:], *share)]
+        rows += [
+            {
+                "panel": f"{panel} {name}",
+                "clip": clip.name,
+                "from": low,
+                "to": high,
+                "normal": normal,
+                "abnormal": abnormal,
+                "auc": auc,
+            }
+            for low, high, normal, abnormal in zip(edges[:-1], edges[1:], *share)
+        ]
     return rows
 
 
@@ -130,7 +152,9 @@ def draw_likelihood(axis, table: pd.DataFrame, panel: str, title: str) -> None:
     style.bars(axis, np.append(part["from"], 1.0), part["normal"].to_numpy(), part["abnormal"].to_numpy())
     auc = part["auc"].iloc[0]
     style.letter(axis, title if pd.isna(auc) else f"{title}, AUC {auc:.2f}")
-    axis.set(xlim=(0, 1), ylim=(0, 1.08 * max(part["normal"].max(), part["abnormal"].max())), xticks=(0, 0.5, 1))
+    axis.set(
+        xlim=(0, 1), ylim=(0, 1.08 * max(part["normal"].max(), part["abnormal"].max())), xticks=(0, 0.5, 1)
+    )
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.yaxis.set_major_locator(MaxNLocator(4))
     axis.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}")
@@ -138,16 +162,21 @@ def draw_likelihood(axis, table: pd.DataFrame, panel: str, title: str) -> None:
 
 # -- the figures -------------------------------------------------------------------------------------------------
 
+
 def fig1(results: Results) -> Picture:
     """An abnormal frame, its error with one path and with two, and the likelihoods of its clip."""
     if results.ranking is None:
         return nothing(style.COLUMN, 2.5, NOT_SCORED, results)
-    clip, = figure_data.choose_clips(results, BOTH_KINDS)
+    (clip,) = figure_data.choose_clips(results, BOTH_KINDS)
     frame = figure_data.choose_frame(results, clip)
-    table = pd.DataFrame([about_map(results, network, clip, frame, panel) for network, panel in zip(NETWORKS, "bc")]
-                         + likelihood_rows(results, clip, "d"))
-    caption = (f"{results.title(clip)}. {figure_data.rule_for_clips(results, BOTH_KINDS)} Frame of median score among "
-               f"{figure_data.among(results, clip)}. (d) 1: the most likely frame of the clip. {results.source}")
+    table = pd.DataFrame(
+        [about_map(results, network, clip, frame, panel) for network, panel in zip(NETWORKS, "bc")]
+        + likelihood_rows(results, clip, "d")
+    )
+    caption = (
+        f"{results.title(clip)}. {figure_data.rule_for_clips(results, BOTH_KINDS)} Frame of median score among "
+        f"{figure_data.among(results, clip)}. (d) 1: the most likely frame of the clip. {results.source}"
+    )
 
     below = 0.18 + height_of_pictures(results)
     figure = style.sheet(style.COLUMN, below + 1.96, caption)
@@ -183,11 +212,18 @@ def fig3(results: Results) -> Picture:
         return nothing(style.COLUMN, 2.5, NOT_SCORED, results)
     clips = figure_data.choose_clips(results, MOTION_KINDS, BOTH_KINDS)
     chosen = [(clip, figure_data.choose_frame(results, clip)) for clip in clips]
-    table = pd.DataFrame([about_map(results, network, clip, frame, panel)
-                          for (clip, frame), panel in zip(chosen, "ab") for network in NETWORKS])
-    caption = ("Red, and its share of all pixels (and of those labelled): error above the frame's mean (Park et al. "
-               f"2020). {figure_data.rule_for_clips(results, MOTION_KINDS, BOTH_KINDS)} Frames of median score among "
-               f"{figure_data.among(results, *clips)} of their clip. {results.source}")
+    table = pd.DataFrame(
+        [
+            about_map(results, network, clip, frame, panel)
+            for (clip, frame), panel in zip(chosen, "ab")
+            for network in NETWORKS
+        ]
+    )
+    caption = (
+        "Red, and its share of all pixels (and of those labelled): error above the frame's mean (Park et al. "
+        f"2020). {figure_data.rule_for_clips(results, MOTION_KINDS, BOTH_KINDS)} Frames of median score among "
+        f"{figure_data.among(results, *clips)} of their clip. {results.source}"
+    )
 
     step = height_of_pictures(results) + 0.36
     figure = style.sheet(style.COLUMN, 2 * step, caption)
@@ -205,7 +241,9 @@ def fig3(results: Results) -> Picture:
             draw_over(axis, results, clip, frame, above_mean(error))
             row = table[(table["panel"] == panel) & (table["series"] == network)].iloc[0]
             share = row.get("marked_in_label", np.nan)
-            style.under(axis, f"{row['marked']:.0%}" + (f" ({share:.0%} of label)" if pd.notna(share) else ""))
+            style.under(
+                axis, f"{row['marked']:.0%}" + (f" ({share:.0%} of label)" if pd.notna(share) else "")
+            )
     return Picture(figure, table, caption)
 
 
@@ -214,9 +252,13 @@ def fig4(results: Results) -> Picture:
     if results.ranking is None:
         return nothing(style.COLUMN, 2.5, NOT_SCORED, results)
     clips = figure_data.choose_clips(results, MOTION_KINDS, BOTH_KINDS)
-    table = pd.DataFrame([row for clip, panel in zip(clips, "ab") for row in likelihood_rows(results, clip, panel)])
-    caption = (f"{figure_data.rule_for_clips(results, MOTION_KINDS, BOTH_KINDS)} 1: the most likely frame of the clip, "
-               f"0: the least. AUC: of the likelihood alone, within the clip. {results.source}")
+    table = pd.DataFrame(
+        [row for clip, panel in zip(clips, "ab") for row in likelihood_rows(results, clip, panel)]
+    )
+    caption = (
+        f"{figure_data.rule_for_clips(results, MOTION_KINDS, BOTH_KINDS)} 1: the most likely frame of the clip, "
+        f"0: the least. AUC: of the likelihood alone, within the clip. {results.source}"
+    )
 
     figure = style.sheet(style.COLUMN, 3.06, caption)
     for i, (clip, panel) in enumerate(zip(clips, "ab")):
@@ -233,15 +275,18 @@ def fig4(results: Results) -> Picture:
     return Picture(figure, table, caption)
 
 
-SERIES = {"R": ("two-path AE", style.TWO_PATH, "dashed"), "L": ("generative", style.GENERATIVE, "short"),
-          "S": ("total", style.TOTAL, "solid")}
+SERIES = {
+    "R": ("two-path AE", style.TWO_PATH, "dashed"),
+    "L": ("generative", style.GENERATIVE, "short"),
+    "S": ("total", style.TOTAL, "solid"),
+}
 
 
 def fig5(results: Results) -> Picture:
     """Scores over one clip, and some of its abnormal frames with their errors in red."""
     if results.ranking is None:
         return nothing(style.COLUMN, 2.5, NOT_SCORED, results)
-    clip, = figure_data.choose_clips(results, ())
+    (clip,) = figure_data.choose_clips(results, ())
     marked = figure_data.spread_frames(results, clip, 3)
     full, two_path = results.scores(FULL), results.scores("two_path")
     stored = {"R": two_path if full is None else full, "L": full, "S": full}
@@ -251,9 +296,11 @@ def fig5(results: Results) -> Picture:
         if scores is not None:
             table[name] = normalise(scores[name].to_numpy()[results.rows(clip)])
     table["shown"] = np.isin(table["frame"], marked).astype(int)
-    caption = (f"{results.title(clip)}. {figure_data.rule_for_clips(results, ())} Scores are normalised within the clip; "
-               f"abnormal frames are shaded. Frames evenly spread over {figure_data.among(results, clip)}; red: error of "
-               f"the two-path AE. {results.source}")
+    caption = (
+        f"{results.title(clip)}. {figure_data.rule_for_clips(results, ())} Scores are normalised within the clip; "
+        f"abnormal frames are shaded. Frames evenly spread over {figure_data.among(results, clip)}; red: error of "
+        f"the two-path AE. {results.source}"
+    )
 
     below = 0.18 + height_of_pictures(results)
     figure = style.sheet(style.COLUMN, below + 1.66, caption)
@@ -266,9 +313,17 @@ def fig5(results: Results) -> Picture:
         else:
             draw_over(axis, results, clip, frame, error / largest)
     draw_scores(style.panel(figure, 0.45, below + 0.28, 2.80, 0.88), table, marked)
-    figure.legend(*figure.axes[-1].get_legend_handles_labels(), loc="lower center", ncol=3, borderpad=0,
-                  borderaxespad=0, handlelength=1.9, columnspacing=0.9, handletextpad=0.5,
-                  bbox_to_anchor=(0.5, 1 - (below + 1.64) / figure.get_figheight()))
+    figure.legend(
+        *figure.axes[-1].get_legend_handles_labels(),
+        loc="lower center",
+        ncol=3,
+        borderpad=0,
+        borderaxespad=0,
+        handlelength=1.9,
+        columnspacing=0.9,
+        handletextpad=0.5,
+        bbox_to_anchor=(0.5, 1 - (below + 1.64) / figure.get_figheight()),
+    )
     return Picture(figure, table, caption)
 
 
@@ -277,8 +332,15 @@ def draw_scores(axis, table: pd.DataFrame, marked: list[int]) -> None:
     style.shade(axis, table["label"].to_numpy())
     for name, (title, colour, dashes) in SERIES.items():
         if name in table:
-            axis.plot(table["frame"], table[name], color=colour, linestyle=style.DASHES[dashes], label=title, gid=name,
-                      linewidth=1.5 if name == "S" else 1.0)
+            axis.plot(
+                table["frame"],
+                table[name],
+                color=colour,
+                linestyle=style.DASHES[dashes],
+                label=title,
+                gid=name,
+                linewidth=1.5 if name == "S" else 1.0,
+            )
         else:
             axis.plot([], [], color=colour, linestyle=style.DASHES[dashes], label=f"{title}: not run")
     for frame, name in zip(marked, "abc"):
@@ -302,8 +364,11 @@ def roc(results: Results) -> Picture:
             rates = [frame_roc(run.terms, run.labels, run.clips, PROTOCOLS["paper"])[:2] for run in runs]
             curves[model] = np.mean([np.interp(grid, *rate) for rate in rates], axis=0)
     table = pd.DataFrame(curves)
-    spread = ("mean ± standard deviation over seeds" if len(results.seeds) > 1
-              else "in brackets its 95 % interval by resampling clips")
+    spread = (
+        "mean ± standard deviation over seeds"
+        if len(results.seeds) > 1
+        else "in brackets its 95 % interval by resampling clips"
+    )
     caption = f"AUC, {spread}. Protocol: {PROTOCOLS['paper']}. {results.source}"
 
     figure = style.sheet(style.COLUMN, 3.3 + 0.15 * len(numbers), caption)

@@ -4,6 +4,7 @@ The style sheet `kit.mplstyle` has fonts and lines; here is what has a meaning. 
 people with colour-blindness can tell apart, and a dark red for what is abnormal. No meaning rests on colour alone: each
 line has a dash pattern of its own and the abnormal bars of a histogram are hatched, so that a copy in grey can be read.
 """
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -18,21 +19,31 @@ from matplotlib.textpath import TextToPath
 from matplotlib.ticker import MaxNLocator
 from scipy.ndimage import binary_dilation, binary_fill_holes
 
-COLUMN, PAGE = 3.3, 7.0             # widths of the paper's column and page, in inches
+COLUMN, PAGE = 3.3, 7.0  # widths of the paper's column and page, in inches
 SCALE = {"paper": 1.0, "screen": 1.6}  # the same drawing, larger
 DPI = {"paper": 300, "screen": 200}
-SMALL = 6                           # points; nothing in a figure is smaller
+SMALL = 6  # points; nothing in a figure is smaller
 
 INK, FAINT = "#222222", "#6B6B6B"
-NORMAL, ABNORMAL, SHADE = "#A3A3A3", "#8E1B47", "#F3DCE3"  # frames by their label, and ranges of abnormal frames
-ONE_PATH, TWO_PATH = "#222222", "#009E73"   # autoencoders, and the score R of each
-APPEARANCE, MOTION = "#56B4E9", "#E69F00"   # F_app and F_mot, and the paths whose features they see
-GENERATIVE, TOTAL = "#0072B2", "#D55E00"    # L of Eq. 8, S of Eq. 9
+NORMAL, ABNORMAL, SHADE = (
+    "#A3A3A3",
+    "#8E1B47",
+    "#F3DCE3",
+)  # frames by their label, and ranges of abnormal frames
+ONE_PATH, TWO_PATH = "#222222", "#009E73"  # autoencoders, and the score R of each
+APPEARANCE, MOTION = "#56B4E9", "#E69F00"  # F_app and F_mot, and the paths whose features they see
+GENERATIVE, TOTAL = "#0072B2", "#D55E00"  # L of Eq. 8, S of Eq. 9
 ERROR = LinearSegmentedColormap.from_list("error", ["#FFFFFF", "#FDD0A2", "#F2704A", "#C8141E", "#4A0007"])
-MARK = to_rgb("#D7142A")                    # a pixel whose error is marked
+MARK = to_rgb("#D7142A")  # a pixel whose error is marked
 
-DASHES = {"solid": "solid", "dashed": (0, (4, 1.6)), "short": (0, (1.8, 1.2)), "dotted": (0, (1, 1.2)),
-          "dash-dot": (0, (5, 1.4, 1, 1.4)), "dash-dot-dot": (0, (5, 1.4, 1, 1.4, 1, 1.4))}
+DASHES = {
+    "solid": "solid",
+    "dashed": (0, (4, 1.6)),
+    "short": (0, (1.8, 1.2)),
+    "dotted": (0, (1, 1.2)),
+    "dash-dot": (0, (5, 1.4, 1, 1.4)),
+    "dash-dot-dot": (0, (5, 1.4, 1, 1.4, 1, 1.4)),
+}
 
 # Scored models: name in a legend, colour, dashes, mark. What a model adds has its colour; both together are the total.
 MODELS = {
@@ -44,8 +55,12 @@ MODELS = {
     "app_none": ("+ $F_{app}$ (none)", APPEARANCE, "dash-dot", "v"),
     "app_error": ("+ $F_{app}$ (error map)", APPEARANCE, "dash-dot-dot", "P"),
 }
-FLOWS = {"app_none": "$F_{app}$ (none)", "app_intensity": "$F_{app}$ (intensity)", "app_error": "$F_{app}$ (error map)",
-         "mot": "$F_{mot}$"}
+FLOWS = {
+    "app_none": "$F_{app}$ (none)",
+    "app_intensity": "$F_{app}$ (intensity)",
+    "app_error": "$F_{app}$ (error map)",
+    "mot": "$F_{mot}$",
+}
 
 
 def sheet(width: float, height: float, caption: str) -> Figure:
@@ -56,8 +71,15 @@ def sheet(width: float, height: float, caption: str) -> Figure:
     lines = wrap(caption, width - 0.1)
     below = (len(lines) * SMALL * 1.35 + 7) / 72 if lines else 0.0
     figure = Figure(figsize=(width, height + below))
-    figure.text(0.05 / width, 0.04 / (height + below), "\n".join(lines), va="bottom", fontsize=SMALL, color=FAINT,
-                linespacing=1.3)
+    figure.text(
+        0.05 / width,
+        0.04 / (height + below),
+        "\n".join(lines),
+        va="bottom",
+        fontsize=SMALL,
+        color=FAINT,
+        linespacing=1.3,
+    )
     return figure
 
 
@@ -65,8 +87,10 @@ def wrap(text: str, width: float) -> list[str]:
     """Small print broken into lines of at most so many inches."""
     font, measure = FontProperties(size=SMALL), TextToPath()
     points = 72 / 1.04  # on screens letters are fitted to pixels, which makes lines a little longer
-    inches = {word: measure.get_text_width_height_descent(word, font, False)[0] / points
-              for word in (*text.split(" "), " ")}
+    inches = {
+        word: measure.get_text_width_height_descent(word, font, False)[0] / points
+        for word in (*text.split(" "), " ")
+    }
     lines, used = [], width
     for word in filter(None, text.split(" ")):
         if used + inches[" "] + inches[word] > width:
@@ -119,10 +143,18 @@ def outline(axis, mask: np.ndarray | None) -> None:
     It keeps a little distance, so that a small object is not hidden by its own outline.
     """
     if mask is not None and mask.any():
-        room = binary_dilation(binary_fill_holes(np.pad(mask, 1)), iterations=max(1, round(min(mask.shape) / 40)))
+        room = binary_dilation(
+            binary_fill_holes(np.pad(mask, 1)), iterations=max(1, round(min(mask.shape) / 40))
+        )
         for width, colour in ((1.5, "white"), (0.8, ABNORMAL)):
-            axis.contour(np.arange(-1, mask.shape[1] + 1), np.arange(-1, mask.shape[0] + 1), room.astype(float),
-                         levels=[0.5], colors=[colour], linewidths=width)
+            axis.contour(
+                np.arange(-1, mask.shape[1] + 1),
+                np.arange(-1, mask.shape[0] + 1),
+                room.astype(float),
+                levels=[0.5],
+                colors=[colour],
+                linewidths=width,
+            )
         axis.set(xlim=(-0.5, mask.shape[1] - 0.5), ylim=(mask.shape[0] - 0.5, -0.5))
 
 
@@ -132,7 +164,7 @@ def over(frame: np.ndarray, strength: np.ndarray) -> np.ndarray:
     The frame is grey and brightened, so that red is darker than what it covers and shows in a copy in grey too.
     """
     grey = np.asarray(frame, float).mean(axis=-1, keepdims=True) / 255
-    light = 0.30 + 0.70 * grey                                          # (H, W, 1)
+    light = 0.30 + 0.70 * grey  # (H, W, 1)
     red = np.array(MARK) * (0.35 + 0.65 * grey)
     strength = np.clip(strength, 0, 1)[..., None]
     return light * (1 - strength) + red * strength
@@ -141,8 +173,16 @@ def over(frame: np.ndarray, strength: np.ndarray) -> np.ndarray:
 def bars(axis, edges: np.ndarray, normal: np.ndarray, abnormal: np.ndarray) -> None:
     """Two histograms in one panel: the normal frames filled, the abnormal ones hatched."""
     axis.stairs(normal, edges, fill=True, facecolor=NORMAL, alpha=0.75, edgecolor="none", label="normal")
-    axis.stairs(abnormal, edges, fill=True, facecolor=(1, 1, 1, 0), edgecolor=ABNORMAL, hatch="//////", linewidth=0.9,
-                label="abnormal")
+    axis.stairs(
+        abnormal,
+        edges,
+        fill=True,
+        facecolor=(1, 1, 1, 0),
+        edgecolor=ABNORMAL,
+        hatch="//////",
+        linewidth=0.9,
+        label="abnormal",
+    )
 
 
 def box(axis, at: float, quantiles, *, abnormal: bool) -> None:
@@ -150,8 +190,17 @@ def box(axis, at: float, quantiles, *, abnormal: bool) -> None:
     low, first, median, third, high = quantiles
     colour, fill = (ABNORMAL, (1, 1, 1, 0)) if abnormal else (FAINT, NORMAL)
     axis.plot([low, first, None, third, high], [at, at, None, at, at], color=colour, linewidth=0.8)
-    axis.add_patch(Rectangle((first, at - 0.13), third - first, 0.26, facecolor=fill, edgecolor=colour, linewidth=0.7,
-                             hatch="//////" if abnormal else None))
+    axis.add_patch(
+        Rectangle(
+            (first, at - 0.13),
+            third - first,
+            0.26,
+            facecolor=fill,
+            edgecolor=colour,
+            linewidth=0.7,
+            hatch="//////" if abnormal else None,
+        )
+    )
     axis.plot([median, median], [at - 0.13, at + 0.13], color=INK, linewidth=1.2)
 
 
@@ -160,9 +209,18 @@ def key_of_bars(figure: Figure, middle: float, bottom: float, *, labelled: bool 
     W, H = figure.get_size_inches()
     keys = [Patch(facecolor=NORMAL, alpha=0.75, label="normal" if labelled else "all frames (no labels)")]
     if labelled:
-        keys.append(Patch(facecolor=(1, 1, 1, 0), edgecolor=ABNORMAL, hatch="//////", linewidth=0.9, label="abnormal"))
-    figure.legend(handles=keys, loc="lower center", bbox_to_anchor=(middle / W, 1 - bottom / H), ncol=2, borderpad=0,
-                  borderaxespad=0, handlelength=1.8)
+        keys.append(
+            Patch(facecolor=(1, 1, 1, 0), edgecolor=ABNORMAL, hatch="//////", linewidth=0.9, label="abnormal")
+        )
+    figure.legend(
+        handles=keys,
+        loc="lower center",
+        bbox_to_anchor=(middle / W, 1 - bottom / H),
+        ncol=2,
+        borderpad=0,
+        borderaxespad=0,
+        handlelength=1.8,
+    )
 
 
 def line(model: str) -> dict:
@@ -224,7 +282,9 @@ def save(figure: Figure, table: pd.DataFrame, folder: Path, name: str, *, size: 
     figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None}, facecolor="white")
     if SCALE[size] != 1:
         enlarge(folder / f"{name}.svg", SCALE[size])
-    figure.savefig(folder / f"{name}.png", dpi=DPI[size] * SCALE[size], facecolor="white", metadata={"Software": None})
+    figure.savefig(
+        folder / f"{name}.png", dpi=DPI[size] * SCALE[size], facecolor="white", metadata={"Software": None}
+    )
     table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
     return [f"{name}.{kind}" for kind in ("svg", "png", "csv")]
 
@@ -233,6 +293,8 @@ def enlarge(path: Path, scale: float) -> None:
     """Makes a drawing larger when shown; what is in it stays as it is."""
     head, mark, rest = path.read_text(encoding="utf-8").partition("<svg ")
     tag, close, body = rest.partition(">")
-    parts = [f'{key}="{float(value[:-2]) * scale:g}pt"' if key in ("width", "height") else f'{key}="{value}"'
-             for key, value in (part.split('="') for part in tag.rstrip().rstrip('"').split('" '))]
+    parts = [
+        f'{key}="{float(value[:-2]) * scale:g}pt"' if key in ("width", "height") else f'{key}="{value}"'
+        for key, value in (part.split('="') for part in tag.rstrip().rstrip('"').split('" '))
+    ]
     path.write_text(head + mark + " ".join(parts) + close + body, encoding="utf-8")

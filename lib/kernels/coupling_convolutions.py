@@ -2,6 +2,7 @@
 
 The arithmetic is that of `torch.nn.functional.conv2d` and `relu`; `benchmarks/flow_step.py` says what the rest gains.
 """
+
 from __future__ import annotations
 
 import torch
@@ -54,7 +55,8 @@ def convolve_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, 
     if weight.shape[-1] == 1 and len(x) < 16:
         grad, x = _strips(grad), _strips(x)
     grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
-        grad, x, weight, None, [1, 1], [padding, padding], [1, 1], False, [0, 0], 1, [True, True, False])
+        grad, x, weight, None, [1, 1], [padding, padding], [1, 1], False, [0, 0], 1, [True, True, False]
+    )
     return _from_strips(grad_x, shape), grad_weight, grad.sum((0, 2, 3))
 
 

@@ -8,6 +8,7 @@ In the pipeline the run's folder is given by the process that runs the notebook,
 By hand the folder lies under `reports/<profile>/by_hand/`, nothing of the pipeline's is touched, and inputs are taken
 from runs by hand where there are some, otherwise from the pipeline's.
 """
+
 from __future__ import annotations
 
 import dataclasses
@@ -18,10 +19,10 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lib.errors import CheckError, RunError
 from lib import paths
-from lib.pipeline import records
 from lib.config import Config, check_name, parameters, resolve
+from lib.errors import CheckError, RunError
+from lib.pipeline import records
 from lib.pipeline.steps import STEPS, Job, from_name, upstream
 
 
@@ -62,9 +63,11 @@ class Run:
             path = job.folder / name
         if not path.exists():
             there = sorted(str(p.parent.relative_to(top)) for p in top.glob("**/*.pt"))
-            raise RunError(f"The reference keeps no weights of {job.name} at profile {job.profile}; it keeps "
-                           f"{', '.join(there) or 'none at this profile'}. Ask for what stands on these, or train: leave out "
-                           "--pretrained, or run that data set first.")
+            raise RunError(
+                f"The reference keeps no weights of {job.name} at profile {job.profile}; it keeps "
+                f"{', '.join(there) or 'none at this profile'}. Ask for what stands on these, or train: leave out "
+                "--pretrained, or run that data set first."
+            )
         self.taken = {"file": paths.shown(path), "sha256": records.sha256_of(path)}
         return path
 
@@ -89,13 +92,29 @@ class Run:
         if torch and torch.cuda.is_available() and torch.cuda.max_memory_allocated():
             notes["gpu"] = torch.cuda.get_device_name()
             notes["gpu_peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
-        result = {"metrics": metrics, "notes": notes, "outputs": [
-            {"file": name, "bytes": (self.folder / name).stat().st_size, "sha256": records.sha256_of(self.folder / name)}
-            for name in outputs]}
+        result = {
+            "metrics": metrics,
+            "notes": notes,
+            "outputs": [
+                {
+                    "file": name,
+                    "bytes": (self.folder / name).stat().st_size,
+                    "sha256": records.sha256_of(self.folder / name),
+                }
+                for name in outputs
+            ],
+        }
         if self.by_hand:
             record = records.read(self.folder) or {}
-            record |= {"format": records.FORMAT, "job": self.job.name, "status": "complete", "ended": records.now(),
-                       "by_hand": True, "parameters": records.parameters_of(self.job, self.config), **result}
+            record |= {
+                "format": records.FORMAT,
+                "job": self.job.name,
+                "status": "complete",
+                "ended": records.now(),
+                "by_hand": True,
+                "parameters": records.parameters_of(self.job, self.config),
+                **result,
+            }
             records.write_json(self.folder / "run.json", record)
             print(f"Done by hand; results are in {paths.shown(self.folder)}.")
         else:
@@ -103,8 +122,15 @@ class Run:
             print("Done. The record is run.json beside this notebook.")
 
 
-def begin(step: str, *, profile: str, dataset: str = "all", variant: str = "", seed: int | None = None,
-          settings: dict | None = None) -> Run:
+def begin(
+    step: str,
+    *,
+    profile: str,
+    dataset: str = "all",
+    variant: str = "",
+    seed: int | None = None,
+    settings: dict | None = None,
+) -> Run:
     """Resolves the configuration of a run, finds its inputs and makes its folder.
 
     Raises ConfigError for unknown names, RunError if an input has not been made yet.
@@ -124,7 +150,9 @@ def begin(step: str, *, profile: str, dataset: str = "all", variant: str = "", s
         folder = paths.run(profile, dataset, step, variant, job.seed, by_hand=True)
         folder.mkdir(parents=True, exist_ok=True)
         inputs = inputs_by_hand(job)
-        identity = records.identity(job, config, {n: records.input_digest(job, records.read(f)) for n, f in inputs.items()})
+        identity = records.identity(
+            job, config, {n: records.input_digest(job, records.read(f)) for n, f in inputs.items()}
+        )
     _use_style()
     if config.machine.threads and "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(config.machine.threads)
@@ -136,7 +164,9 @@ def inputs_by_hand(job: Job) -> dict[str, Path]:
     scored = tuple(j for j, _ in records.find(job.profile) if j.step in ("score", "reference"))
     found = {}
     for needed in upstream(job, scored):
-        by_hand = paths.run(needed.profile, needed.dataset, needed.step, needed.variant, needed.seed, by_hand=True)
+        by_hand = paths.run(
+            needed.profile, needed.dataset, needed.step, needed.variant, needed.seed, by_hand=True
+        )
         for folder in (by_hand, needed.folder):
             record = records.read(folder)
             if record and record["status"] == "complete":
@@ -145,31 +175,50 @@ def inputs_by_hand(job: Job) -> dict[str, Path]:
                     print(f"Using {needed.name} from your run by hand.")
                 break
         else:
-            raise RunError(f"This notebook reads the result of {needed.name}, which is not there yet. Run its notebook "
-                           f"first ({STEPS[needed.step].notebook}), or in a terminal: ./run_all.sh {needed.step} "
-                           f"--profile {job.profile} --dataset {needed.dataset}")
+            raise RunError(
+                f"This notebook reads the result of {needed.name}, which is not there yet. Run its notebook "
+                f"first ({STEPS[needed.step].notebook}), or in a terminal: ./run_all.sh {needed.step} "
+                f"--profile {job.profile} --dataset {needed.dataset}"
+            )
     return found
 
 
 def settings_table(config: Config, *groups: str):
     """The parameters of some groups as a table: value here, what it is, its default and where that comes from."""
     import pandas as pd
+
     rows = []
     for name, spec in parameters().items():
         if name.split(".")[0] in groups:
             value = getattr(getattr(config, name.split(".")[0]), spec.name)
             source = spec.metadata["paper"] and f"paper: {spec.metadata['paper']}"
-            rows.append({"parameter": name, "value": str(value), "what it is": spec.metadata["help"], "default": str(spec.default),
-                         "default from": source or f"our choice: {spec.metadata['reason']}"})
-    return pd.DataFrame(rows).set_index("parameter").style.set_properties(**{"text-align": "left"}).set_table_styles(
-        [{"selector": "th", "props": "text-align: left"}])
+            rows.append(
+                {
+                    "parameter": name,
+                    "value": str(value),
+                    "what it is": spec.metadata["help"],
+                    "default": str(spec.default),
+                    "default from": source or f"our choice: {spec.metadata['reason']}",
+                }
+            )
+    return (
+        pd.DataFrame(rows)
+        .set_index("parameter")
+        .style.set_properties(**{"text-align": "left"})
+        .set_table_styles([{"selector": "th", "props": "text-align: left"}])
+    )
 
 
 def show_source(*functions):
     """The source of library functions, as the library has them, to be shown in a notebook."""
     import inspect
+
     from IPython.display import Markdown
-    blocks = [f"`{f.__module__.replace('.', '/')}.py`\n```python\n{inspect.getsource(f).rstrip()}\n```" for f in functions]
+
+    blocks = [
+        f"`{f.__module__.replace('.', '/')}.py`\n```python\n{inspect.getsource(f).rstrip()}\n```"
+        for f in functions
+    ]
     return Markdown("\n\n".join(blocks))
 
 
@@ -184,12 +233,14 @@ def _use_style() -> None:
     matplotlib = sys.modules.get("matplotlib")
     if matplotlib and paths.STYLE.exists():
         import matplotlib.style
+
         matplotlib.style.use(paths.STYLE)
 
 
 def open_data(run: Run):
     """The prepared data set that a run reads (`datasets.Prepared`)."""
     from lib.datasets.prepared import open_prepared
+
     record = records.read(run.input("prepare"))
     folder = Path(record["notes"]["prepared"])
     return open_prepared(folder if folder.is_absolute() else paths.ROOT / folder)

@@ -1,7 +1,8 @@
 """Whether the packages of an environment are those of requirements.txt. Needs nothing but Python and pip.
 
-    python lib/pipeline/pins.py            exit status 0 if every pin is met, 1 if not; prints what differs
+python lib/pipeline/pins.py            exit status 0 if every pin is met, 1 if not; prints what differs
 """
+
 from __future__ import annotations
 
 import importlib.metadata

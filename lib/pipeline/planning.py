@@ -4,6 +4,7 @@ Snakemake decides by files. It sees one empty marker per job, below `reports/<pr
 markers are set to agree with the records before it looks. So what has to run follows from parameters, code and results,
 and never from the times of files.
 """
+
 from __future__ import annotations
 
 import functools
@@ -32,10 +33,15 @@ class Grid:
     again: tuple[str, ...] = ()  # names of jobs, or of steps, to run though their records hold
 
     @staticmethod
-    def from_json(text: str) -> "Grid":
+    def from_json(text: str) -> Grid:
         raw = json.loads(text)
-        return Grid(raw["profile"], tuple(raw["datasets"]), tuple(map(int, raw["seeds"])),
-                    tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in raw["settings"]), tuple(raw["again"]))
+        return Grid(
+            raw["profile"],
+            tuple(raw["datasets"]),
+            tuple(map(int, raw["seeds"])),
+            tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in raw["settings"]),
+            tuple(raw["again"]),
+        )
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -51,7 +57,11 @@ class Grid:
     def runs(self, job: Job) -> bool:
         """Whether a job is one of this grid's. The results of other data sets and seeds, which tables cover too, are taken
         as they are: they were made with settings of their own, and may have taken a night."""
-        return job.dataset == "all" or job.dataset in self.datasets and (job.seed is None or job.seed in self.seeds)
+        return (
+            job.dataset == "all"
+            or job.dataset in self.datasets
+            and (job.seed is None or job.seed in self.seeds)
+        )
 
     def inputs(self, job: Job) -> list[Job]:
         """The jobs of this grid that a job reads."""
@@ -67,6 +77,7 @@ class Grid:
                 for needed in self.inputs(job):
                     visit(needed)
                 order[job] = None
+
         for job in wanted:
             visit(job)
         return tuple(order)
@@ -79,9 +90,16 @@ def _config(profile, dataset, settings):
 
 @functools.cache
 def _scored(grid: Grid) -> tuple[Job, ...]:
-    before = [job for job, _ in records.find(grid.profile)
-              if job.step in ("score", "reference") and (grid.runs(job) or stands(job))]
-    asked = [job for step in ("score", "reference") for job in jobs_of(grid.profile, grid.datasets, grid.seeds, step)]
+    before = [
+        job
+        for job, _ in records.find(grid.profile)
+        if job.step in ("score", "reference") and (grid.runs(job) or stands(job))
+    ]
+    asked = [
+        job
+        for step in ("score", "reference")
+        for job in jobs_of(grid.profile, grid.datasets, grid.seeds, step)
+    ]
     return tuple(dict.fromkeys([*asked, *before]))
 
 
@@ -91,8 +109,12 @@ def jobs_for(grid: Grid, target: str) -> list[Job]:
         return [job for step in TARGETS[target] for job in jobs_for(grid, step)]
     if target in STEPS:
         return jobs_of(grid.profile, grid.datasets, grid.seeds, target)
-    return [job for step, kind in STEPS.items() if target in kind.variants
-            for job in jobs_of(grid.profile, grid.datasets, grid.seeds, step, (target,))]
+    return [
+        job
+        for step, kind in STEPS.items()
+        if target in kind.variants
+        for job in jobs_of(grid.profile, grid.datasets, grid.seeds, step, (target,))
+    ]
 
 
 def target_names() -> tuple[str, ...]:
@@ -103,6 +125,7 @@ def target_names() -> tuple[str, ...]:
 
 # -- what has to run ---------------------------------------------------------------------------------------------
 
+
 def plan(grid: Grid, jobs) -> dict[Job, str]:
     """The jobs that have to run, in order, each with the reason. A job whose input runs again may turn out unchanged."""
     reasons: dict[Job, str] = {}
@@ -111,7 +134,9 @@ def plan(grid: Grid, jobs) -> dict[Job, str]:
         reason = "asked to run again" if again else why_stale(job, grid.config(job), grid.scored())
         waiting = next((needed for needed in upstream(job, grid.scored()) if needed in reasons), None)
         if reason or waiting:
-            reasons[job] = reason if reason and reason != "its inputs are missing" else f"{waiting.name} runs first"
+            reasons[job] = (
+                reason if reason and reason != "its inputs are missing" else f"{waiting.name} runs first"
+            )
     return reasons
 
 
@@ -127,7 +152,9 @@ def why_stale(job: Job, config: Config, scored: tuple[Job, ...]) -> str:
         if now.get(name) != then.get(name):
             return f"{name} is {now.get(name)}, was {then.get(name)}"
     code = records.code_version(STEPS[job.step].notebook)
-    changed = [name for name in sorted({*code, *record["code"]}) if code.get(name) != record["code"].get(name)]
+    changed = [
+        name for name in sorted({*code, *record["code"]}) if code.get(name) != record["code"].get(name)
+    ]
     if changed:
         return f"the code of {', '.join(changed)} changed"
     for name in (o["file"] for o in record["outputs"]):
@@ -139,11 +166,19 @@ def why_stale(job: Job, config: Config, scored: tuple[Job, ...]) -> str:
         if record["raw"] != raw_listing(job.dataset, config) is not None:
             return "the raw files changed"
     weights = record.get("notes", {}).get("weights")
-    if weights and (not (kept := paths.given(weights["file"])).exists() or records.sha256_of(kept) != weights["sha256"]):
+    if weights and (
+        not (kept := paths.given(weights["file"])).exists() or records.sha256_of(kept) != weights["sha256"]
+    ):
         return "the weights that it took from the reference changed"
-    results = {j.name: records.input_digest(job, r) for j in upstream(job, scored) if (r := records.read(j.folder))}
+    results = {
+        j.name: records.input_digest(job, r) for j in upstream(job, scored) if (r := records.read(j.folder))
+    }
     if set(results) != set(record["inputs"]):
-        return "it covers other runs than asked for" if STEPS[job.step].per == "all" else "its inputs are missing"
+        return (
+            "it covers other runs than asked for"
+            if STEPS[job.step].per == "all"
+            else "its inputs are missing"
+        )
     changed = [name for name in results if results[name] != record["inputs"][name]]
     return f"the result of {changed[0]} changed" if changed else ""
 
@@ -151,7 +186,11 @@ def why_stale(job: Job, config: Config, scored: tuple[Job, ...]) -> str:
 def stands(job: Job) -> bool:
     """Whether a job is complete and its result, and all that it was made from, is still there."""
     record = records.read(job.folder)
-    if not record or record["status"] != "complete" or not all((job.folder / o["file"]).exists() for o in record["outputs"]):
+    if (
+        not record
+        or record["status"] != "complete"
+        or not all((job.folder / o["file"]).exists() for o in record["outputs"])
+    ):
         return False
     if job.step == "prepare" and not (paths.ROOT / record["notes"]["prepared"] / "manifest.json").exists():
         return False
@@ -167,7 +206,9 @@ def raw_listing(dataset: str, config: Config) -> str | None:
         return None
     try:
         if dataset == "own":
-            return records.digest(own_video.state(own_video.own_videos(**values(config.own), T=config.model.T)))
+            return records.digest(
+                own_video.state(own_video.own_videos(**values(config.own), T=config.model.T))
+            )
         folder = layouts.find_raw(dataset, paths.data_root())
     except DataError:
         return None
@@ -180,6 +221,7 @@ def raw_listing(dataset: str, config: Config) -> str | None:
 
 
 # -- markers -----------------------------------------------------------------------------------------------------
+
 
 def marker(job: Job) -> Path:
     """The empty file by which Snakemake sees that a job is done."""
@@ -200,12 +242,18 @@ def set_markers(jobs, stale) -> None:
 
 def command_for(grid: Grid, job: Job) -> str:
     """The command that makes a job's result."""
-    parts = ["./run_all.sh", job.variant if job.variant and job.step != "features" else job.step, f"--profile {job.profile}"]
+    parts = [
+        "./run_all.sh",
+        job.variant if job.variant and job.step != "features" else job.step,
+        f"--profile {job.profile}",
+    ]
     parts[1] = job.step if job.step in ("autoencoder", "flow", "features") else parts[1]
     if job.dataset != "all":
         parts.append(f"--dataset {job.dataset}")
     if job.seed is not None:
         parts.append(f"--seeds {job.seed}")
-    parts += ["--set " + shlex.quote(f"{name}={','.join(map(str, v)) if isinstance(v, (list, tuple)) else v}")
-              for name, v in grid.settings]
+    parts += [
+        "--set " + shlex.quote(f"{name}={','.join(map(str, v)) if isinstance(v, (list, tuple)) else v}")
+        for name, v in grid.settings
+    ]
     return " ".join(parts)

@@ -9,6 +9,7 @@ sentence costs nobody a night of training. The granularity is the module; a tabl
 it. Modules that only pass values and files around (PLUMBING) are left out themselves: what they pass, the parameters and the
 inputs, is compared by its value.
 """
+
 from __future__ import annotations
 
 import ast
@@ -21,24 +22,41 @@ import os
 import platform
 import subprocess
 import tempfile
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
-from lib.errors import RecordError
 from lib import paths
 from lib.config import DATASETS, Config, flat
+from lib.errors import RecordError
 from lib.pipeline.steps import STEPS, Job
 
 FORMAT = 1
 PLUMBING = ("config", "paths", "pipeline", "commands")  # modules of the top level, and rooms
 # Tables that code reads beside runs, by their names in `paths`.
-TABLES = {"PAPER_RESULTS": paths.PAPER_RESULTS, "AVENUE_INTERVALS": paths.AVENUE_INTERVALS, "EVER_SCORED": paths.EVER_SCORED,
-          "FLOW_STEP": paths.FLOW_STEP}
-PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "opencv-python-headless", "matplotlib",
-            "seaborn", "papermill", "snakemake", "ipykernel")
+TABLES = {
+    "PAPER_RESULTS": paths.PAPER_RESULTS,
+    "AVENUE_INTERVALS": paths.AVENUE_INTERVALS,
+    "EVER_SCORED": paths.EVER_SCORED,
+    "FLOW_STEP": paths.FLOW_STEP,
+}
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "pandas",
+    "scikit-learn",
+    "opencv-python-headless",
+    "matplotlib",
+    "seaborn",
+    "papermill",
+    "snakemake",
+    "ipykernel",
+)
 
 
 # -- code version ------------------------------------------------------------------------------------------------
+
 
 def code_of_source(source: str) -> ast.Module:
     """The syntax tree of some code without its docstrings and without its imports from lib.
@@ -50,7 +68,11 @@ def code_of_source(source: str) -> ast.Module:
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and node.body:
             first = node.body[0]
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
                 node.body = node.body[1:] or [ast.Pass()]
     return tree
 
@@ -72,7 +94,9 @@ class _WithoutImportsOfLib(ast.NodeTransformer):
 def _room_of(node: ast.ImportFrom) -> str | None:
     """What an import takes from lib, "" for its top level and "lib"'s room or module otherwise; None for other imports."""
     module = node.module or ""
-    return module.removeprefix("lib").removeprefix(".") if module == "lib" or module.startswith("lib.") else None
+    return (
+        module.removeprefix("lib").removeprefix(".") if module == "lib" or module.startswith("lib.") else None
+    )
 
 
 def hash_of(source: str) -> str:
@@ -97,8 +121,11 @@ def imports_of(source: str) -> set[str]:
 def notebook_source(path: Path) -> str:
     """The code cells of a notebook but for the one with its parameters, whose values are compared by themselves."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    return "\n".join("".join(cell["source"]) for cell in cells
-                     if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", []))
+    return "\n".join(
+        "".join(cell["source"])
+        for cell in cells
+        if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", [])
+    )
 
 
 @functools.cache
@@ -123,7 +150,12 @@ def code_version(notebook: str) -> dict[str, str]:
     """
     try:
         source = notebook_source(paths.NOTEBOOKS / f"{notebook}.ipynb")
-        hashes, todo, seen, tables = {f"notebooks/{notebook}.ipynb": hash_of(source)}, imports_of(source), set(), tables_of(source)
+        hashes, todo, seen, tables = (
+            {f"notebooks/{notebook}.ipynb": hash_of(source)},
+            imports_of(source),
+            set(),
+            tables_of(source),
+        )
         while todo:
             name = todo.pop()
             if name not in seen:
@@ -132,20 +164,29 @@ def code_version(notebook: str) -> dict[str, str]:
                 todo |= more
                 if name.split(".")[0] not in PLUMBING:
                     hashes[name.split(".")[-1]], tables = found, tables | read
-        hashes |= {paths.shown(getattr(paths, t)): sha256_of(TABLES[t])[:16] for t in tables if TABLES[t].exists()}
+        hashes |= {
+            paths.shown(getattr(paths, t)): sha256_of(TABLES[t])[:16] for t in tables if TABLES[t].exists()
+        }
     except SyntaxError as problem:
         raise RecordError(f"The code under notebook {notebook} is not valid Python: {problem}.") from None
     except FileNotFoundError as problem:
-        raise RecordError(f"{paths.shown(Path(problem.filename))} is missing, and notebook {notebook} needs it.") from None
+        raise RecordError(
+            f"{paths.shown(Path(problem.filename))} is missing, and notebook {notebook} needs it."
+        ) from None
     return dict(sorted(hashes.items()))
 
 
 # -- what a run is made of ---------------------------------------------------------------------------------------
 
+
 def parameters_of(job: Job, config: Config) -> dict:
     """The effective values of all parameters that matter to a job."""
     groups = [g for g in STEPS[job.step].reads if g not in DATASETS or g == job.dataset]
-    return {name: value for name, value in flat(config, groups).items() if STEPS[job.step].sees_labels or name != "data.avenue_labels"}
+    return {
+        name: value
+        for name, value in flat(config, groups).items()
+        if STEPS[job.step].sees_labels or name != "data.avenue_labels"
+    }
 
 
 def digest(value) -> str:
@@ -165,11 +206,14 @@ def result_digest(record: dict) -> str:
 
 def input_digest(reader: Job, record: dict) -> str:
     """A hash of what a job reads of another's result: all of it, or of prepared data the frames if it sees no labels."""
-    frames = record["metrics"].get("frames")  # only of prepared data; in older records frames and labels are one
+    frames = record["metrics"].get(
+        "frames"
+    )  # only of prepared data; in older records frames and labels are one
     return frames if frames and not STEPS[reader.step].sees_labels else result_digest(record)
 
 
 # -- reading and writing -----------------------------------------------------------------------------------------
+
 
 def read(folder: Path) -> dict | None:
     """The record in a run's folder, or None if there is none that can be read."""
@@ -183,7 +227,9 @@ def read(folder: Path) -> dict | None:
 def write_json(path: Path, value) -> None:
     """Writes plain data in one piece."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False, encoding="utf-8") as file:
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, suffix=".part", delete=False, encoding="utf-8"
+    ) as file:
         try:
             json.dump(value, file, indent=1, ensure_ascii=False)
             file.write("\n")
@@ -199,6 +245,7 @@ def write_json(path: Path, value) -> None:
 def find(profile: str) -> list[tuple[Job, dict]]:
     """All complete records of a profile, with the jobs they belong to."""
     from lib.pipeline.steps import from_name
+
     found = []
     for path in sorted((paths.report(profile) / "runs").glob("*/**/run.json")):
         record = read(path.parent)
@@ -209,8 +256,9 @@ def find(profile: str) -> list[tuple[Job, dict]]:
 
 # -- circumstances -----------------------------------------------------------------------------------------------
 
+
 def now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def sha256_of(path: Path) -> str:
@@ -220,12 +268,16 @@ def sha256_of(path: Path) -> str:
 
 def git_state() -> dict:
     """The commit, and whether tracked files differ from it. None where there is no git."""
+
     def git(*arguments):
         try:
-            done = subprocess.run(["git", *arguments], cwd=paths.ROOT, capture_output=True, text=True, timeout=20)
+            done = subprocess.run(
+                ["git", *arguments], cwd=paths.ROOT, capture_output=True, text=True, timeout=20
+            )
         except (OSError, subprocess.TimeoutExpired):
             return None
         return done.stdout.strip() if done.returncode == 0 else None
+
     status = git("status", "--porcelain", "--untracked-files=no")
     return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
 
@@ -244,6 +296,7 @@ def versions() -> dict[str, str]:
 def hardware() -> dict:
     """Processor, cores and memory; the GPU is noted by the notebook that uses it. No names of hosts or users."""
     import psutil
+
     model = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

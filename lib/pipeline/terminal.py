@@ -1,4 +1,5 @@
 """Lines on the terminal: progress, results, durations."""
+
 from __future__ import annotations
 
 import shutil

@@ -2,6 +2,7 @@
 
 The page needs nothing but itself and the files below its folder, so it can be opened from a disk, copied and printed.
 """
+
 from __future__ import annotations
 
 import json
@@ -14,21 +15,27 @@ from pathlib import Path
 from markupsafe import Markup
 
 from lib import paths
+from lib.config import flat, resolve
 from lib.evidence import scored_runs, tables, typesetting, verdict
 from lib.pipeline import planning, records
-from lib.report import notebook_pages
-from lib.config import flat, resolve
-from lib.pipeline.terminal import duration
 from lib.pipeline.steps import FIGURES, STEPS, Job, from_name, jobs_of
+from lib.pipeline.terminal import duration
+from lib.report import notebook_pages
 
 FULL = "app_intensity_mot"
-FIGURE_TITLES = {"fig1": "Figure 1. Input, errors and likelihoods of one clip", "fig2": "Figure 2. The network",
-                 "fig3": "Figure 3. Errors of one path and of two",
-                 "fig4": "Figure 4. Likelihoods of normal and abnormal frames",
-                 "fig5": "Figure 5. Scores within a clip", "roc": "ROC curves",
-                 "likelihood_terms": "Likelihood by scale, and in its two terms",
-                 "complexity": "Likelihood against image complexity",
-                 "training": "Training curves", "protocols": "AUC by protocol", "kinds": "AUC by kind of anomaly"}
+FIGURE_TITLES = {
+    "fig1": "Figure 1. Input, errors and likelihoods of one clip",
+    "fig2": "Figure 2. The network",
+    "fig3": "Figure 3. Errors of one path and of two",
+    "fig4": "Figure 4. Likelihoods of normal and abnormal frames",
+    "fig5": "Figure 5. Scores within a clip",
+    "roc": "ROC curves",
+    "likelihood_terms": "Likelihood by scale, and in its two terms",
+    "complexity": "Likelihood against image complexity",
+    "training": "Training curves",
+    "protocols": "AUC by protocol",
+    "kinds": "AUC by kind of anomaly",
+}
 
 
 def write(profile: str) -> Path:
@@ -36,7 +43,9 @@ def write(profile: str) -> Path:
     known = all_records(profile)
     scored = scored_runs.of_profile(profile)
     evaluate = evaluation_of(profile, known)
-    protocol = scored_runs.protocol_of(normalise=evaluate["evaluate.normalise"], smoothing=evaluate["evaluate.smoothing"])
+    protocol = scored_runs.protocol_of(
+        normalise=evaluate["evaluate.normalise"], smoothing=evaluate["evaluate.smoothing"]
+    )
     how = {"protocol": protocol, "resamples": evaluate["evaluate.resamples"]}
     paper = tables.paper_results()
     made = {name: maker(scored, paper, **how) for name, maker in tables.MAKERS.items()}
@@ -44,19 +53,33 @@ def write(profile: str) -> Path:
     executed = notebook_pages.write_all(profile, known)
     drawn = figures(profile)
     states = Counter(record["status"] for record in known.values())
-    page = notebook_pages.templates().get_template("index.html").render(
-        profile=profile, protocol=protocol, counts=f"{states['complete']} complete runs" + "".join(
-            f", {n} {status}" for status, n in states.items() if status != "complete"),
-        headline=headline(made["table3"], paper), absent=typesetting.absent(made["table3"]), ticks=ticks(made["table3"]),
-        claims=claims(found), deviations=deviations(scored), tables=[show(profile, t) for t in made.values()],
-        figures=[f for f in drawn if f["image"]], undrawn=[f["title"] for f in drawn if not f["image"]],
-        groups=groups(profile, known, executed), makings=makings(known))
+    page = (
+        notebook_pages.templates()
+        .get_template("index.html")
+        .render(
+            profile=profile,
+            protocol=protocol,
+            counts=f"{states['complete']} complete runs"
+            + "".join(f", {n} {status}" for status, n in states.items() if status != "complete"),
+            headline=headline(made["table3"], paper),
+            absent=typesetting.absent(made["table3"]),
+            ticks=ticks(made["table3"]),
+            claims=claims(found),
+            deviations=deviations(scored),
+            tables=[show(profile, t) for t in made.values()],
+            figures=[f for f in drawn if f["image"]],
+            undrawn=[f["title"] for f in drawn if not f["image"]],
+            groups=groups(profile, known, executed),
+            makings=makings(known),
+        )
+    )
     path = paths.report(profile) / "index.html"
     notebook_pages.put(path, page)
     return path
 
 
 # -- records -------------------------------------------------------------------------------------------------------
+
 
 def all_records(profile: str) -> dict[Job, dict]:
     """The records of a profile, complete or not, by job."""
@@ -83,6 +106,7 @@ def _id(name: str) -> str:
 
 # -- numbers -------------------------------------------------------------------------------------------------------
 
+
 def headline(table: tables.Table, paper: list[dict]) -> list[dict]:
     """For each data set that was run: the whole method, the paper, the best reference scorer, Table 3 as a chart."""
     found, position = [], _scale(table)
@@ -93,18 +117,34 @@ def headline(table: tables.Table, paper: list[dict]) -> list[dict]:
         best = scorers.loc[scorers["auc"].idxmax()] if scorers["auc"].notna().any() else None
         said = tables.paper_value(paper, 2, FULL, dataset)
         whole = next(ours[ours["variant"] == FULL].itertuples())
-        found.append({
-            "name": tables.NAMES[dataset], "number": "" if whole.status else typesetting.number(whole.auc),
-            "status": whole.status,
-            "subset": whole.subset, "interval": typesetting.interval(whole.low, whole.high),
-            "seeds": typesetting.DASH if whole.status else
-            f"{whole.n:.0f} (seed{'s' if whole.n > 1 else ''} {whole.seeds.replace(' ', ', ')})",
-            "paper": typesetting.DASH if said is None else typesetting.number(said),
-            "reference": typesetting.NOT_RUN if best is None else f"{typesetting.number(best.auc)}, {best.row}",
-            "free": None if best is None else position(best.auc),
-            "rows": [{"label": c.row, "value": c.status or typesetting.number(c.auc), "at": position(c.auc),
-                      "paper": position(c.paper),
-                      "low": position(c.low), "high": position(c.high)} for c in ours.itertuples()]})
+        found.append(
+            {
+                "name": tables.NAMES[dataset],
+                "number": "" if whole.status else typesetting.number(whole.auc),
+                "status": whole.status,
+                "subset": whole.subset,
+                "interval": typesetting.interval(whole.low, whole.high),
+                "seeds": typesetting.DASH
+                if whole.status
+                else f"{whole.n:.0f} (seed{'s' if whole.n > 1 else ''} {whole.seeds.replace(' ', ', ')})",
+                "paper": typesetting.DASH if said is None else typesetting.number(said),
+                "reference": typesetting.NOT_RUN
+                if best is None
+                else f"{typesetting.number(best.auc)}, {best.row}",
+                "free": None if best is None else position(best.auc),
+                "rows": [
+                    {
+                        "label": c.row,
+                        "value": c.status or typesetting.number(c.auc),
+                        "at": position(c.auc),
+                        "paper": position(c.paper),
+                        "low": position(c.low),
+                        "high": position(c.high),
+                    }
+                    for c in ours.itertuples()
+                ],
+            }
+        )
     return found
 
 
@@ -125,7 +165,10 @@ def _lowest(table: tables.Table) -> float:
 def ticks(table: tables.Table) -> list[dict]:
     """The tenths below the chart."""
     low, position = _lowest(table), _scale(table)
-    return [{"at": position(low + i / 10), "text": f"{low + i / 10:.1f}"} for i in range(round((1 - low) * 10) + 1)]
+    return [
+        {"at": position(low + i / 10), "text": f"{low + i / 10:.1f}"}
+        for i in range(round((1 - low) * 10) + 1)
+    ]
 
 
 def claims(found: list[verdict.Finding]) -> list[dict]:
@@ -134,13 +177,27 @@ def claims(found: list[verdict.Finding]) -> list[dict]:
     shown = []
     for name, statement in verdict.CLAIMS.items():
         signed = name != "C5"
-        lines = [f"{tables.NAMES[f.dataset]}: {f.quantity} {(typesetting.change if signed else typesetting.number)(f.ours)} ("
-                 + ("no interval" if f.low is None else
-                    (typesetting.interval_of_change if signed else typesetting.interval)(f.low, f.high)) + f"), {f.verdict}"
-                 for f in found if f.claim == name and f.ours is not None and "largest" not in f.quantity]
-        shown.append({"name": name, "statement": statement, "verdict": summary[name], "lines": lines,
-                      "table": Markup(typesetting.html_table(verdict.face(found, name))),
-                      "kind": summary[name].removesuffix(" where tested").replace(" ", "-")})
+        lines = [
+            f"{tables.NAMES[f.dataset]}: {f.quantity} {(typesetting.change if signed else typesetting.number)(f.ours)} ("
+            + (
+                "no interval"
+                if f.low is None
+                else (typesetting.interval_of_change if signed else typesetting.interval)(f.low, f.high)
+            )
+            + f"), {f.verdict}"
+            for f in found
+            if f.claim == name and f.ours is not None and "largest" not in f.quantity
+        ]
+        shown.append(
+            {
+                "name": name,
+                "statement": statement,
+                "verdict": summary[name],
+                "lines": lines,
+                "table": Markup(typesetting.html_table(verdict.face(found, name))),
+                "kind": summary[name].removesuffix(" where tested").replace(" ", "-"),
+            }
+        )
     return shown
 
 
@@ -150,7 +207,13 @@ def deviations(scored) -> list[dict]:
     for dataset in [d for d in tables.order_of(scored) if any(r.job.dataset == d for r in scored)]:
         table = verdict.deviations(scored, dataset)
         face = typesetting.Face(list(table.columns), table.values.tolist())
-        found.append({"name": tables.NAMES[dataset], "count": len(table), "table": Markup(typesetting.html_table(face))})
+        found.append(
+            {
+                "name": tables.NAMES[dataset],
+                "count": len(table),
+                "table": Markup(typesetting.html_table(face)),
+            }
+        )
     return found
 
 
@@ -158,12 +221,19 @@ def show(profile: str, table: tables.Table) -> dict:
     """A table as the page shows it."""
     scorers, places = typesetting.references_face(table), typesetting.regions_face(table)
     files = [f"{table.name}.{kind}" for kind in ("csv", "md", "tex")] + (["regions.csv"] if places else [])
-    return {"name": table.name, "title": table.title, "face": Markup(typesetting.html_table(typesetting.face(table))),
-            "scorers": Markup(typesetting.html_table(scorers)) if scorers else "",
-            "places": Markup(typesetting.html_table(places)) if places else "", "told": typesetting.REGIONS, "under": table.under,
-            "notes": [(tables.mark(i), text) for i, text in enumerate(table.notes)],
-            "words": typesetting.words(table), "absent": typesetting.absent(table),
-            "files": [name for name in files if (paths.tables(profile) / name).exists()]}
+    return {
+        "name": table.name,
+        "title": table.title,
+        "face": Markup(typesetting.html_table(typesetting.face(table))),
+        "scorers": Markup(typesetting.html_table(scorers)) if scorers else "",
+        "places": Markup(typesetting.html_table(places)) if places else "",
+        "told": typesetting.REGIONS,
+        "under": table.under,
+        "notes": [(tables.mark(i), text) for i, text in enumerate(table.notes)],
+        "words": typesetting.words(table),
+        "absent": typesetting.absent(table),
+        "files": [name for name in files if (paths.tables(profile) / name).exists()],
+    }
 
 
 def figures(profile: str) -> list[dict]:
@@ -177,34 +247,50 @@ def figures(profile: str) -> list[dict]:
         found += [_figure(folder, stem, FIGURE_TITLES.get(figure, figure)) for stem in mine]
         found += [] if mine else [{"name": figure, "title": FIGURE_TITLES.get(figure, figure), "image": ""}]
     drawn = {figure["name"] for figure in found}
-    return found + [_figure(folder, stem, stem.replace("_", " ").replace("-", " ").capitalize())
-                    for stem in stems if stem not in drawn]
+    return found + [
+        _figure(folder, stem, stem.replace("_", " ").replace("-", " ").capitalize())
+        for stem in stems
+        if stem not in drawn
+    ]
 
 
 def _figure(folder: Path, stem: str, title: str) -> dict:
-    dataset = next((name for key, name in tables.NAMES.items() if re.search(rf"(?<![a-z]){key}(?![a-z])", stem)), "")
+    dataset = next(
+        (name for key, name in tables.NAMES.items() if re.search(rf"(?<![a-z]){key}(?![a-z])", stem)), ""
+    )
     files = [f"{stem}.{kind}" for kind in ("svg", "png", "csv") if (folder / f"{stem}.{kind}").exists()]
     title += f", {dataset}" if dataset and dataset not in title else ""
-    return {"name": stem, "title": title, "image": f"figures/{files[0]}",
-            "files": files}
+    return {"name": stem, "title": title, "image": f"figures/{files[0]}", "files": files}
 
 
 # -- runs ----------------------------------------------------------------------------------------------------------
 
+
 def groups(profile: str, known: dict[Job, dict], executed: dict[Job, Path]) -> list[dict]:
     """All runs that the data sets and seeds on record call for, by data set: those there are, and those not run."""
-    scored = tuple(job for job in known if job.step in ("score", "reference") and known[job]["status"] == "complete")
+    scored = tuple(
+        job for job in known if job.step in ("score", "reference") and known[job]["status"] == "complete"
+    )
     found = []
     for dataset in [d for d in tables.NAMES if any(job.dataset == d for job in known)] + ["all"]:
         mine = [job for job in known if job.dataset == dataset]
         seeds = sorted({job.seed for job in mine if job.seed is not None}) or [0]
-        called = [job for step, kind in STEPS.items() if (kind.per == "all") == (dataset == "all")
-                  for job in jobs_of(profile, [dataset], seeds, step)]
+        called = [
+            job
+            for step, kind in STEPS.items()
+            if (kind.per == "all") == (dataset == "all")
+            for job in jobs_of(profile, [dataset], seeds, step)
+        ]
         jobs = called + [job for job in mine if job not in called]
         runs = [_run(profile, job, known.get(job), scored, executed.get(job)) for job in jobs]
         spent = sum(known[job].get("seconds", 0) for job in mine)
-        found.append({"name": tables.NAMES.get(dataset, "Over all data sets"), "runs": runs,
-                      "counts": f"{sum(r['record'] is not None for r in runs)} of {len(runs)}, {duration(spent)}"})
+        found.append(
+            {
+                "name": tables.NAMES.get(dataset, "Over all data sets"),
+                "runs": runs,
+                "counts": f"{sum(r['record'] is not None for r in runs)} of {len(runs)}, {duration(spent)}",
+            }
+        )
     return found
 
 
@@ -222,22 +308,35 @@ def _run(profile: str, job: Job, record: dict | None, scored, page: Path | None)
     auc = record["metrics"].get("auc")
     memory = record.get("peak_memory_gib")
     ended = record.get("ended") or record.get("started")
-    return {"name": name, "record": record, "id": _id(job.name), "status": status, "kind": kind, "old": old,
-            "error": record.get("error", ""),
-            "auc": "" if auc is None else typesetting.number(auc) + " (subset)" * bool(record["metrics"].get("subset")),
-            "time": duration(record["seconds"]) if "seconds" in record else typesetting.DASH,
-            "memory": f"{memory:.2f} GiB" if memory is not None else typesetting.DASH, "commit": notebook_pages.commit_of(record),
-            "when": datetime.fromisoformat(ended).strftime("%-d %B %Y, %H:%M UTC") if ended else "",
-            "page": page.relative_to(paths.report(profile)).as_posix() if page else "",
-            "inputs": [(name, _id(name)) for name in record["inputs"]],
-            "parameters": [(name, _plain(value)) for name, value in sorted(record["parameters"].items())]}
+    return {
+        "name": name,
+        "record": record,
+        "id": _id(job.name),
+        "status": status,
+        "kind": kind,
+        "old": old,
+        "error": record.get("error", ""),
+        "auc": ""
+        if auc is None
+        else typesetting.number(auc) + " (subset)" * bool(record["metrics"].get("subset")),
+        "time": duration(record["seconds"]) if "seconds" in record else typesetting.DASH,
+        "memory": f"{memory:.2f} GiB" if memory is not None else typesetting.DASH,
+        "commit": notebook_pages.commit_of(record),
+        "when": datetime.fromisoformat(ended).strftime("%-d %B %Y, %H:%M UTC") if ended else "",
+        "page": page.relative_to(paths.report(profile)).as_posix() if page else "",
+        "inputs": [(name, _id(name)) for name in record["inputs"]],
+        "parameters": [(name, _plain(value)) for name, value in sorted(record["parameters"].items())],
+    }
 
 
 def _outdated(job: Job, record: dict, scored) -> str:
     """Why a complete run would run again now, in words; empty if it would not."""
     try:
-        config = resolve(job.profile, job.dataset if job.dataset != "all" else "synthetic",
-                         {name: tuple(v) if isinstance(v, list) else v for name, v in record["settings"].items()})
+        config = resolve(
+            job.profile,
+            job.dataset if job.dataset != "all" else "synthetic",
+            {name: tuple(v) if isinstance(v, list) else v for name, v in record["settings"].items()},
+        )
         return planning.why_stale(job, config, scored)
     except (records.RecordError, ValueError) as problem:
         return str(problem)
@@ -251,12 +350,19 @@ def makings(known: dict[Job, dict]) -> list[dict]:
     """Hardware and versions, once for all runs that share them."""
     shared: dict[str, list[Job]] = {}
     for job, record in known.items():
-        key = json.dumps([record["hardware"], record.get("notes", {}).get("gpu"), record["versions"]], sort_keys=True)
+        key = json.dumps(
+            [record["hardware"], record.get("notes", {}).get("gpu"), record["versions"]], sort_keys=True
+        )
         shared.setdefault(key, []).append(job)
     found = []
     for key, jobs in sorted(shared.items(), key=lambda item: -len(item[1])):
         hardware, gpu, versions = json.loads(key)
-        found.append({"hardware": f"{hardware['processor']}, {hardware['cores']} cores, {hardware['memory_gib']} GiB"
-                      + (f"; {gpu}" if gpu else ""), "versions": list(versions.items()),
-                      "runs": f"{len(jobs)} runs" if len(jobs) > 3 else ", ".join(job.name for job in jobs)})
+        found.append(
+            {
+                "hardware": f"{hardware['processor']}, {hardware['cores']} cores, {hardware['memory_gib']} GiB"
+                + (f"; {gpu}" if gpu else ""),
+                "versions": list(versions.items()),
+                "runs": f"{len(jobs)} runs" if len(jobs) > 3 else ", ".join(job.name for job in jobs),
+            }
+        )
     return found

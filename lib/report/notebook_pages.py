@@ -3,6 +3,7 @@
 Equations are set by matplotlib's own TeX reader and put in as outlines in the colour of the text, so that they need no
 network. What that reader does not know stays as TeX.
 """
+
 from __future__ import annotations
 
 import html
@@ -18,15 +19,29 @@ from lib import paths
 from lib.pipeline.steps import STEPS, Job
 
 SIZE = 10  # units to one em of an equation
-SAME = {r"\lVert": r"\Vert", r"\rVert": r"\Vert", r"\lvert": "|", r"\rvert": "|", r"\bigl": "", r"\bigr": "",
-        r"\operatorname": r"\mathrm",
-        r"\text": r"\mathrm", r"\lbrace": r"\{", r"\rbrace": r"\}"}
+SAME = {
+    r"\lVert": r"\Vert",
+    r"\rVert": r"\Vert",
+    r"\lvert": "|",
+    r"\rvert": "|",
+    r"\bigl": "",
+    r"\bigr": "",
+    r"\operatorname": r"\mathrm",
+    r"\text": r"\mathrm",
+    r"\lbrace": r"\{",
+    r"\rbrace": r"\}",
+}
 
 
 def templates() -> jinja2.Environment:
     """The templates of the kit's pages."""
-    return jinja2.Environment(loader=jinja2.FileSystemLoader(paths.TEMPLATES), autoescape=jinja2.select_autoescape(["html"]),
-                              trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(paths.TEMPLATES),
+        autoescape=jinja2.select_autoescape(["html"]),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
 
 
 def put(path: Path, text: str) -> None:
@@ -53,7 +68,10 @@ def write_all(profile: str, known: dict[Job, dict]) -> dict[Job, Path]:
             continue
         if not page.exists() or page.stat().st_mtime < notebook.stat().st_mtime:
             if exporter is None:
-                from nbconvert import HTMLExporter  # takes two seconds, and is needed only where a notebook has changed
+                from nbconvert import (
+                    HTMLExporter,  # takes two seconds, and is needed only where a notebook has changed
+                )
+
                 exporter = HTMLExporter(template_name="basic")
             put(page, _page(exporter, profile, job, record, notebook))
         found[job] = page
@@ -62,18 +80,32 @@ def write_all(profile: str, known: dict[Job, dict]) -> dict[Job, Path]:
 
 def _page(exporter, profile: str, job: Job, record: dict, notebook: Path) -> str:
     from pygments.formatters import HtmlFormatter
+
     body, _ = exporter.from_filename(str(notebook))
-    light, dark = (HtmlFormatter(style=style).get_style_defs(".highlight") for style in ("xcode", "github-dark"))
+    light, dark = (
+        HtmlFormatter(style=style).get_style_defs(".highlight") for style in ("xcode", "github-dark")
+    )
     dark = f"@media (prefers-color-scheme: dark) {{\n{dark}\n}}"
     highlighting = f"{light}\n{dark}\n.highlight {{ background: none !important; }}"
     home = os.path.relpath(paths.report(profile) / "index.html", notebook.parent)
-    return templates().get_template("notebook.html").render(
-        title=job.name, highlighting=Markup(highlighting), body=Markup(with_equations(body)),
-        profile=f"profile {profile}",
-        run=job.name, status=record["status"], commit=commit_of(record), home=home)
+    return (
+        templates()
+        .get_template("notebook.html")
+        .render(
+            title=job.name,
+            highlighting=Markup(highlighting),
+            body=Markup(with_equations(body)),
+            profile=f"profile {profile}",
+            run=job.name,
+            status=record["status"],
+            commit=commit_of(record),
+            home=home,
+        )
+    )
 
 
 # -- equations -----------------------------------------------------------------------------------------------------
+
 
 def with_equations(page: str) -> str:
     """A page with $...$ and $$...$$ drawn, but not in code, in output or inside a tag."""
@@ -88,6 +120,7 @@ def with_equations(page: str) -> str:
 def _drawn(escaped: str, *, block: bool) -> str | None:
     """An equation, as it stands in a page, as an SVG outline; None if it cannot be read."""
     from matplotlib.textpath import TextPath
+
     tex = " ".join(html.unescape(escaped).split())
     source = re.sub(r"\\tag\{(.+?)\}", r"\\qquad\\mathrm{(\1)}", tex)
     for name, same in (SAME | ({r"\frac": r"\dfrac"} if block else {})).items():
@@ -103,9 +136,13 @@ def _drawn(escaped: str, *, block: bool) -> str | None:
     box = f"{x0:.2f} {-y1:.2f} {x1 - x0:.2f} {y1 - y0:.2f}"
     # Sizes in em, and moved down so that the equation's base line is that of the text.
     scale = 1.15 / SIZE
-    look = f"width:{(x1 - x0) * scale:.3f}em;height:{(y1 - y0) * scale:.3f}em;vertical-align:{y0 * scale:.3f}em"
-    svg = (f'<svg class="equation" role="img" viewBox="{box}" style="{look}"><title>{html.escape(tex)}</title>'
-           f'<path d="{outline}" fill="currentColor" transform="scale(1,-1)"/></svg>')
+    look = (
+        f"width:{(x1 - x0) * scale:.3f}em;height:{(y1 - y0) * scale:.3f}em;vertical-align:{y0 * scale:.3f}em"
+    )
+    svg = (
+        f'<svg class="equation" role="img" viewBox="{box}" style="{look}"><title>{html.escape(tex)}</title>'
+        f'<path d="{outline}" fill="currentColor" transform="scale(1,-1)"/></svg>'
+    )
     return f'<span class="display">{svg}</span>' if block else svg
 
 
@@ -116,7 +153,7 @@ def _outline(path) -> str:
     codes = path.codes
     while at < len(codes):
         name, count = names[int(codes[at])]
-        points = [] if name == "Z" else np.asarray(path.vertices[at:at + count]).ravel()
+        points = [] if name == "Z" else np.asarray(path.vertices[at : at + count]).ravel()
         words.append(name + " ".join(f"{value:.2f}" for value in points))
         at += count
     return "".join(words)

@@ -11,6 +11,7 @@ are written.
 Below `reports/reference/` lie folders of the same form as below `reports/`, one a profile, so everything that reads records reads these
 too, and `stage1.load_autoencoder` and `stage2.load_flow` read the weights.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -21,14 +22,25 @@ import re
 import shutil
 from pathlib import Path
 
-from lib.errors import CurateError
 from lib import paths
+from lib.errors import CurateError
 from lib.pipeline import records, terminal
 from lib.pipeline.steps import STEPS
 
-KEPT = ("run.json", "history.csv", "scores.csv", "reference.csv", "test_windows.npy", "test_errors_over_training.npz",
-        "nll_over_training.npz")  # what tables and the figures of several seeds are made from
-WEIGHTS = {("autoencoder", "two_path"): "autoencoder.pt", ("flow", "app_intensity"): "flow.pt", ("flow", "mot"): "flow.pt"}
+KEPT = (
+    "run.json",
+    "history.csv",
+    "scores.csv",
+    "reference.csv",
+    "test_windows.npy",
+    "test_errors_over_training.npz",
+    "nll_over_training.npz",
+)  # what tables and the figures of several seeds are made from
+WEIGHTS = {
+    ("autoencoder", "two_path"): "autoencoder.pt",
+    ("flow", "app_intensity"): "flow.pt",
+    ("flow", "mot"): "flow.pt",
+}
 REAL = ("ped1", "ped2", "avenue", "shanghaitech")
 LARGEST_MB = 24  # of the whole folder
 LARGEST_WEIGHTS_MB = 5  # of one network; larger ones (flows of three levels) are left out
@@ -56,15 +68,23 @@ def curate(profile: str, datasets) -> list[Path]:
     """
     found = [(job, record) for job, record in records.find(profile) if job.dataset in datasets]
     if not any(job.step == "score" for job, _ in found):
-        raise CurateError(f"There is no scored run of {', '.join(datasets)} at profile {profile}. Run it first: "
-                          f"./run_all.sh --profile {profile} --dataset {' '.join(datasets)}")
+        raise CurateError(
+            f"There is no scored run of {', '.join(datasets)} at profile {profile}. Run it first: "
+            f"./run_all.sh --profile {profile} --dataset {' '.join(datasets)}"
+        )
     dirty = [job.name for job, record in found if record["git"]["dirty"] is not False]
     if dirty:
-        raise CurateError(f"{dirty[0]} was run with uncommitted changes, so nobody could run it again. Commit, and run it once more.")
-    taken = [job.name for job, record in found if record["parameters"].get(f"{job.step}.weights") == "reference"]
+        raise CurateError(
+            f"{dirty[0]} was run with uncommitted changes, so nobody could run it again. Commit, and run it once more."
+        )
+    taken = [
+        job.name for job, record in found if record["parameters"].get(f"{job.step}.weights") == "reference"
+    ]
     if taken:
-        raise CurateError(f"{taken[0]} took its weights from the reference (--pretrained), so there is nothing new to keep. Train it, "
-                          f"or delete {paths.shown(paths.report(profile))} and run what you want to keep.")
+        raise CurateError(
+            f"{taken[0]} took its weights from the reference (--pretrained), so there is nothing new to keep. Train it, "
+            f"or delete {paths.shown(paths.report(profile))} and run what you want to keep."
+        )
     with reading(paths.REFERENCE):
         before = records.find(profile)
     target, source, top = paths.REFERENCE / profile, paths.report(profile), paths.REFERENCE / ".partial"
@@ -79,8 +99,14 @@ def curate(profile: str, datasets) -> list[Path]:
         keep_notebook(job.folder / f"{STEPS[job.step].notebook}.ipynb", to)
     earlier = keep_earlier(target / "runs", partial / "runs")
     for (step, variant), name in WEIGHTS.items():
-        trained = [job for job, _ in found if (job.step, job.variant) == (step, variant) and (job.folder / name).exists()]
-        for job in [job for job in trained if job.seed == min(j.seed for j in trained if j.dataset == job.dataset)]:
+        trained = [
+            job
+            for job, _ in found
+            if (job.step, job.variant) == (step, variant) and (job.folder / name).exists()
+        ]
+        for job in [
+            job for job in trained if job.seed == min(j.seed for j in trained if j.dataset == job.dataset)
+        ]:
             to = partial / job.folder.relative_to(source)
             if not any(other.parent != to for other in to.parent.glob(f"*/{name}")):
                 keep_weights(job.folder / name, to / name)
@@ -94,7 +120,9 @@ def curate(profile: str, datasets) -> list[Path]:
     size = sum(path.stat().st_size for path in files) / 1e6
     if size > LARGEST_MB:
         shutil.rmtree(top)
-        raise CurateError(f"The curated result would be {size:.0f} MB; at most {LARGEST_MB} MB belong into the repository.")
+        raise CurateError(
+            f"The curated result would be {size:.0f} MB; at most {LARGEST_MB} MB belong into the repository."
+        )
     note_scored(before + kept)
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
@@ -108,7 +136,9 @@ def keep_earlier(before: Path, now: Path) -> set[Path]:
     for record in before.rglob("run.json"):
         folder = now / record.parent.relative_to(before)
         if not (folder / "run.json").exists():
-            shutil.copytree(record.parent, folder, ignore=lambda at, names: [n for n in names if (Path(at) / n).is_dir()])
+            shutil.copytree(
+                record.parent, folder, ignore=lambda at, names: [n for n in names if (Path(at) / n).is_dir()]
+            )
             kept.add(folder)
     return kept
 
@@ -124,7 +154,9 @@ def keep_notebook(path: Path, to: Path) -> None:
         if cell["cell_type"] == "code":
             for output in cell["outputs"]:
                 if "data" in output:
-                    output["data"] = {kind: value for kind, value in output["data"].items() if not kind.startswith("image/")}
+                    output["data"] = {
+                        kind: value for kind, value in output["data"].items() if not kind.startswith("image/")
+                    }
             cell["outputs"] = [o for o in cell["outputs"] if o["output_type"] == "stream" or o.get("data")]
     (to / path.name).write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -133,8 +165,12 @@ def _tables(profile: str, folder: Path) -> None:
     """Tables and verdict of all records that are read at the moment."""
     from lib.evaluation import protocols
     from lib.evidence import scored_runs, tables, typesetting, verdict
+
     scored, paper = scored_runs.of_profile(profile), tables.paper_results()
-    how = {"protocol": protocols.PROTOCOLS["paper"], "resamples": scored[0].parameters()["evaluate.resamples"]}
+    how = {
+        "protocol": protocols.PROTOCOLS["paper"],
+        "resamples": scored[0].parameters()["evaluate.resamples"],
+    }
     for make in tables.MAKERS.values():
         typesetting.write(make(scored, paper, **how), folder)
     under = f"Frame-level ROC AUC, {how['protocol']}; {how['resamples']} resamples; profile {profile}."
@@ -145,29 +181,58 @@ def _figures(profile: str, drawn: Path, before: Path, to: Path, earlier: set[Pat
     """The figures of the runs. Where some runs of a data set are from earlier, figures of one run stay with the lowest seed's, and
     those of several seeds are drawn anew if the prepared frames are there."""
     import matplotlib.style
+
     from lib.datasets import prepared
     from lib.evidence import figure_data
     from lib.figures import further_figures, paper_figures, style
+
     runs = {job: job.folder for job, _ in records.find(profile)}
-    seeds = {old: {name: min((job.seed for job, folder in runs.items() if job.dataset == name and job.seed is not None
-                              and (folder in earlier) == old), default=None) for name in {job.dataset for job in runs}}
-             for old in (True, False)}
-    stays = {name for name, seed in seeds[True].items() if seed is not None
-             and (seeds[False][name] is None or seed < seeds[False][name])}
+    seeds = {
+        old: {
+            name: min(
+                (
+                    job.seed
+                    for job, folder in runs.items()
+                    if job.dataset == name and job.seed is not None and (folder in earlier) == old
+                ),
+                default=None,
+            )
+            for name in {job.dataset for job in runs}
+        }
+        for old in (True, False)
+    }
+    stays = {
+        name
+        for name, seed in seeds[True].items()
+        if seed is not None and (seeds[False][name] is None or seed < seeds[False][name])
+    }
     to.mkdir(parents=True)
     for folder in (before, drawn):
         for path in sorted(folder.glob("*.*")) if folder.exists() else ():
             dataset = path.stem.split("-")[1] if "-" in path.stem else ""
-            if path.suffix in (".svg", ".png", ".csv") and not ((to / path.name).exists() and dataset in stays):
+            if path.suffix in (".svg", ".png", ".csv") and not (
+                (to / path.name).exists() and dataset in stays
+            ):
                 shutil.copyfile(path, to / path.name)
-    mixed = ({job.dataset for job, folder in runs.items() if (folder in earlier) == old and job.seed is not None} for old in (True, False))
+    mixed = (
+        {job.dataset for job, folder in runs.items() if (folder in earlier) == old and job.seed is not None}
+        for old in (True, False)
+    )
     for dataset in set.intersection(*mixed):
         own = {job: folder for job, folder in runs.items() if job.dataset == dataset}
-        ready = [paths.ROOT / records.read(folder)["notes"]["prepared"] for job, folder in own.items() if job.step == "prepare"]
+        ready = [
+            paths.ROOT / records.read(folder)["notes"]["prepared"]
+            for job, folder in own.items()
+            if job.step == "prepare"
+        ]
         if ready and (ready[0] / "manifest.json").exists():
             matplotlib.style.use(paths.STYLE)
             found = figure_data.Results(dataset, prepared.open_prepared(ready[0]), own)
-            for name, draw in (("roc", paper_figures.roc), ("protocols", further_figures.protocols), ("training", further_figures.training)):
+            for name, draw in (
+                ("roc", paper_figures.roc),
+                ("protocols", further_figures.protocols),
+                ("training", further_figures.training),
+            ):
                 picture = draw(found)
                 style.save(picture.figure, picture.table, to, f"{name}-{dataset}", size="paper")
 
@@ -177,14 +242,37 @@ def note_scored(found) -> None:
     those of the sensitivity study included. What stands in the list stays."""
     lines = []
     for job, record in found:
-        line = {"dataset": job.dataset, "profile": job.profile, "model": job.variant or "app_intensity_mot", "seed": job.seed,
-                "settings": " ".join(f"{k}={','.join(map(str, v)) if isinstance(v, list) else v}" for k, v in record["settings"].items()),
-                "auc": record["metrics"].get("auc"), "commit": (record["git"]["commit"] or "")[:7], "ended": record["ended"]}
+        line = {
+            "dataset": job.dataset,
+            "profile": job.profile,
+            "model": job.variant or "app_intensity_mot",
+            "seed": job.seed,
+            "settings": " ".join(
+                f"{k}={','.join(map(str, v)) if isinstance(v, list) else v}"
+                for k, v in record["settings"].items()
+            ),
+            "auc": record["metrics"].get("auc"),
+            "commit": (record["git"]["commit"] or "")[:7],
+            "ended": record["ended"],
+        }
         if job.dataset in REAL and job.step == "score" and line["auc"] is not None:
-            lines.append(line | {"settings": " ".join(filter(None, [line["settings"], "subset" * record["metrics"]["subset"]]))})
+            lines.append(
+                line
+                | {
+                    "settings": " ".join(
+                        filter(None, [line["settings"], "subset" * record["metrics"]["subset"]])
+                    )
+                }
+            )
         if job.dataset in REAL and job.step == "sensitivity":
-            lines += [line | {"settings": f"{line['settings']} sensitivity: {choice}".strip(), "auc": record["metrics"]["base"] + change}
-                      for choice, change in record["metrics"].get("changes", {}).items()]
+            lines += [
+                line
+                | {
+                    "settings": f"{line['settings']} sensitivity: {choice}".strip(),
+                    "auc": record["metrics"]["base"] + change,
+                }
+                for choice, change in record["metrics"].get("changes", {}).items()
+            ]
     before = []
     if paths.EVER_SCORED.exists():
         with open(paths.EVER_SCORED, encoding="utf-8", newline="") as file:
@@ -201,6 +289,7 @@ def note_scored(found) -> None:
 def keep_weights(path: Path, to: Path) -> None:
     """A copy of trained weights in half precision."""
     from lib.training import loop  # here, so that README's blocks can be written without PyTorch
+
     loop.save(to, {"model": loop.half(loop.load(path)["model"])})
 
 
@@ -213,6 +302,7 @@ def results_block() -> str:
     """README's results: for each profile and data set Table 3 as measured, from the reference records alone."""
     from lib.evaluation import protocols
     from lib.evidence import scored_runs, tables, typesetting
+
     if not profiles():
         return "Nothing has been run on real data yet.\n"
     lines, protocol = [], protocols.PROTOCOLS["paper"]
@@ -220,7 +310,9 @@ def results_block() -> str:
         with reading():
             found = scored_runs.of_profile(profile)
             config = records.find(profile)[0][1]["parameters"]
-            resamples = next((r.parameters()["evaluate.resamples"] for r in found), config.get("evaluate.resamples", 1000))
+            resamples = next(
+                (r.parameters()["evaluate.resamples"] for r in found), config.get("evaluate.resamples", 1000)
+            )
             cells = tables.table3(found, tables.paper_results(), protocol=protocol, resamples=resamples).cells
             commands = {r.job.name: r.record["command"] for r in found}
         for dataset in dict.fromkeys(r.job.dataset for r in found):
@@ -232,25 +324,49 @@ def results_block() -> str:
                 why = next((r.why_no_auc for r in of_it if r.job.step == "score"), "not scored")
                 lines += [f"**{tables.NAMES[dataset]}{subset}, profile `{profile}`**: no AUC ({why}).", ""]
                 continue
-            lines += [f"**{tables.NAMES[dataset]}{subset}, profile `{profile}`**", "",
-                      "| | paper | this kit | 95 % interval | change | interval of the change | command |", "|---|---|---|---|---|---|---|"]
+            lines += [
+                f"**{tables.NAMES[dataset]}{subset}, profile `{profile}`**",
+                "",
+                "| | paper | this kit | 95 % interval | change | interval of the change | command |",
+                "|---|---|---|---|---|---|---|",
+            ]
             for cell in own.itertuples():
                 names = cell.runs.split()
-                lines.append(f"| {cell.row} | {typesetting.number(cell.paper)} | {typesetting.measured(cell)} (n = {int(cell.n)}) | "
-                             f"{typesetting.interval(cell.low, cell.high)} | {typesetting.change(cell.difference)} | "
-                             f"{typesetting.interval_of_change(cell.difference_low, cell.difference_high)} | {_command(commands, names)} |")
-            whole = [r for r in found if (r.job.dataset, r.job.step, r.job.variant) == (dataset, "score", "app_intensity_mot") and r.labelled]
+                lines.append(
+                    f"| {cell.row} | {typesetting.number(cell.paper)} | {typesetting.measured(cell)} (n = {int(cell.n)}) | "
+                    f"{typesetting.interval(cell.low, cell.high)} | {typesetting.change(cell.difference)} | "
+                    f"{typesetting.interval_of_change(cell.difference_low, cell.difference_high)} | {_command(commands, names)} |"
+                )
+            whole = [
+                r
+                for r in found
+                if (r.job.dataset, r.job.step, r.job.variant) == (dataset, "score", "app_intensity_mot")
+                and r.labelled
+            ]
             for group in scored_runs.apart(whole)[:1]:
-                said = [f"{name} {sum(r.record['metrics']['protocols'][name]['auc'] for r in group) / len(group):.3f}"
-                        for name in group[0].record["metrics"]["protocols"] if name != protocol.name]
-                lines += ["", f"The same scores of both flows together under other protocols: {'; '.join(said)}."]
+                said = [
+                    f"{name} {sum(r.record['metrics']['protocols'][name]['auc'] for r in group) / len(group):.3f}"
+                    for name in group[0].record["metrics"]["protocols"]
+                    if name != protocol.name
+                ]
+                lines += [
+                    "",
+                    f"The same scores of both flows together under other protocols: {'; '.join(said)}.",
+                ]
             if len(scorers):
                 said = [f"{cell.row} {typesetting.measured(cell)}" for cell in scorers.itertuples()]
-                lines += ["", f"Reference scorers ({_command(commands, scorers.iloc[0].runs.split())}): {'; '.join(said)}."]
+                lines += [
+                    "",
+                    f"Reference scorers ({_command(commands, scorers.iloc[0].runs.split())}): {'; '.join(said)}.",
+                ]
             commits = ", ".join(sorted({r.commit for r in of_it}))
-            lines += ["", f"Frame-level AUC; protocol: {protocol}. n: seeds. Intervals: by resampling test clips, paired for "
-                      f"changes (the second row against the first, the rows with flows against the second). Scored at commit {commits}; "
-                      f"records: [`reports/reference/{profile}`](reports/reference/{profile}/).", ""]
+            lines += [
+                "",
+                f"Frame-level AUC; protocol: {protocol}. n: seeds. Intervals: by resampling test clips, paired for "
+                f"changes (the second row against the first, the rows with flows against the second). Scored at commit {commits}; "
+                f"records: [`reports/reference/{profile}`](reports/reference/{profile}/).",
+                "",
+            ]
     return "\n".join(lines)
 
 
@@ -264,7 +380,10 @@ def costs_block() -> str:
     """README's costs: time and memory of each step, from the reference records alone."""
     if not profiles():
         return "Nothing has been measured yet.\n"
-    lines = ["| profile | data set | step | runs | time of one | peak memory | hardware |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        "| profile | data set | step | runs | time of one | peak memory | hardware |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for profile in profiles():
         with reading():
             found = records.find(profile)
@@ -274,14 +393,24 @@ def costs_block() -> str:
                 runs = [r for job, r in found if (job.dataset, job.step) == (dataset, step)]
                 if runs:
                     times = sorted(r["seconds"] for r in runs)
-                    span = terminal.duration(times[0]) if len(times) == 1 or terminal.duration(times[0]) == terminal.duration(times[-1]) \
+                    span = (
+                        terminal.duration(times[0])
+                        if len(times) == 1 or terminal.duration(times[0]) == terminal.duration(times[-1])
                         else f"{terminal.duration(times[0])} to {terminal.duration(times[-1])}"
+                    )
                     machine = runs[0]["hardware"]
-                    where = runs[0].get("notes", {}).get("gpu") or f"{machine['cores']} cores, {machine['processor']}"
-                    lines.append(f"| `{profile}` | {dataset} | {step} | {len(runs)} | {span} | "
-                                 f"{max(r['peak_memory_gib'] for r in runs):.1f} GiB | {where} |")
+                    where = (
+                        runs[0].get("notes", {}).get("gpu")
+                        or f"{machine['cores']} cores, {machine['processor']}"
+                    )
+                    lines.append(
+                        f"| `{profile}` | {dataset} | {step} | {len(runs)} | {span} | "
+                        f"{max(r['peak_memory_gib'] for r in runs):.1f} GiB | {where} |"
+                    )
                     total[dataset] = total.get(dataset, 0) + sum(times)
-            lines.append(f"| `{profile}` | {dataset} | **all** | | **{terminal.duration(total[dataset])}** | | |")
+            lines.append(
+                f"| `{profile}` | {dataset} | **all** | | **{terminal.duration(total[dataset])}** | | |"
+            )
     return "\n".join(lines) + "\n"
 
 
@@ -289,5 +418,10 @@ def update_readme(path: Path = README) -> None:
     """Writes the two blocks between their markers."""
     text = path.read_text(encoding="utf-8")
     for name, block in (("results", results_block()), ("costs", costs_block())):
-        text = re.sub(rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- end of {name} -->)", lambda m: m[1] + block + m[2], text, flags=re.S)
+        text = re.sub(
+            rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- end of {name} -->)",
+            lambda m: m[1] + block + m[2],
+            text,
+            flags=re.S,
+        )
     path.write_text(text, encoding="utf-8")

@@ -1,4 +1,5 @@
 """run_all.sh and data: fetching a benchmark, and folders of your own video through the pipeline."""
+
 import json
 import os
 import re
@@ -6,17 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from local_server import NOISE
+from made_videos import save_video
 
 from lib import paths
 from lib.commands import cli
 from lib.datasets import fetch
-from lib.pipeline import planning, records
 from lib.errors import EXIT_DATA, EXIT_INTERRUPTED, EXIT_USAGE, ConfigError, DataError
+from lib.pipeline import planning, records
 from lib.pipeline.planning import Grid
 from lib.pipeline.steps import Job, upstream
-
-from local_server import NOISE
-from made_videos import save_video
 
 
 @pytest.fixture(autouse=True)
@@ -30,12 +30,16 @@ def elsewhere(tmp_path, monkeypatch):
 
 # -- fetching ----------------------------------------------------------------------------------------------------
 
+
 def test_fetch_from_the_command_line(server, tmp_path, capsys):
     assert cli.main(["--fetch", "ped2", "--data-root", "raw"]) == 0
     folder = tmp_path / "raw" / "UCSD_Anomaly_Dataset.v1p2" / "UCSDped2"
     assert (folder / "Train" / "Train001" / "001.tif").read_bytes() == NOISE
     out, err = capsys.readouterr()
-    assert f"ped2 lies in {paths.shown(folder)}" in out and "./run_all.sh prepare --dataset ped2 --data-root raw" in out
+    assert (
+        f"ped2 lies in {paths.shown(folder)}" in out
+        and "./run_all.sh prepare --dataset ped2 --data-root raw" in out
+    )
     assert "UCSD_Anomaly_Dataset.tar.gz: fetching from http://127.0.0.1" in err and "100%" in err
 
 
@@ -43,21 +47,31 @@ def test_a_host_that_has_it_not_says_what_to_do_by_hand(server, tmp_path, capsys
     server.status = 404
     assert cli.main(["--fetch", "ped2"]) == EXIT_DATA
     err = capsys.readouterr().err
-    assert "the host says 404" in err and "By hand: get UCSD_Anomaly_Dataset.tar.gz" in err and "Traceback" not in err
+    assert (
+        "the host says 404" in err
+        and "By hand: get UCSD_Anomaly_Dataset.tar.gz" in err
+        and "Traceback" not in err
+    )
     assert not any((tmp_path / "raw").iterdir())
 
 
 def test_ctrl_c_keeps_what_has_come(monkeypatch, capsys):
     def interrupted(*_):
         raise KeyboardInterrupt
+
     monkeypatch.setattr(fetch, "fetch", interrupted)
     assert cli.main(["--fetch", "avenue"]) == EXIT_INTERRUPTED
     assert "the same command goes on from there" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name, sentence", [("shanghai", "Did you mean shanghaitech?"),
-                                            ("synthetic", "Known: ped1, ped2, avenue, shanghaitech."),
-                                            ("own", "There is no data set to fetch 'own'.")])
+@pytest.mark.parametrize(
+    "name, sentence",
+    [
+        ("shanghai", "Did you mean shanghaitech?"),
+        ("synthetic", "Known: ped1, ped2, avenue, shanghaitech."),
+        ("own", "There is no data set to fetch 'own'."),
+    ],
+)
 def test_only_benchmarks_can_be_fetched(name, sentence, capsys):
     assert cli.main(["--fetch", name]) == EXIT_USAGE
     assert sentence in capsys.readouterr().err
@@ -72,6 +86,7 @@ def test_help_names_the_options(capsys):
 
 
 # -- your own video: options -------------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def folders(tmp_path) -> Path:
@@ -90,36 +105,60 @@ def understood(*arguments) -> Grid:
 def test_folders_become_parameters_without_the_users_name(folders, monkeypatch):
     """Relative to where the command was typed; recorded relative to the checkout, or with ~."""
     settings = dict(understood(*OWN).settings)
-    assert settings == {"own.train_videos": str(folders / "normal"), "own.score_videos": str(folders / "new one's")}
+    assert settings == {
+        "own.train_videos": str(folders / "normal"),
+        "own.score_videos": str(folders / "new one's"),
+    }
     monkeypatch.setenv("HOME", str(folders))
     grid = understood(*OWN)
     assert dict(grid.settings) == {"own.train_videos": "~/normal", "own.score_videos": "~/new one's"}
     job = Job("quick", "own", "prepare")
     command = planning.command_for(grid, job)
-    assert command == ("./run_all.sh prepare --profile quick --dataset own --set 'own.score_videos=~/new one'\"'\"'s' "
-                       "--set 'own.train_videos=~/normal'")
-    again = understood("--dataset", "own", "--set", "own.score_videos=~/new one's", "--set", "own.train_videos=~/normal")
+    assert command == (
+        "./run_all.sh prepare --profile quick --dataset own --set 'own.score_videos=~/new one'\"'\"'s' "
+        "--set 'own.train_videos=~/normal'"
+    )
+    again = understood(
+        "--dataset", "own", "--set", "own.score_videos=~/new one's", "--set", "own.train_videos=~/normal"
+    )
     assert again == grid and Grid.from_json(grid.to_json()) == grid
 
 
 def test_only_preparing_knows_the_folders(folders):
     """What is read later is known by its content: moved videos train nothing anew."""
     grid = understood(*OWN)
-    with_own = {job.step for job in grid.jobs(["all"])
-                if any(name.startswith("own.") for name in records.parameters_of(job, grid.config(job)))}
+    with_own = {
+        job.step
+        for job in grid.jobs(["all"])
+        if any(name.startswith("own.") for name in records.parameters_of(job, grid.config(job)))
+    }
     assert with_own == {"prepare"}
     benchmark = Job("quick", "ped2", "prepare")
-    assert not any(name.startswith("own.") for name in records.parameters_of(benchmark, grid.config(benchmark)))
+    assert not any(
+        name.startswith("own.") for name in records.parameters_of(benchmark, grid.config(benchmark))
+    )
 
 
-@pytest.mark.parametrize("arguments, problem, sentence", [
-    (["--dataset", "own"], DataError, "--train-videos is not given"),
-    (OWN[:4], DataError, "--score-videos is not given"),
-    (OWN[2:], ConfigError, "--train-videos goes with --dataset own."),
-    (["--labels", "x.csv"], ConfigError, "--labels goes with --dataset own."),
-    ([*OWN, "--labels", "x.csv"], DataError, "x.csv: there is no such file"),
-    (["--dataset", "own", "--train-videos", "normal", "--score-videos", "reports"], DataError, "reports: there is no such folder"),
-    (["--dataset", "own", "--train-videos", "normal", "--score-videos", "raw"], DataError, "raw holds no videos")])
+@pytest.mark.parametrize(
+    "arguments, problem, sentence",
+    [
+        (["--dataset", "own"], DataError, "--train-videos is not given"),
+        (OWN[:4], DataError, "--score-videos is not given"),
+        (OWN[2:], ConfigError, "--train-videos goes with --dataset own."),
+        (["--labels", "x.csv"], ConfigError, "--labels goes with --dataset own."),
+        ([*OWN, "--labels", "x.csv"], DataError, "x.csv: there is no such file"),
+        (
+            ["--dataset", "own", "--train-videos", "normal", "--score-videos", "reports"],
+            DataError,
+            "reports: there is no such folder",
+        ),
+        (
+            ["--dataset", "own", "--train-videos", "normal", "--score-videos", "raw"],
+            DataError,
+            "raw holds no videos",
+        ),
+    ],
+)
 def test_mistakes(folders, arguments, problem, sentence, capsys):
     with pytest.raises(problem, match=sentence):
         understood(*arguments)
@@ -128,6 +167,7 @@ def test_mistakes(folders, arguments, problem, sentence, capsys):
 
 
 # -- your own video: the pipeline ----------------------------------------------------------------------------------
+
 
 def test_from_videos_to_scores(folders, fresh):
     """Preparing, training, scoring; without labels there is no AUC and it is said. A new video is noticed."""
@@ -138,7 +178,9 @@ def test_from_videos_to_scores(folders, fresh):
     scores = (folder / "score/two_path/seed0/scores.csv").read_text().splitlines()
     assert scores[0] == "clip,frame,R,S" and len(scores) == 31 and scores[1].startswith("cam,0,")
     record = json.loads((folder / "prepare/run.json").read_text())
-    assert record["parameters"]["own.train_videos"] == "normal" and not record["metrics"]["subset"]  # it lies in this checkout
+    assert (
+        record["parameters"]["own.train_videos"] == "normal" and not record["metrics"]["subset"]
+    )  # it lies in this checkout
     executed = (folder / "score/two_path/seed0/07_score.ipynb").read_text()
     assert "No labels, so no AUC" in executed
     assert not fresh.stale("two_path", *OWN[:2], *at(folders))
@@ -146,13 +188,19 @@ def test_from_videos_to_scores(folders, fresh):
     labelled = [*OWN[:2], *at(folders), "--labels", str(folders / "labels.csv")]
     done = fresh.tiny("two_path", *labelled)
     assert done.returncode == 0, done.stderr
-    assert re.search("own/autoencoder/two_path/seed0 +unchanged: its inputs came out as before", done.stderr), done.stderr
+    assert re.search(
+        "own/autoencoder/two_path/seed0 +unchanged: its inputs came out as before", done.stderr
+    ), done.stderr
     assert "auc" in json.loads((folder / "score/two_path/seed0/run.json").read_text())["metrics"]
     again = json.loads((folder / "autoencoder/two_path/seed0/run.json").read_text())
-    assert again["ended"] < json.loads((folder / "prepare/run.json").read_text())["started"]  # labels train nothing anew
+    assert (
+        again["ended"] < json.loads((folder / "prepare/run.json").read_text())["started"]
+    )  # labels train nothing anew
     save_video(folders / "new one's" / "more.avi", 60, 30, (64, 96))
     stale = fresh.stale("two_path", *labelled)
-    assert stale.pop("own/prepare") == "the raw files changed" and all(why.endswith("runs first") for why in stale.values())
+    assert stale.pop("own/prepare") == "the raw files changed" and all(
+        why.endswith("runs first") for why in stale.values()
+    )
 
 
 def at(folders: Path) -> list[str]:
@@ -161,14 +209,24 @@ def at(folders: Path) -> list[str]:
 
 # -- what was run before -----------------------------------------------------------------------------------------
 
+
 def pretend(job: Job) -> None:
     """A complete record of a job and of all that it reads."""
     for needed in upstream(job, ()):
         pretend(needed)
     prepared = os.path.relpath(job.folder, paths.ROOT)
     records.write_json(job.folder / "manifest.json", {})
-    records.write_json(job.folder / "run.json", {"format": records.FORMAT, "job": job.name, "status": "complete", "outputs": [],
-                                                 "metrics": {}, "notes": {"prepared": prepared}})
+    records.write_json(
+        job.folder / "run.json",
+        {
+            "format": records.FORMAT,
+            "job": job.name,
+            "status": "complete",
+            "outputs": [],
+            "metrics": {},
+            "notes": {"prepared": prepared},
+        },
+    )
 
 
 def test_other_data_sets_are_covered_and_never_run_again():
@@ -181,8 +239,14 @@ def test_other_data_sets_are_covered_and_never_run_again():
     table = Job("quick", "all", "table3")
     assert {before, older} <= set(upstream(table, grid.scored()))
     assert {(job.dataset, job.seed) for job in grid.jobs(["table3", "figures"])} == {
-        ("synthetic", None), ("synthetic", 0), ("all", None)}
-    records.write_json(before.other("features", "two_path").folder / "run.json", {"format": records.FORMAT, "status": "failed"})
+        ("synthetic", None),
+        ("synthetic", 0),
+        ("all", None),
+    }
+    records.write_json(
+        before.other("features", "two_path").folder / "run.json",
+        {"format": records.FORMAT, "status": "failed"},
+    )
     planning._scored.cache_clear()
     assert before not in grid.scored() and older in grid.scored()  # half gone: no longer covered
 
@@ -196,4 +260,7 @@ def test_what_the_machine_can_do(capsys):
         torch.set_num_threads(threads)
     said = capsys.readouterr().out
     assert "synthetic: generated when it is needed" in said and "ped2 was not found" in said
-    assert len(re.findall(r"[\d.]+ windows/s, \d+% of the matrix product", said)) == 4 and len(re.findall(r"\d+ GFLOP/s", said)) == 2
+    assert (
+        len(re.findall(r"[\d.]+ windows/s, \d+% of the matrix product", said)) == 4
+        and len(re.findall(r"\d+ GFLOP/s", said)) == 2
+    )

@@ -1,4 +1,5 @@
 """Fetching, against a local HTTP server that breaks off, lies and refuses."""
+
 import io
 import stat
 import tarfile
@@ -6,11 +7,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from local_server import NOISE, PED2, tar, zipped
 
 from lib.datasets import fetch as fetching
 from lib.datasets.fetch import fetch, unpack
 from lib.errors import DataError
-from local_server import NOISE, PED2, tar, zipped
 
 
 def test_fetch_downloads_checks_and_unpacks(server, tmp_path):
@@ -21,7 +22,9 @@ def test_fetch_downloads_checks_and_unpacks(server, tmp_path):
     assert not list(folder.rglob("._*")) and not list(folder.rglob(".DS_Store"))
     assert any("100%" in line for line in lines)
     assert sorted(path.name for path in (tmp_path / "raw").iterdir()) == [
-        "UCSD_Anomaly_Dataset.tar.gz", "UCSD_Anomaly_Dataset.v1p2"]
+        "UCSD_Anomaly_Dataset.tar.gz",
+        "UCSD_Anomaly_Dataset.v1p2",
+    ]
     fetch("ped2", tmp_path / "raw", lines.append)
     assert len(server.requests) == 1  # what is there is not downloaded again
 
@@ -51,7 +54,9 @@ def test_a_later_command_goes_on_too(server, tmp_path, monkeypatch):
 def test_two_versions_are_never_joined(server, tmp_path, monkeypatch):
     monkeypatch.setattr(fetching, "ATTEMPTS", 1)
     server.break_after = [100_000, 0]
-    with pytest.raises(DataError, match="broke off 1 times in a row.*is kept: the same command goes on from there"):
+    with pytest.raises(
+        DataError, match="broke off 1 times in a row.*is kept: the same command goes on from there"
+    ):
         fetch("ped2", tmp_path, print)
     part = tmp_path / "UCSD_Anomaly_Dataset.tar.gz.part"
     assert 0 < part.stat().st_size <= 100_000
@@ -78,14 +83,24 @@ def test_a_server_without_ranges_starts_over(server, tmp_path):
 
 def test_wrong_checksum(server, tmp_path):
     server.content = server.content[:-9] + b"123456789"
-    with pytest.raises(DataError, match="wrong checksum .* By hand: get UCSD_Anomaly_Dataset.tar.gz from http"):
+    with pytest.raises(
+        DataError, match="wrong checksum .* By hand: get UCSD_Anomaly_Dataset.tar.gz from http"
+    ):
         fetch("ped2", tmp_path, print)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("status, sentence", [
-    (404, "is not to be had: the host says 404 Not Found. By hand: .*svcl.ucsd.edu.* run the same command again"),
-    (403, "the host says 403 Forbidden"), (503, "the host does not answer, or the transfer broke off 5 times")])
+@pytest.mark.parametrize(
+    "status, sentence",
+    [
+        (
+            404,
+            "is not to be had: the host says 404 Not Found. By hand: .*svcl.ucsd.edu.* run the same command again",
+        ),
+        (403, "the host says 403 Forbidden"),
+        (503, "the host does not answer, or the transfer broke off 5 times"),
+    ],
+)
 def test_a_host_that_refuses(server, tmp_path, status, sentence):
     server.status = status
     with pytest.raises(DataError, match=sentence):
@@ -109,7 +124,9 @@ def test_an_archive_or_a_folder_put_there_by_hand_is_taken(server, tmp_path):
     (tmp_path / "UCSD_Anomaly_Dataset.tar.gz").unlink()
     assert fetch("ped2", tmp_path, lines.append) == folder
     (tmp_path / "mine").mkdir()
-    folder.rename(tmp_path / "mine" / "ped2")  # the set without its archive's folder, under the community's name
+    folder.rename(
+        tmp_path / "mine" / "ped2"
+    )  # the set without its archive's folder, under the community's name
     (tmp_path / "UCSD_Anomaly_Dataset.v1p2").rmdir()
     assert fetch("ped2", tmp_path, lines.append) == tmp_path / "mine" / "ped2"
     assert server.requests == []
@@ -147,7 +164,10 @@ EVIL = {
     "tar, parent within": (tar({"set/../../evil": b"2"}), OUTSIDE),
     "tar, absolute": (tar({"/evil": b"2"}), OUTSIDE),
     "tar, symbolic link": (tar({"set/l": link("set/l", "../..")}), r"is a link to \.\./\.\."),
-    "tar, hard link": (tar({"set/l": link("set/l", "/etc/passwd", tarfile.LNKTYPE)}), "is a link to /etc/passwd"),
+    "tar, hard link": (
+        tar({"set/l": link("set/l", "/etc/passwd", tarfile.LNKTYPE)}),
+        "is a link to /etc/passwd",
+    ),
     "tar, device": (tar({"set/d": link("set/d", "", tarfile.CHRTYPE)}), "is neither a file nor a folder"),
     "zip, parent": (zipped({"set/a": b"1", "../evil": b"2"}), OUTSIDE),
     "zip, backslashes": (zipped({"..\\evil": b"2"}), OUTSIDE),
@@ -167,9 +187,12 @@ def test_members_that_leave_the_folder_are_refused_and_nothing_is_left(tmp_path,
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["raw", "raw/archive"]
 
 
-DAMAGED = {"tar, cut": tar(PED2)[:-200_000], "zip, cut": zipped(PED2)[:-3000],
-           "zip, other bytes": zipped(PED2).replace(NOISE[:9], b"x" * 9),
-           "tar, a file twice": tar({"set/a": b"1"}, mode="w")[:1024] + tar({"set/a": b"2"}, mode="w")}
+DAMAGED = {
+    "tar, cut": tar(PED2)[:-200_000],
+    "zip, cut": zipped(PED2)[:-3000],
+    "zip, other bytes": zipped(PED2).replace(NOISE[:9], b"x" * 9),
+    "tar, a file twice": tar({"set/a": b"1"}, mode="w")[:1024] + tar({"set/a": b"2"}, mode="w"),
+}
 
 
 @pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
@@ -184,11 +207,17 @@ def test_an_archive_without_its_own_top_folder_gets_one(tmp_path):
     (tmp_path / "archive").write_bytes(zipped({"training_videos/01.avi": b"1", "__MACOSX/x": b"junk"}))
     unpack(tmp_path / "archive", tmp_path / "Avenue Dataset", print)
     assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == [
-        "Avenue Dataset", "Avenue Dataset/training_videos", "Avenue Dataset/training_videos/01.avi", "archive"]
+        "Avenue Dataset",
+        "Avenue Dataset/training_videos",
+        "Avenue Dataset/training_videos/01.avi",
+        "archive",
+    ]
 
 
 def test_a_full_disk_is_told_before_the_transfer(server, tmp_path, monkeypatch):
     monkeypatch.setattr(fetching.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
-    with pytest.raises(DataError, match=r"The disk of .* is too small: 0\.3 MB are to come, 0\.0 MB are free\. Make"):
+    with pytest.raises(
+        DataError, match=r"The disk of .* is too small: 0\.3 MB are to come, 0\.0 MB are free\. Make"
+    ):
         fetch("ped2", tmp_path, print)
     assert not Path(tmp_path / "UCSD_Anomaly_Dataset.tar.gz.part").exists()

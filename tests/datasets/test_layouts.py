@@ -1,4 +1,5 @@
 """Data sets: tiny trees in each official layout, right and broken, and what is written down of them."""
+
 import hashlib
 import json
 import os
@@ -13,16 +14,17 @@ import scipy.io
 import torch
 
 from lib.datasets import files, layouts, preparation
+from lib.datasets.layouts import find_raw
+from lib.datasets.preparation import fit_frame, fit_mask, prepare
 from lib.datasets.prepared import Clip, open_prepared, windows
 from lib.errors import DataError
-from lib.datasets.preparation import fit_frame, fit_mask, prepare
-from lib.datasets.layouts import find_raw
 
 SIZE = (32, 48)  # raw frames, H x W
 ABNORMAL = {1: (1, 2), 2: (0,)}  # clip -> its abnormal frames, 0-based
 
 
 # -- tiny trees --------------------------------------------------------------------------------------------------
+
 
 def frame(split: str, clip: int, index: int, size=SIZE) -> np.ndarray:
     """A frame like no other: a ramp that starts at a level of its own."""
@@ -41,7 +43,9 @@ def labels(lengths) -> np.ndarray:
     return np.concatenate([np.isin(np.arange(n), ABNORMAL[clip]) for clip, n in enumerate(lengths, start=1)])
 
 
-def save_frames(folder: Path, split: str, clip: int, length: int, name="{:03d}.tif", first=1, size=SIZE) -> None:
+def save_frames(
+    folder: Path, split: str, clip: int, length: int, name="{:03d}.tif", first=1, size=SIZE
+) -> None:
     folder.mkdir(parents=True)
     for index in range(length):
         # encoded first, because cv2.imwrite cannot write to every path
@@ -58,11 +62,14 @@ def make_ucsd(root: Path, lengths=(5, 4), first=1) -> Path:
         masks = folder / "Test" / f"Test{clip:03d}_gt"
         masks.mkdir()
         for index in range(length):
-            cv2.imwrite(str(masks / f"{'frame' if clip == 2 else ''}{index + first:03d}.bmp"), mask(clip, index))
+            cv2.imwrite(
+                str(masks / f"{'frame' if clip == 2 else ''}{index + first:03d}.bmp"), mask(clip, index)
+            )
     (folder / "Test" / ".DS_Store").write_bytes(b"junk")
     (folder / "Test" / "UCSDped2.m").write_text(
         "TestVideoFile = {};\n% TestVideoFile{end+1}.gt_frame = [1:2];\n"
-        "TestVideoFile{end+1}.gt_frame = [2, 3];\nTestVideoFile{end+1}.gt_frame = [1:1];\n")
+        "TestVideoFile{end+1}.gt_frame = [2, 3];\nTestVideoFile{end+1}.gt_frame = [1:1];\n"
+    )
     return folder
 
 
@@ -88,8 +95,10 @@ def make_avenue(root: Path, lengths=(5, 4)) -> Path:
     for clip, length in enumerate(lengths, start=1):
         save_video(root / "Avenue Dataset" / "training_videos" / f"{clip:02d}.avi", "train", clip, length)
         save_video(root / "Avenue Dataset" / "testing_videos" / f"{clip:02d}.avi", "test", clip, length)
-        save_volume(root / "ground_truth_demo" / "testing_label_mask" / f"{clip}_label.mat",
-                    [mask(clip, index) // 255 for index in range(length)])
+        save_volume(
+            root / "ground_truth_demo" / "testing_label_mask" / f"{clip}_label.mat",
+            [mask(clip, index) // 255 for index in range(length)],
+        )
     return root / "Avenue Dataset"
 
 
@@ -101,18 +110,26 @@ def make_shanghaitech(root: Path, lengths=(5, 4)) -> Path:
         name = f"0{clip}_00{clip}4"
         save_video(folder / "training" / "videos" / f"0{clip}_00{clip}.avi", "train", clip, length)
         save_frames(folder / "testing" / "frames" / name, "test", clip, length, name="{:03d}.png", first=0)
-        np.save(folder / "testing" / "test_frame_mask" / f"{name}.npy",
-                np.isin(np.arange(length), ABNORMAL[clip]).astype(np.uint8))
-        np.save(folder / "testing" / "test_pixel_mask" / f"{name}.npy",
-                np.stack([mask(clip, index) // 255 for index in range(length)]))
+        np.save(
+            folder / "testing" / "test_frame_mask" / f"{name}.npy",
+            np.isin(np.arange(length), ABNORMAL[clip]).astype(np.uint8),
+        )
+        np.save(
+            folder / "testing" / "test_pixel_mask" / f"{name}.npy",
+            np.stack([mask(clip, index) // 255 for index in range(length)]),
+        )
     return folder
 
 
 def make_community(root: Path, name="ped2", lengths=(5, 4)) -> Path:
     folder = root / name
     for clip, length in enumerate(lengths, start=1):
-        save_frames(folder / "training" / "frames" / f"{clip:02d}", "train", clip, length, name="{:03d}.png", first=0)
-        save_frames(folder / "testing" / "frames" / f"{clip:02d}", "test", clip, length, name="{:03d}.png", first=0)
+        save_frames(
+            folder / "training" / "frames" / f"{clip:02d}", "train", clip, length, name="{:03d}.png", first=0
+        )
+        save_frames(
+            folder / "testing" / "frames" / f"{clip:02d}", "test", clip, length, name="{:03d}.png", first=0
+        )
     return folder
 
 
@@ -127,24 +144,58 @@ def save_gt_mat(path: Path, clips) -> None:
 def tiny(monkeypatch):
     """The official releases, as small as the trees here."""
     counts = {"train": (5, 4), "test": (5, 4), "abnormal": {"masks": 3, "intervals": 3}}
-    shanghaitech = {"train_clips": 2, "train_frames": 9, "test_clips": 2, "test_frames": 9,
-                    "abnormal": {"masks": 3, "intervals": 3}}
+    shanghaitech = {
+        "train_clips": 2,
+        "train_frames": 9,
+        "test_clips": 2,
+        "test_frames": 9,
+        "abnormal": {"masks": 3, "intervals": 3},
+    }
     of_ped1 = {"train": (5, 4), "test": (5, 4)}
-    monkeypatch.setattr(layouts, "KNOWN", {"ped1": of_ped1, "ped2": counts, "avenue": counts, "shanghaitech": shanghaitech})
+    monkeypatch.setattr(
+        layouts, "KNOWN", {"ped1": of_ped1, "ped2": counts, "avenue": counts, "shanghaitech": shanghaitech}
+    )
 
 
-def run(raw: Path, out: Path, *, dataset="synthetic", height=SIZE[0], width=SIZE[1], channels=1, labels="masks",
-        subset=False, workers=2, progress=lambda line: None):
-    return prepare(dataset=dataset, raw=raw, out=out, height=height, width=width, channels=channels,
-                   avenue_labels=labels, subset=subset, workers=workers, progress=progress)
+def run(
+    raw: Path,
+    out: Path,
+    *,
+    dataset="synthetic",
+    height=SIZE[0],
+    width=SIZE[1],
+    channels=1,
+    labels="masks",
+    subset=False,
+    workers=2,
+    progress=lambda line: None,
+):
+    return prepare(
+        dataset=dataset,
+        raw=raw,
+        out=out,
+        height=height,
+        width=width,
+        channels=channels,
+        avenue_labels=labels,
+        subset=subset,
+        workers=workers,
+        progress=progress,
+    )
 
 
 def check_content(prepared, lengths=(5, 4), tolerance=0) -> None:
     """Frames in order, labels and masks, as the trees above have them."""
     for split in ("train", "test"):
         found = prepared.frames(split)
-        assert found.shape == (sum(lengths), *SIZE, 1) and found.dtype == np.uint8 and isinstance(found, np.memmap)
-        expected = [frame(split, clip, index) for clip, n in enumerate(lengths, start=1) for index in range(n)]
+        assert (
+            found.shape == (sum(lengths), *SIZE, 1)
+            and found.dtype == np.uint8
+            and isinstance(found, np.memmap)
+        )
+        expected = [
+            frame(split, clip, index) for clip, n in enumerate(lengths, start=1) for index in range(n)
+        ]
         difference = found[..., 0].astype(int) - np.array(expected)
         assert np.abs(difference).mean() <= tolerance
     assert prepared.labels.dtype == bool and prepared.labels.tolist() == labels(lengths).tolist()
@@ -154,6 +205,7 @@ def check_content(prepared, lengths=(5, 4), tolerance=0) -> None:
 
 
 # -- each layout, right --------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("first", [1, 0])
 def test_ucsd(tmp_path, tiny, first):
@@ -250,8 +302,9 @@ def test_the_kits_own_interval_table():
 
 # -- broken, and the sentence for it -------------------------------------------------------------------------------
 
+
 def cut(path: Path, share=0.5) -> None:
-    path.write_bytes(path.read_bytes()[:int(path.stat().st_size * share)])
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
 
 
 def lose_clip(folder):
@@ -530,6 +583,7 @@ def test_a_video_that_stops_early_when_it_is_decoded(tmp_path):
 
 # -- subsets -------------------------------------------------------------------------------------------------------
 
+
 def test_a_part_of_a_set_is_taken_on_purpose_only_and_says_so(tmp_path, tiny):
     folder = make_shanghaitech(tmp_path)
     shutil.rmtree(folder / "training")
@@ -542,8 +596,10 @@ def test_a_part_of_a_set_is_taken_on_purpose_only_and_says_so(tmp_path, tiny):
     assert prepared.labels.tolist() == [True, False, False, False]
     assert prepared.manifest["missing"] == [
         "1 of 2 test clips that have labels are missing: 01_0014",
-        "train: 0 clips with 0 frames instead of 2 with 9", "test: 1 clips with 4 frames instead of 2 with 9",
-        "test: 1 of 4 frames are abnormal instead of 3 of 9"]
+        "train: 0 clips with 0 frames instead of 2 with 9",
+        "test: 1 clips with 4 frames instead of 2 with 9",
+        "test: 1 of 4 frames are abnormal instead of 3 of 9",
+    ]
 
 
 def test_a_part_of_ucsd_keeps_each_clips_own_labels(tmp_path, tiny):
@@ -564,15 +620,20 @@ def test_a_whole_set_is_no_subset_even_if_one_is_accepted(tmp_path, tiny):
 
 # -- frames and masks ------------------------------------------------------------------------------------------------
 
+
 def test_frames_are_resized_as_an_antialiased_bilinear_interpolation():
     image = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
     rgb = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)[None].float()
-    expected = torch.nn.functional.interpolate(rgb, size=(24, 32), mode="bilinear", antialias=True, align_corners=False)
+    expected = torch.nn.functional.interpolate(
+        rgb, size=(24, 32), mode="bilinear", antialias=True, align_corners=False
+    )
     found = fit_frame(image, 24, 32, 3)
     assert found.shape == (24, 32, 3)
     assert np.abs(found.astype(float) - expected[0].permute(1, 2, 0).numpy()).max() <= 1.0
     plain = torch.nn.functional.interpolate(rgb, size=(24, 32), mode="bilinear", align_corners=False)
-    assert np.abs(found.astype(float) - plain[0].permute(1, 2, 0).numpy()).max() > 20  # it is not without antialiasing
+    assert (
+        np.abs(found.astype(float) - plain[0].permute(1, 2, 0).numpy()).max() > 20
+    )  # it is not without antialiasing
 
 
 def test_grey_is_itu_r_601_and_colour_is_rgb():
@@ -594,20 +655,27 @@ def test_a_mask_keeps_the_smallest_object_and_never_invents_one():
             found = fit_mask(one, height, width)
             rows, columns = np.nonzero(found)
             # exactly the pixels whose area overlaps that of the one abnormal pixel
-            assert set(rows) == {i for i in range(height) if i * 24 < (y + 1) * height and (i + 1) * 24 > y * height}
-            assert set(columns) == {i for i in range(width) if i * 36 < (x + 1) * width and (i + 1) * 36 > x * width}
+            assert set(rows) == {
+                i for i in range(height) if i * 24 < (y + 1) * height and (i + 1) * 24 > y * height
+            }
+            assert set(columns) == {
+                i for i in range(width) if i * 36 < (x + 1) * width and (i + 1) * 36 > x * width
+            }
     assert not fit_mask(np.zeros((24, 36), bool), 10, 10).any()
 
 
 def test_tracks_are_in_pixels_of_the_prepared_frames(tmp_path):
     folder = make_ucsd(tmp_path)
-    (folder / "Test" / "tracks.csv").write_text("clip,frame,track,kind,x0,y0,x1,y1\nTest001,1,0,cart,6,4,12,8\n")
+    (folder / "Test" / "tracks.csv").write_text(
+        "clip,frame,track,kind,x0,y0,x1,y1\nTest001,1,0,cart,6,4,12,8\n"
+    )
     tracks = run(folder, tmp_path / "out", height=16, width=72).tracks
     assert tracks.loc[0, ["x0", "y0", "x1", "y1"]].tolist() == [9, 2, 18, 4]
     assert tracks.loc[0, ["clip", "frame", "kind"]].tolist() == ["Test001", 1, "cart"]
 
 
 # -- windows -----------------------------------------------------------------------------------------------------------
+
 
 def test_windows_start_at_the_clip_and_end_at_its_last_frame():
     clips = (Clip("a", "test", 0, 8), Clip("b", "test", 8, 5), Clip("c", "test", 13, 4))
@@ -622,8 +690,13 @@ def test_windows_start_at_the_clip_and_end_at_its_last_frame():
 
 # -- preparing: resuming, the manifest, the raw folder --------------------------------------------------------------
 
+
 def snapshot(folder: Path) -> dict:
-    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.fixture
@@ -662,7 +735,12 @@ def test_a_killed_run_continues_and_does_not_decode_finished_clips_again(tmp_pat
     assert np.array_equal(prepared.masks, whole.masks) and prepared.manifest == whole.manifest
     assert snapshot(folder) == before  # the raw data are never touched
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "manifest.json", "test_frames.npy", "test_labels.npy", "test_masks.npy", "train_frames.npy"]
+        "manifest.json",
+        "test_frames.npy",
+        "test_labels.npy",
+        "test_masks.npy",
+        "train_frames.npy",
+    ]
 
 
 def test_what_is_prepared_is_not_prepared_again_until_something_changes(tmp_path, decoded):
@@ -671,7 +749,9 @@ def test_what_is_prepared_is_not_prepared_again_until_something_changes(tmp_path
     decoded.clear()
     lines = []
     run(folder, tmp_path / "out", progress=lines.append)
-    assert lines == ["synthetic: prepared already"] and decoded.count("Train001") == 1  # for the size of the frames
+    assert (
+        lines == ["synthetic: prepared already"] and decoded.count("Train001") == 1
+    )  # for the size of the frames
     path = folder / "Train" / "Train001" / "001.tif"
     path.write_bytes((folder / "Train" / "Train001" / "002.tif").read_bytes())
     os.utime(path, ns=(1, 1))
@@ -688,7 +768,9 @@ def test_an_unfinished_run_with_other_parameters_is_not_continued(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(folder, tmp_path / "out", workers=1, progress=stop)
     prepared = run(folder, tmp_path / "out", height=64, width=24)
-    assert np.array_equal(prepared.frames("train"), run(folder, tmp_path / "new", height=64, width=24).frames("train"))
+    assert np.array_equal(
+        prepared.frames("train"), run(folder, tmp_path / "new", height=64, width=24).frames("train")
+    )
 
 
 def test_a_large_file_is_looked_through_once(tmp_path, tiny, monkeypatch):
@@ -705,22 +787,35 @@ def test_the_manifest_says_what_was_prepared_from_what(tmp_path, tiny):
     folder = make_ucsd(tmp_path)
     manifest = run(folder, tmp_path / "out", dataset="ped2").manifest
     assert json.loads((tmp_path / "out" / "manifest.json").read_text()) == manifest
-    assert manifest["counts"] == manifest["official"] == {
-        "train": {"clips": 2, "frames": 9}, "test": {"clips": 2, "frames": 9, "abnormal": 3}}
+    assert (
+        manifest["counts"]
+        == manifest["official"]
+        == {"train": {"clips": 2, "frames": 9}, "test": {"clips": 2, "frames": 9, "abnormal": 3}}
+    )
     assert manifest["raw_size"] == list(SIZE) and manifest["missing"] == []
     content = b"".join((folder / "Train" / "Train002" / f"00{i}.tif").read_bytes() for i in range(1, 5))
-    assert manifest["clips"]["train"][1] == {"name": "Train002", "start": 5, "length": 4, "files": 4,
-                                             "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    assert manifest["clips"]["train"][1] == {
+        "name": "Train002",
+        "start": 5,
+        "length": 4,
+        "files": 4,
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
     assert [clip["abnormal"] for clip in manifest["clips"]["test"]] == [2, 1]
-    assert manifest["label_files"][0]["sha256"] == hashlib.sha256(
-        (folder / "Test" / "UCSDped2.m").read_bytes()).hexdigest()
+    assert (
+        manifest["label_files"][0]["sha256"]
+        == hashlib.sha256((folder / "Test" / "UCSDped2.m").read_bytes()).hexdigest()
+    )
     assert manifest["arrays"] == {path.name: path.stat().st_size for path in (tmp_path / "out").glob("*.npy")}
 
 
 def test_a_disk_that_is_too_small_is_told_before_anything_is_written(tmp_path, monkeypatch):
     folder = make_ucsd(tmp_path)
     monkeypatch.setattr(preparation.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
-    with pytest.raises(DataError, match=r"arrays need 0\.0 GB, but the disk of .* has 0\.0 GB free. Make room"):
+    with pytest.raises(
+        DataError, match=r"arrays need 0\.0 GB, but the disk of .* has 0\.0 GB free. Make room"
+    ):
         run(folder, tmp_path / "out")
     assert not list((tmp_path / "out").glob("*.npy"))
 
@@ -756,11 +851,14 @@ def test_memory_does_not_grow_with_a_clip(tmp_path):
 
 # -- finding ---------------------------------------------------------------------------------------------------------
 
+
 def test_find_raw_looks_by_name_and_layout_and_says_what_it_found(tmp_path):
     with pytest.raises(DataError, match="there is no folder .*nowhere.*--fetch ped2"):
         find_raw("ped2", tmp_path / "nowhere")
     (tmp_path / "a").mkdir()
-    with pytest.raises(DataError, match="holds a, but no folder named UCSDped2 or ped2. Get it .*svcl.ucsd.edu"):
+    with pytest.raises(
+        DataError, match="holds a, but no folder named UCSDped2 or ped2. Get it .*svcl.ucsd.edu"
+    ):
         find_raw("ped2", tmp_path)
     (tmp_path / "UCSDped2" / "frames").mkdir(parents=True)
     with pytest.raises(DataError, match=r"UCSDped2 is there, but it has neither Train/ and Test/"):
@@ -781,6 +879,7 @@ def test_a_folder_in_no_known_layout(tmp_path):
 
 # -- the real sets, where they are at hand -----------------------------------------------------------------------------
 
+
 def real(dataset: str) -> Path:
     root = os.environ.get("KIT_REAL_DATA")
     if not root:
@@ -795,13 +894,17 @@ def test_real_ped2(tmp_path):
     prepared = run(real("ped2"), tmp_path / "out", dataset="ped2", height=24, width=36)
     assert not prepared.subset and prepared.manifest["counts"] == prepared.manifest["official"]
     assert prepared.labels.sum() == 1648 and np.array_equal(prepared.masks.any((1, 2)), prepared.labels)
-    whole = [clip["name"] for clip in prepared.manifest["clips"]["test"] if clip["abnormal"] == clip["length"]]
+    whole = [
+        clip["name"] for clip in prepared.manifest["clips"]["test"] if clip["abnormal"] == clip["length"]
+    ]
     assert whole == ["Test008", "Test009", "Test010", "Test011"]
 
 
 @pytest.mark.parametrize("dataset", ["avenue", "shanghaitech"])
 def test_real_sets_of_which_a_part_may_be_there(tmp_path, dataset):
-    prepared = run(real(dataset), tmp_path / "out", dataset=dataset, height=24, width=36, channels=3, subset=True)
+    prepared = run(
+        real(dataset), tmp_path / "out", dataset=dataset, height=24, width=36, channels=3, subset=True
+    )
     counts, official = prepared.manifest["counts"], prepared.manifest["official"]
     assert prepared.subset == (counts != official)
     assert len(prepared.labels) == counts["test"]["frames"] == len(prepared.frames("test"))
@@ -810,15 +913,18 @@ def test_real_sets_of_which_a_part_may_be_there(tmp_path, dataset):
 
 def test_real_avenue_masks_against_the_intervals():
     raw = real("avenue")
-    folder = next(place / "ground_truth_demo" / "testing_label_mask" for place in (raw, raw.parent)
-                  if (place / "ground_truth_demo").is_dir())
+    folder = next(
+        place / "ground_truth_demo" / "testing_label_mask"
+        for place in (raw, raw.parent)
+        if (place / "ground_truth_demo").is_dir()
+    )
     lengths, total, differing, clips = layouts.KNOWN["avenue"]["test"], 0, 0, 0
     for position, ranges in enumerate(layouts.read_interval_table(), start=1):
         digits = layouts.look_at_masks(folder / f"{position}_label.mat")["abnormal"]
         by_mask = np.array([digit == "1" for digit in digits])
         by_interval = np.zeros(lengths[position - 1], bool)
         for first, last in ranges:
-            by_interval[first - 1:last] = True
+            by_interval[first - 1 : last] = True
         total += by_mask.sum()
         differing += (by_mask != by_interval).sum()
         clips += (by_mask != by_interval).any()

@@ -1,13 +1,13 @@
 """What one changed choice does: against scores made directly."""
+
 import numpy as np
 import pytest
 
-from lib.figures import sensitivity_chart
-from lib.evaluation import sensitivity
-from lib.figures import style
 from lib.config import resolve
 from lib.datasets.prepared import Clip
+from lib.evaluation import sensitivity
 from lib.evaluation.protocols import PROTOCOLS, frame_auc
+from lib.figures import sensitivity_chart, style
 from lib.scoring import likelihood_score
 
 PAPER, T = PROTOCOLS["paper"], 16
@@ -16,14 +16,28 @@ PAPER, T = PROTOCOLS["paper"], 16
 @pytest.fixture
 def stored():
     generator = np.random.default_rng(0)
-    clips = {split: tuple(Clip(str(i), split, 40 * i, 40) for i in range(n)) for split, n in (("train", 3), ("test", 4))}
-    windows = {split: np.array([(i, c.start + s) for i, c in enumerate(clips[split]) for s in (0, 12, 24)]) for split in clips}
+    clips = {
+        split: tuple(Clip(str(i), split, 40 * i, 40) for i in range(n))
+        for split, n in (("train", 3), ("test", 4))
+    }
+    windows = {
+        split: np.array([(i, c.start + s) for i, c in enumerate(clips[split]) for s in (0, 12, 24)])
+        for split in clips
+    }
     count = {split: 40 * len(clips[split]) for split in clips}
     labels = np.tile(np.arange(40) >= 25, 4)
     readings = ("pixel/mean", "pixel/patch_max", "mean/mean", "mean/patch_max")
-    errors = {split: {name: generator.random(n) + (i + 1) * 0.2 * (labels if split == "test" else 0)
-                      for i, name in enumerate(readings)} for split, n in count.items()}
-    nll = {split: {name: generator.normal(size=len(windows[split])) for name in ("app", "mot")} for split in clips}
+    errors = {
+        split: {
+            name: generator.random(n) + (i + 1) * 0.2 * (labels if split == "test" else 0)
+            for i, name in enumerate(readings)
+        }
+        for split, n in count.items()
+    }
+    nll = {
+        split: {name: generator.normal(size=len(windows[split])) for name in ("app", "mot")}
+        for split in clips
+    }
     return sensitivity.Stored(errors, windows, nll, clips, labels, T)
 
 
@@ -38,43 +52,73 @@ def test_unchanged_it_is_the_score_of_the_paper(stored):
         spread[name] = []
         for clip in range(4):
             for row, start in enumerate((0, 12, 24)):
-                frames[row, start:start + T] = nll[3 * clip + row]
+                frames[row, start : start + T] = nll[3 * clip + row]
             spread[name].append(np.nanmean(frames, axis=0))
-    L = likelihood_score(np.concatenate(spread["app"]), np.concatenate(spread["mot"]), stored.ids("test"), lambda_scope="clip")
+    L = likelihood_score(
+        np.concatenate(spread["app"]), np.concatenate(spread["mot"]), stored.ids("test"), lambda_scope="clip"
+    )
     R = stored.errors["test"]["pixel/patch_max"]
-    assert stored.auc(CONFIG, PAPER) == pytest.approx(frame_auc([(1.0, R), (1.0, L)], stored.labels, stored.ids("test"), PAPER))
+    assert stored.auc(CONFIG, PAPER) == pytest.approx(
+        frame_auc([(1.0, R), (1.0, L)], stored.labels, stored.ids("test"), PAPER)
+    )
 
 
 def test_every_other_value_has_one_row(stored):
     rows = sensitivity.rescored(stored, CONFIG, PAPER)
     told = {(row["choice"], row["value"]) for row in rows}
     assert len(told) == len(rows)
-    assert {("score.log_of", "mean"), ("score.reduce", "mean"), ("score.likelihood_frames", "centre"), ("score.lambda_scope", "test"),
-            ("score.lambda_scope", "train"), ("score.lambda_L", 5.0), ("protocol: normalise", "set"), ("protocol: normalise", "train"),
-            ("protocol: smoothing", 20.0), ("protocol: average", "macro")} <= told
+    assert {
+        ("score.log_of", "mean"),
+        ("score.reduce", "mean"),
+        ("score.likelihood_frames", "centre"),
+        ("score.lambda_scope", "test"),
+        ("score.lambda_scope", "train"),
+        ("score.lambda_L", 5.0),
+        ("protocol: normalise", "set"),
+        ("protocol: normalise", "train"),
+        ("protocol: smoothing", 20.0),
+        ("protocol: average", "macro"),
+    } <= told
     assert not any(row["value"] == row["of"] for row in rows)
     direct = stored.auc(sensitivity.changed(CONFIG, "score.reduce", "mean"), PAPER)
-    assert next(row["auc"] for row in rows if row["choice"] == "score.reduce") == direct != stored.auc(CONFIG, PAPER)
+    assert (
+        next(row["auc"] for row in rows if row["choice"] == "score.reduce")
+        == direct
+        != stored.auc(CONFIG, PAPER)
+    )
 
 
 def test_without_training_clips_nothing_is_asked_of_them(stored):
-    only = sensitivity.Stored(*({"test": part["test"]} for part in (stored.errors, stored.windows, stored.nll, stored.clips)),
-                              stored.labels, T)
+    only = sensitivity.Stored(
+        *({"test": part["test"]} for part in (stored.errors, stored.windows, stored.nll, stored.clips)),
+        stored.labels,
+        T,
+    )
     rows = sensitivity.rescored(only, CONFIG, PAPER)
     assert rows and not any(row["value"] == "train" for row in rows)
 
 
 def test_networks_are_trained_again_for_what_only_training_shows():
     again = sensitivity.retrainings(CONFIG, 5)
-    assert ("flows", "features.standardise", "none") in again and ("flows", "flow.K", CONFIG.flow.K // 2) in again
+    assert ("flows", "features.standardise", "none") in again and (
+        "flows",
+        "flow.K",
+        CONFIG.flow.K // 2,
+    ) in again
     assert ("flows", sensitivity.ANOTHER_SEED, 6) in again and {kind for kind, _, _ in again} == {"flows"}
-    everything = sensitivity.retrainings(resolve("quick", "synthetic", {"sensitivity.retrain": "autoencoder"}), 5)
-    assert everything[:len(again)] == again and ("autoencoder", "model.output", "linear") in everything
+    everything = sensitivity.retrainings(
+        resolve("quick", "synthetic", {"sensitivity.retrain": "autoencoder"}), 5
+    )
+    assert everything[: len(again)] == again and ("autoencoder", "model.output", "linear") in everything
     assert ("autoencoder", "autoencoder.steps", CONFIG.autoencoder.steps // 2) in everything
     assert sensitivity.retrainings(resolve("quick", "synthetic", {"sensitivity.retrain": "nothing"}), 5) == []
     for _, name, value in everything:
         if name != sensitivity.ANOTHER_SEED:
-            assert sensitivity.value_of(sensitivity.changed(CONFIG, name, value), name) == value != sensitivity.value_of(CONFIG, name)
+            assert (
+                sensitivity.value_of(sensitivity.changed(CONFIG, name, value), name)
+                == value
+                != sensitivity.value_of(CONFIG, name)
+            )
 
 
 def terms_of(generator, n, scales, shift=0.0):
@@ -84,18 +128,26 @@ def terms_of(generator, n, scales, shift=0.0):
 
 def test_remedies_by_hand():
     generator = np.random.default_rng(1)
-    terms = {split: {flow: terms_of(generator, n, 2, shift) for flow in ("app", "mot")}
-             for split, n, shift in (("train", 50, 0.0), ("test", 7, 2.0))}
+    terms = {
+        split: {flow: terms_of(generator, n, 2, shift) for flow in ("app", "mot")}
+        for split, n, shift in (("train", 50, 0.0), ("test", 7, 2.0))
+    }
     bits = {"train": np.linspace(10, 20, 50), "test": np.linspace(5, 30, 7)}
-    terms["train"]["app"]["nll"] = 3 * bits["train"] + 1     # all of it is complexity
+    terms["train"]["app"]["nll"] = 3 * bits["train"] + 1  # all of it is complexity
     found = sensitivity.remedies(terms, bits)
     app = terms["test"]["app"]
-    np.testing.assert_allclose(found["less complexity"]["test"]["app"], app["nll"] - (3 * bits["test"] + 1), atol=1e-9)
+    np.testing.assert_allclose(
+        found["less complexity"]["test"]["app"], app["nll"] - (3 * bits["test"] + 1), atol=1e-9
+    )
     np.testing.assert_allclose(found["less complexity"]["train"]["app"], 0, atol=1e-9)
     np.testing.assert_allclose(found["two-sided typicality"]["test"]["app"], abs(app["nll"] - 46))
-    np.testing.assert_allclose(found["last scale alone"]["test"]["app"], -app["log_p_z"][:, 1] - app["log_det"][:, 1])
-    np.testing.assert_allclose(found["−log p(z) alone"]["test"]["mot"] + found["−log|det| alone"]["test"]["mot"],
-                               terms["test"]["mot"]["nll"])
+    np.testing.assert_allclose(
+        found["last scale alone"]["test"]["app"], -app["log_p_z"][:, 1] - app["log_det"][:, 1]
+    )
+    np.testing.assert_allclose(
+        found["−log p(z) alone"]["test"]["mot"] + found["−log|det| alone"]["test"]["mot"],
+        terms["test"]["mot"]["nll"],
+    )
     one_scale = {"test": {flow: terms_of(generator, 7, 1) for flow in ("app", "mot")}}
     assert set(sensitivity.remedies(one_scale, bits)) == {"−log p(z) alone", "−log|det| alone"}
 
@@ -115,7 +167,7 @@ def test_each_term_by_itself_over_all_clips_and_within_each(stored):
     normal, abnormal = app[own][~stored.labels[own]], app[own][stored.labels[own]]
     brute = np.mean((abnormal[:, None] > normal) + 0.5 * (abnormal[:, None] == normal))
     assert clips["app"][1] == pytest.approx(brute)
-    stored.labels[:40] = True    # a clip of one kind has none
+    stored.labels[:40] = True  # a clip of one kind has none
     assert sensitivity.by_clip(stored, CONFIG)["clip"].tolist() == ["1", "2", "3"]
 
 
@@ -126,4 +178,8 @@ def test_the_chart_is_ordered_by_effect_and_shows_every_choice(stored, tmp_path)
     figure = sensitivity_chart.chart(found, base, "A caption.")
     bars = figure.axes[0].patches
     assert [bar.get_width() for bar in bars] == pytest.approx(found["change"].tolist())
-    assert style.save(figure, found, tmp_path, "chart", size="paper") == ["chart.svg", "chart.png", "chart.csv"]
+    assert style.save(figure, found, tmp_path, "chart", size="paper") == [
+        "chart.svg",
+        "chart.png",
+        "chart.csv",
+    ]

@@ -1,23 +1,24 @@
 """Tables and verdict against hand-made records: what changes what, what is never mixed, and that all writings agree."""
+
 import json
 import re
 import shutil
 import subprocess
 import sys
 
+import made_records as made
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-import made_records as made
 from lib import paths
-from lib.evaluation import protocols
-from lib.evidence import scored_runs, tables, typesetting, verdict
-from lib.pipeline import records
 from lib.config import resolve
 from lib.errors import ConfigError
+from lib.evaluation import protocols
 from lib.evaluation.protocols import PROTOCOLS
+from lib.evidence import scored_runs, tables, typesetting, verdict
+from lib.pipeline import records
 from lib.pipeline.steps import Job
 
 PAPER = PROTOCOLS["paper"]
@@ -41,7 +42,9 @@ def empty(tmp_path, monkeypatch):
 
 
 def table(name="table3", protocol=PAPER, profile="quick"):
-    return tables.MAKERS[name](scored_runs.of_profile(profile), tables.paper_results(), protocol=protocol, resamples=200)
+    return tables.MAKERS[name](
+        scored_runs.of_profile(profile), tables.paper_results(), protocol=protocol, resamples=200
+    )
 
 
 def cell(found, variant, dataset="ped2"):
@@ -67,34 +70,53 @@ def changed_cells(before, after):
     """(row or scorer, dataset, column) of every number that differs; marks and notes are not numbers."""
     numbers = before.cells.columns.difference(["marks", "notes"])
     assert len(before.cells) == len(after.cells)
-    return {(before.cells["variant"][i] or before.cells["row"][i], column)
-            for column in numbers for i in before.cells.index if before.cells[column][i] != after.cells[column][i]
-            and not (pd.isna(before.cells[column][i]) and pd.isna(after.cells[column][i]))}
+    return {
+        (before.cells["variant"][i] or before.cells["row"][i], column)
+        for column in numbers
+        for i in before.cells.index
+        if before.cells[column][i] != after.cells[column][i]
+        and not (pd.isna(before.cells[column][i]) and pd.isna(after.cells[column][i]))
+    }
 
 
 # -- the paper's numbers
+
 
 def test_the_papers_numbers_are_complete():
     rows = tables.paper_results()
     count = {n: sum(row["value"] is not None for row in rows if row["table"] == n) for n in ("2", "3", "4")}
     assert count == {"2": 44, "3": 15, "4": 9}
-    sums = {(n, d): round(sum(r["value"] or 0 for r in rows if (r["table"], r["dataset"]) == (n, d)), 3)
-            for n in ("2", "3", "4") for d in tables.PAPER_SETS}  # added up from the printed tables
-    assert sums == {("2", "ped2"): 17.862, ("2", "avenue"): 10.796, ("2", "shanghaitech"): 7.664, ("3", "ped2"): 4.847,
-                    ("3", "avenue"): 4.253, ("3", "shanghaitech"): 3.612, ("4", "ped2"): 2.920, ("4", "avenue"): 2.580,
-                    ("4", "shanghaitech"): 2.176}
+    sums = {
+        (n, d): round(sum(r["value"] or 0 for r in rows if (r["table"], r["dataset"]) == (n, d)), 3)
+        for n in ("2", "3", "4")
+        for d in tables.PAPER_SETS
+    }  # added up from the printed tables
+    assert sums == {
+        ("2", "ped2"): 17.862,
+        ("2", "avenue"): 10.796,
+        ("2", "shanghaitech"): 7.664,
+        ("3", "ped2"): 4.847,
+        ("3", "avenue"): 4.253,
+        ("3", "shanghaitech"): 3.612,
+        ("4", "ped2"): 2.920,
+        ("4", "avenue"): 2.580,
+        ("4", "shanghaitech"): 2.176,
+    }
     assert len({(r["group"], r["row"]) for r in rows if r["table"] == "2"}) == 20
 
 
 def test_the_papers_tables_agree_with_each_other():
     rows = tables.paper_results()
     for dataset in tables.PAPER_SETS:
+
         def value(number, variant):
             return tables.paper_value(rows, number, variant, dataset)
+
         assert value(3, "app_intensity") == value(4, "app_intensity")
         assert all(value(2, variant) == value(3, variant) for variant in ("two_path", "app_intensity_mot"))
         assert {r["value"] for r in rows if r["row"] == "HybridAE" and r["dataset"] == dataset} == {
-            r["value"] for r in rows if r["row"] == "StackRNN" and r["dataset"] == dataset}
+            r["value"] for r in rows if r["row"] == "StackRNN" and r["dataset"] == dataset
+        }
     assert all(row["note"] for row in rows if row["row"] == "HybridAE")
 
 
@@ -103,11 +125,15 @@ def test_the_papers_numbers_are_those_it_prints():
     text, rows = TEXT.read_text(), tables.paper_results()
     table2 = text.split("Table 2: Comp")[1].split("each appearance")[0]
     table2 = [line.split("\t") for line in table2.splitlines()]
-    printed = [(cells[1].strip(), cells[2:]) for cells in table2 if len(cells) == 5 and re.match(r"[\d-]", cells[2])]
+    printed = [
+        (cells[1].strip(), cells[2:]) for cells in table2 if len(cells) == 5 and re.match(r"[\d-]", cells[2])
+    ]
     ours = {}
     for row in (r for r in rows if r["table"] == "2"):
         name = f"{row['row']} ({'ours' if row['cited'] == 'the paper' else row['cited']})"
-        ours.setdefault((row["group"], name), []).append("-" if row["value"] is None else f"{row['value']:.3f}")
+        ours.setdefault((row["group"], name), []).append(
+            "-" if row["value"] is None else f"{row['value']:.3f}"
+        )
     assert [(name, values) for (_, name), values in ours.items()] == printed
     aucs = next(line for line in text.splitlines() if line.startswith("AUG")).split()[2:]
     table3 = [row for d in tables.PAPER_SETS for row in rows if row["table"] == "3" and row["dataset"] == d]
@@ -116,14 +142,19 @@ def test_the_papers_numbers_are_those_it_prints():
 
 # -- what changes what
 
+
 def test_a_changed_metric_changes_only_the_cells_that_show_it(reports):
     before = {name: table(name) for name in tables.MAKERS}
     made.change(job("mot"), lambda record: set_auc(record, 0.123456))
     after = {name: table(name) for name in tables.MAKERS}
     assert changed_cells(before["table3"], after["table3"]) == {("mot", "auc"), ("mot", "difference")}
-    assert not changed_cells(before["table2"], after["table2"]) and not changed_cells(before["table4"], after["table4"])
+    assert not changed_cells(before["table2"], after["table2"]) and not changed_cells(
+        before["table4"], after["table4"]
+    )
     assert cell(after["table3"], "mot").auc == 0.123456
-    assert cell(after["table3"], "mot").difference == pytest.approx(0.123456 - cell(before["table3"], "two_path").auc)
+    assert cell(after["table3"], "mot").difference == pytest.approx(
+        0.123456 - cell(before["table3"], "two_path").auc
+    )
     assert "not that of the stored scores" in cell(after["table3"], "mot").notes
 
 
@@ -141,8 +172,13 @@ def test_changed_scores_change_only_the_intervals_over_them(reports):
     scores["nll_mot"] *= -1
     scores["L"] *= -1
     scores.to_csv(path, index=False)
-    assert changed_cells(before, table()) == {("mot", c) for c in ("low", "high", "difference_low", "difference_high")}
-    assert pd.isna(cell(table(), "mot").low) and "not the file that its record describes" in cell(table(), "mot").notes
+    assert changed_cells(before, table()) == {
+        ("mot", c) for c in ("low", "high", "difference_low", "difference_high")
+    }
+    assert (
+        pd.isna(cell(table(), "mot").low)
+        and "not the file that its record describes" in cell(table(), "mot").notes
+    )
     made.change(job("mot"), lambda r: r["outputs"][0].update(sha256=records.sha256_of(path)))
     found = changed_cells(before, table())
     assert found == {("mot", c) for c in ("low", "high", "difference_low", "difference_high")}
@@ -171,6 +207,7 @@ def test_nothing_run_gives_the_paper_and_not_run(empty):
 
 # -- numbers
 
+
 def test_mean_deviation_and_differences_over_seeds(empty):
     aucs = {"one_path": (0.60, 0.70, 0.65), "two_path": (0.80, 0.72, 0.82)}
     for variant, values in aucs.items():
@@ -178,11 +215,13 @@ def test_mean_deviation_and_differences_over_seeds(empty):
             made.change(made.scored("ped2", variant, seed), lambda record: set_auc(record, value))
     row = cell(table(), "two_path")
     assert (row.auc, row.n) == (pytest.approx(0.78), 3)
-    assert row.sd == pytest.approx(np.sqrt(((0.02) ** 2 + 0.06 ** 2 + 0.04 ** 2) / 2))
+    assert row.sd == pytest.approx(np.sqrt(((0.02) ** 2 + 0.06**2 + 0.04**2) / 2))
     assert row.difference == pytest.approx((0.20 + 0.02 + 0.17) / 3)
     (job("one_path", 1).folder / "run.json").unlink()
     row = cell(table(), "two_path")
-    assert row.difference == pytest.approx((0.20 + 0.17) / 2) and "over seeds 0, 2, which both have" in row.notes
+    assert (
+        row.difference == pytest.approx((0.20 + 0.17) / 2) and "over seeds 0, 2, which both have" in row.notes
+    )
 
 
 def test_intervals_are_those_of_the_evaluation(reports):
@@ -202,6 +241,7 @@ def test_intervals_are_those_of_the_evaluation(reports):
 def test_lambda_L_of_the_record_weighs_the_terms(reports):
     def doubled(record):
         record["parameters"]["score.lambda_L"] = 2.0
+
     made.change(job("mot"), doubled)
     scores = pd.read_csv(job("mot").folder / "scores.csv")
     terms = [(1.0, scores["R"].to_numpy()), (2.0, scores["L"].to_numpy())]
@@ -212,7 +252,10 @@ def test_lambda_L_of_the_record_weighs_the_terms(reports):
 def test_other_protocols_give_other_numbers_and_say_so(reports):
     raw = scored_runs.protocol_of(normalise="none", smoothing=0.0)
     smooth = scored_runs.protocol_of(normalise="clip", smoothing=3.0)
-    assert scored_runs.protocol_of(normalise="clip", smoothing=0.0) is PAPER and raw is PROTOCOLS["micro, raw scores"]
+    assert (
+        scored_runs.protocol_of(normalise="clip", smoothing=0.0) is PAPER
+        and raw is PROTOCOLS["micro, raw scores"]
+    )
     recorded = records.read(job("mot").folder)["metrics"]["protocols"]["micro, raw scores"]["auc"]
     assert cell(table(protocol=raw), "mot").auc == recorded
     scores = pd.read_csv(job("two_path").folder / "scores.csv")
@@ -235,18 +278,24 @@ def test_without_labels_there_is_no_number(reports):
 
 
 def test_your_own_video_without_labels_has_no_number(empty):
-    made.change(made.scored("own", "app_intensity_mot"), lambda r: r["metrics"].update(auc=None, protocols={}))
+    made.change(
+        made.scored("own", "app_intensity_mot"), lambda r: r["metrics"].update(auc=None, protocols={})
+    )
     assert cell(table(), "app_intensity_mot", "own").status == "no labels"
     assert "Your own video" in typesetting.markdown(table())
     assert typesetting.absent(table()) == "Not run: UCSD Ped2, CUHK Avenue, ShanghaiTech."
     (found,), summary = judged("C5", "own")
-    assert (found.verdict, found.because) == ("not tested", "no labels") and set(summary.values()) == {"not tested"}
+    assert (found.verdict, found.because) == ("not tested", "no labels") and set(summary.values()) == {
+        "not tested"
+    }
 
 
 def test_reference_scorers_stand_beside(reports):
     found = table()
     row = found.cells[found.cells["row"] == "frame position"].iloc[0]
-    scores = pd.read_csv(Job("quick", "ped2", "reference", "", 0).folder / "reference.csv")["frame position"].to_numpy()
+    scores = pd.read_csv(Job("quick", "ped2", "reference", "", 0).folder / "reference.csv")[
+        "frame position"
+    ].to_numpy()
     labels = pd.read_csv(job("one_path").folder / "scores.csv")
     expected = protocols.bootstrap_auc([scores], *truth(labels), PAPER, resamples=200)
     assert (row.auc, row.low, row.high) == pytest.approx((expected.estimate, expected.low, expected.high))
@@ -257,26 +306,37 @@ def test_where_models_look_stands_below_table_3(reports, tmp_path):
     """From records alone: one changed value changes its row, a run without labelled pixels has none."""
     assert typesetting.regions_face(table("table3")) is None
     for variant, rbdc in (("one_path", 0.2), ("two_path", 0.3)):
-        made.change(Job("quick", "ped2", "score", variant, 0),
-               lambda found: found["metrics"].update(regions={"rbdc": rbdc, "tbdc": None}))
-    made.change(Job("quick", "ped2", "reference", "", 0),
-           lambda found: found["metrics"].update(regions={"frame difference": {"rbdc": 0.1, "tbdc": 0.4}}))
+        made.change(
+            Job("quick", "ped2", "score", variant, 0),
+            lambda found: found["metrics"].update(regions={"rbdc": rbdc, "tbdc": None}),
+        )
+    made.change(
+        Job("quick", "ped2", "reference", "", 0),
+        lambda found: found["metrics"].update(regions={"frame difference": {"rbdc": 0.1, "tbdc": 0.4}}),
+    )
     made_table = table("table3")
     assert typesetting.regions_face(made_table).rows == [
-        ["UCSD Ped2", "One path (appearance)", "0.200", "–", "1"], ["", "Two paths (+ motion)", "0.300", "–", "1"],
-        ["", "frame difference", "0.100", "0.400", "1"]]
-    assert "regions.csv" in typesetting.write(made_table, tmp_path) and typesetting.REGIONS in typesetting.markdown(made_table)
+        ["UCSD Ped2", "One path (appearance)", "0.200", "–", "1"],
+        ["", "Two paths (+ motion)", "0.300", "–", "1"],
+        ["", "frame difference", "0.100", "0.400", "1"],
+    ]
+    assert "regions.csv" in typesetting.write(
+        made_table, tmp_path
+    ) and typesetting.REGIONS in typesetting.markdown(made_table)
     assert typesetting.regions_face(table("table4")) is None
 
 
 def test_the_generated_set_has_a_dash_for_the_paper(empty):
     made.scored("synthetic", "one_path")
     found = table()
-    assert cell(found, "one_path", "synthetic").paper is None or pd.isna(cell(found, "one_path", "synthetic").paper)
+    assert cell(found, "one_path", "synthetic").paper is None or pd.isna(
+        cell(found, "one_path", "synthetic").paper
+    )
     assert found.cells.iloc[0]["dataset"] == "synthetic" and typesetting.face(found).rows[0][2] == "–"
 
 
 # -- what is never mixed
+
 
 def rows_of(found, variant):
     return found.cells[(found.cells["variant"] == variant) & (found.cells["dataset"] == "ped2")]
@@ -323,9 +383,13 @@ def test_profiles_are_not_mixed(empty):
         made.scored("ped2", "one_path", 0, profile=profile)
     both = scored_runs.of_profile("quick") + scored_runs.of_profile("small")
     first, other = both
-    assert any(said.startswith("profile is quick against small") for said in scored_runs.differences(first, other))
+    assert any(
+        said.startswith("profile is quick against small") for said in scored_runs.differences(first, other)
+    )
     assert len(scored_runs.apart(both)) == 2
-    rows = tables.table3(both, tables.paper_results(), **HOW).cells.query("variant == 'one_path' and dataset == 'ped2'")
+    rows = tables.table3(both, tables.paper_results(), **HOW).cells.query(
+        "variant == 'one_path' and dataset == 'ped2'"
+    )
     assert list(rows["profile"]) == ["quick", "small"]
 
 
@@ -352,6 +416,7 @@ def test_runs_beneath_that_changed_are_named(reports):
 
 # -- writings
 
+
 def numbers_in(text):
     return re.findall(r"[+-]?\d\.\d{3}(?!\d)", text.replace("−", "-").replace("$-$", "-"))
 
@@ -367,12 +432,20 @@ def test_csv_markdown_and_latex_say_the_same(name, reports, tmp_path):
     assert numbers_in(markdown) == numbers_in(latex) and len(numbers_in(markdown)) > 20
     plain = ["paper", "auc", "sd", "low", "high"]
     expected = [f"{v:.3f}" for column in plain for v in written[column].dropna()]
-    if name == "table2":  # the paper's numbers of our two models have rows of their own, so they are not printed twice
-        expected = [f"{v:.3f}" for column in plain
-                    for v in written.loc[written["cited"].notna() | (column != "paper"), column].dropna()]
+    if (
+        name == "table2"
+    ):  # the paper's numbers of our two models have rows of their own, so they are not printed twice
+        expected = [
+            f"{v:.3f}"
+            for column in plain
+            for v in written.loc[written["cited"].notna() | (column != "paper"), column].dropna()
+        ]
     else:
-        expected += [f"{v:+.3f}" for column in ("difference", "difference_low", "difference_high", "paper_difference")
-                     for v in written[column].dropna()]
+        expected += [
+            f"{v:+.3f}"
+            for column in ("difference", "difference_low", "difference_high", "paper_difference")
+            for v in written[column].dropna()
+        ]
     assert sorted(numbers_in(markdown)) == sorted(expected)
     assert written.loc[written["auc"].notna(), "runs"].notna().all()
     for run in written["runs"].dropna().str.split().explode():
@@ -398,11 +471,11 @@ def test_the_odd_row_of_the_paper_has_a_footnote(empty):
 
 
 def test_words_follow_from_the_cells(reports):
-    (_, said), = typesetting.words(table())
+    ((_, said),) = typesetting.words(table())
     assert said[0].startswith("Two paths: ") and "does not contain 0" in said[0] + said[1]
     assert "less than the best row" in said[-1]
     made.change(job("app_intensity"), lambda r: set_auc(r, cell(table(), "two_path").auc - 0.1))
-    (_, said), = typesetting.words(table())
+    ((_, said),) = typesetting.words(table())
     assert "0.100 below two paths" in said[1]
 
 
@@ -412,10 +485,18 @@ def test_letters_of_footnotes():
 
 # -- one cell
 
+
 def test_why_names_what_is_behind_a_cell(reports):
     said = tables.why("quick", "table3:ped2:mot")
-    for words in ("the paper: 0.973", "ped2/score/mot/seed0", "./run_all.sh score", "ped2/flow/mot/seed0", "c0ffee0",
-                  "flow.K", "run.json"):
+    for words in (
+        "the paper: 0.973",
+        "ped2/score/mot/seed0",
+        "./run_all.sh score",
+        "ped2/flow/mot/seed0",
+        "c0ffee0",
+        "flow.K",
+        "run.json",
+    ):
         assert words in said
     assert "this kit: not run" in tables.why("quick", "table4:avenue:app_error")
     with pytest.raises(ConfigError, match="Did you mean two_path"):
@@ -428,18 +509,34 @@ def test_why_names_what_is_behind_a_cell(reports):
 
 # -- verdict
 
-@pytest.mark.parametrize("ours, low, high, sign, expected", [
-    (0.02, 0.01, 0.03, 1, "replicated"), (0.02, -0.01, 0.03, 1, "not established"),
-    (0.02, None, None, 1, "not established"), (-0.02, -0.04, 0.01, 1, "not replicated"),
-    (0.0, -0.01, 0.01, 1, "not replicated"), (-0.02, -0.03, -0.01, -1, "replicated"),
-    (-0.02, -0.03, 0.0, -1, "not established"), (0.02, 0.01, 0.03, -1, "not replicated")])
+
+@pytest.mark.parametrize(
+    "ours, low, high, sign, expected",
+    [
+        (0.02, 0.01, 0.03, 1, "replicated"),
+        (0.02, -0.01, 0.03, 1, "not established"),
+        (0.02, None, None, 1, "not established"),
+        (-0.02, -0.04, 0.01, 1, "not replicated"),
+        (0.0, -0.01, 0.01, 1, "not replicated"),
+        (-0.02, -0.03, -0.01, -1, "replicated"),
+        (-0.02, -0.03, 0.0, -1, "not established"),
+        (0.02, 0.01, 0.03, -1, "not replicated"),
+    ],
+)
 def test_the_rule_for_differences(ours, low, high, sign, expected):
     assert verdict.judge_difference(ours, low, high, sign)[0] == expected
 
 
-@pytest.mark.parametrize("ours, low, high, expected", [
-    (0.98, 0.97, 0.99, "replicated"), (0.9631, 0.95, 0.97, "replicated"), (0.95, 0.92, 0.98, "not established"),
-    (0.90, 0.85, 0.95, "not replicated"), (0.90, None, None, "not replicated")])
+@pytest.mark.parametrize(
+    "ours, low, high, expected",
+    [
+        (0.98, 0.97, 0.99, "replicated"),
+        (0.9631, 0.95, 0.97, "replicated"),
+        (0.95, 0.92, 0.98, "not established"),
+        (0.90, 0.85, 0.95, "not replicated"),
+        (0.90, None, None, "not replicated"),
+    ],
+)
 def test_the_rule_for_an_auc(ours, low, high, expected):
     assert verdict.judge_auc(ours, low, high, 0.973)[0] == expected
 
@@ -447,6 +544,7 @@ def test_the_rule_for_an_auc(ours, low, high, expected):
 def test_the_rule_for_the_largest():
     def finding(ours, low):
         return verdict.Finding("C1", "", "", ours=ours, low=low, verdict=verdict.REPLICATED)
+
     small = {"ped2": finding(0.01, 0.0), "shanghaitech": finding(0.02, 0.01)}
     assert verdict.judge_largest(small | {"avenue": finding(0.05, 0.03)}, "avenue")[0] == "replicated"
     assert verdict.judge_largest(small | {"avenue": finding(0.05, 0.015)}, "avenue")[0] == "not established"
@@ -466,7 +564,11 @@ def test_claims_are_judged_by_the_cells(reports):
     assert first.verdict == "replicated" and summary["C1"] == "replicated where tested"
     assert {f.verdict for f in judged("C1", "avenue")[0]} == {"not tested"}
     intensity, error = judged("C4")[0]
-    assert intensity.verdict != "not tested" and error.verdict == "not tested" and "no such difference" in error.because
+    assert (
+        intensity.verdict != "not tested"
+        and error.verdict == "not tested"
+        and "no such difference" in error.because
+    )
     made.change(job("two_path"), lambda r: set_auc(r, 0.1))
     assert judged("C1")[0][0].verdict == "not replicated" and judged("C1")[1]["C1"] == "not replicated"
 
@@ -492,14 +594,20 @@ def test_motion_anomalies_are_judged_by_their_frames(empty, tmp_path, monkeypatc
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     (tmp_path / "prepared").mkdir()
     tracks = scores.loc[scores["label"] == 1, ["clip", "frame"]].assign(
-        kind=lambda t: np.where(t["clip"].isin([f"Test{i:03d}" for i in (1, 2, 3, 4)]), "running", "cart"))
+        kind=lambda t: np.where(t["clip"].isin([f"Test{i:03d}" for i in (1, 2, 3, 4)]), "running", "cart")
+    )
     tracks.to_csv(tmp_path / "prepared" / "tracks.csv", index=False)
     made.change(Job("quick", "synthetic", "prepare"), lambda r: r.update(notes={"prepared": "prepared"}))
     (found,), _ = judged("C3", "synthetic")
     frames = scores[moving | (scores["label"] == 0)]
     aucs = []
-    for column in ("nll_mot", "nll_app"):  # normalised within each whole clip, then normal frames and those of motion
-        spread = scores.groupby("clip")[column].transform(lambda v: (v - v.min()) / (v.max() - v.min()))[frames.index]
+    for column in (
+        "nll_mot",
+        "nll_app",
+    ):  # normalised within each whole clip, then normal frames and those of motion
+        spread = scores.groupby("clip")[column].transform(lambda v: (v - v.min()) / (v.max() - v.min()))[
+            frames.index
+        ]
         normal, abnormal = spread[frames["label"] == 0].to_numpy(), spread[frames["label"] == 1].to_numpy()
         aucs.append(np.mean((abnormal[:, None] > normal) + (abnormal[:, None] == normal) / 2))
     assert found.ours == pytest.approx(aucs[0] - aucs[1]) and found.ours > 0 and found.verdict == "not tested"
@@ -521,7 +629,10 @@ def test_where_it_is_won_and_lost(empty):
         table.loc[table["clip"] == "03", "label"] = 1
         table.to_csv(job.folder / "scores.csv", index=False)
         digest = records.sha256_of(job.folder / "scores.csv")
-        made.change(job, lambda r: (r["outputs"][0].update(sha256=digest), r["metrics"]["by_clip"].update({"03": None})))
+        made.change(
+            job,
+            lambda r: (r["outputs"][0].update(sha256=digest), r["metrics"]["by_clip"].update({"03": None})),
+        )
     found = verdict.clip_by_clip(scored_runs.of_profile("quick"), "avenue", HOW["protocol"]).set_index("clip")
     assert list(found.columns) == ["abnormal", "one_path"] and list(found.index[:3]) == ["01", "02", "03"]
     aucs, together = [], []
@@ -529,20 +640,28 @@ def test_where_it_is_won_and_lost(empty):
         table = made.scores("one_path", seed, call="{:02d}")
         own = table[table["clip"] == "02"]
         aucs.append(roc_auc_score(own["label"], own["R"]))
-        spread = table.groupby("clip")["R"].transform(lambda v: (v - v.min()) / (v.max() - v.min()))[table["clip"] != "03"]
+        spread = table.groupby("clip")["R"].transform(lambda v: (v - v.min()) / (v.max() - v.min()))[
+            table["clip"] != "03"
+        ]
         together.append(roc_auc_score(table.loc[spread.index, "label"], spread))
     assert found.loc["02", "one_path"] == pytest.approx(np.mean(aucs))
     assert np.isnan(found.loc["03", "one_path"]) and found.loc["03", "abnormal"] == 1
     assert found.loc["02", "abnormal"] == made.scores("one_path", 0)["label"].mean()
     assert found.loc[verdict.BOTH_KINDS, "one_path"] == pytest.approx(np.mean(together))
-    assert found.loc[verdict.ALL, "one_path"] == pytest.approx(np.mean([records.read(j.folder)["metrics"]["auc"] for j in jobs]))
+    assert found.loc[verdict.ALL, "one_path"] == pytest.approx(
+        np.mean([records.read(j.folder)["metrics"]["auc"] for j in jobs])
+    )
     assert verdict.clip_by_clip(scored_runs.of_profile("quick"), "ped2", HOW["protocol"]).empty
 
 
 def test_the_verdict_is_written(reports, tmp_path):
     runs = scored_runs.of_profile("quick")
     found = verdict.findings(runs, tables.paper_results(), **HOW)
-    assert verdict.write(found, runs, "the protocol", tmp_path / "out", HOW["protocol"]) == ["verdict.csv", "verdict.md", "clips.csv"]
+    assert verdict.write(found, runs, "the protocol", tmp_path / "out", HOW["protocol"]) == [
+        "verdict.csv",
+        "verdict.md",
+        "clips.csv",
+    ]
     text = (tmp_path / "out" / "verdict.md").read_text()
     assert all(f"**{claim}: " in text for claim in verdict.CLAIMS)
     assert "the protocol" in text and f"`autoencoder.steps` {STEPS}" in text
@@ -550,6 +669,7 @@ def test_the_verdict_is_written(reports, tmp_path):
 
 
 # -- notebooks
+
 
 @pytest.mark.parametrize("notebook", ["09_table2", "10_table3", "11_table4", "13_verdict"])
 def test_the_notebooks_run_by_hand_and_leave_the_pipelines_tables_alone(notebook, reports, capsys):
@@ -564,6 +684,8 @@ def test_the_notebooks_run_by_hand_and_leave_the_pipelines_tables_alone(notebook
 
 
 def test_tables_need_no_torch():
-    code = ("import sys; from lib.evidence import scored_runs, tables, typesetting, verdict; from lib.pipeline import notebook_run; "
-            "sys.exit('torch' in sys.modules)")
+    code = (
+        "import sys; from lib.evidence import scored_runs, tables, typesetting, verdict; from lib.pipeline import notebook_run; "
+        "sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT).returncode == 0

@@ -1,4 +1,5 @@
 """Figures: the rules for what is shown, csv against drawing, missing runs, and every figure on tiny made-up runs."""
+
 import json
 import subprocess
 import sys
@@ -12,11 +13,11 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from lib import paths
+from lib.config import resolve
+from lib.datasets.prepared import Clip
 from lib.evidence import figure_data
 from lib.figures import framework, further_figures, paper_figures, style
 from lib.pipeline import records
-from lib.config import resolve
-from lib.datasets.prepared import Clip
 from lib.pipeline.steps import FIGURES, MODELS, Job, from_name, upstream
 
 DRAWN = [name for name in FIGURES if name != "fig2"]
@@ -48,28 +49,46 @@ def made_up(channels=1, known=True):
     names = tuple(f"Test{i + 1:03d}" for i in range(6))
     N = len(names) * LENGTH
     labels = np.tile((np.arange(LENGTH) >= 8) & (np.arange(LENGTH) < 16), len(names))
-    labels[5 * LENGTH:] = False
+    labels[5 * LENGTH :] = False
     masks = np.zeros((N, H, W), bool)
     masks[labels, 4:9, 6:12] = True
-    rows = [(name, frame, 0, kind) for name, kind in zip(names, KINDS) if kind != "normal" for frame in range(8, 16)]
+    rows = [
+        (name, frame, 0, kind)
+        for name, kind in zip(names, KINDS)
+        if kind != "normal"
+        for frame in range(8, 16)
+    ]
     tracks = pd.DataFrame(rows, columns=["clip", "frame", "track", "kind"])
     images = rng.integers(0, 256, (N, H, W, channels), np.uint8)
     return Data(images, labels, masks if known else None, tracks if known else None, names)
 
 
 def write_record(job, *, metrics=None, parameters=None, files=()):
-    record = {"format": records.FORMAT, "job": job.name, "profile": job.profile, "dataset": job.dataset,
-              "step": job.step, "variant": job.variant, "seed": job.seed, "status": "complete", "inputs": {},
-              "code": {}, "git": {}, "parameters": parameters or {}, "metrics": metrics or {},
-              "outputs": [{"file": f, "bytes": 0, "sha256": records.sha256_of(job.folder / f)} for f in files]}
+    record = {
+        "format": records.FORMAT,
+        "job": job.name,
+        "profile": job.profile,
+        "dataset": job.dataset,
+        "step": job.step,
+        "variant": job.variant,
+        "seed": job.seed,
+        "status": "complete",
+        "inputs": {},
+        "code": {},
+        "git": {},
+        "parameters": parameters or {},
+        "metrics": metrics or {},
+        "outputs": [{"file": f, "bytes": 0, "sha256": records.sha256_of(job.folder / f)} for f in files],
+    }
     (job.folder / "run.json").write_text(json.dumps(record))
 
 
 def write_runs(data, dataset="synthetic", seeds=(0,), levels=2, settings=None):
     """A complete set of runs of all models below KIT_REPORTS; returns the inputs that a figure would get."""
     clips, inputs = data.clips("test"), {}
-    windows = np.array([(i, clip.start + first) for i, clip in enumerate(clips)
-                        for first in range(0, LENGTH - T + 1, 2)])
+    windows = np.array(
+        [(i, clip.start + first) for i, clip in enumerate(clips) for first in range(0, LENGTH - T + 1, 2)]
+    )
     for seed in seeds:
         rng = np.random.default_rng(seed + 1)
 
@@ -78,32 +97,57 @@ def write_runs(data, dataset="synthetic", seeds=(0,), levels=2, settings=None):
             made.folder.mkdir(parents=True)
             inputs[made.name] = made.folder
             return made
+
         for network in ("one_path", "two_path"):
             made = job("autoencoder", network)
             history = pd.DataFrame({"step": [40, 80], "loss": rng.random(2) + 0.1})
             history.to_csv(made.folder / "history.csv", index=False)
             write_record(made)
             made = job("features", network)
-            np.save(made.folder / "test_error_maps.npy", rng.random((len(data.images), H, W)).astype(np.float16))
+            np.save(
+                made.folder / "test_error_maps.npy", rng.random((len(data.images), H, W)).astype(np.float16)
+            )
             np.save(made.folder / "test_windows.npy", windows)
             along = rng.random((2, len(data.images)))
             if data.labels is not None:
                 along[1] = data.labels  # the last weights tell all frames apart
-            np.savez(made.folder / "test_errors_over_training.npz", step=[40, 80], **{"pixel/mean": along, "mean/mean": 1 - along})
+            np.savez(
+                made.folder / "test_errors_over_training.npz",
+                step=[40, 80],
+                **{"pixel/mean": along, "mean/mean": 1 - along},
+            )
             write_record(made, parameters={"model.T": T})
         for flow in style.FLOWS:
             made = job("flow", flow)
-            pd.DataFrame({"step": [10, 20], "loss": rng.random(2)}).to_csv(made.folder / "history.csv", index=False)
+            pd.DataFrame({"step": [10, 20], "loss": rng.random(2)}).to_csv(
+                made.folder / "history.csv", index=False
+            )
             for split in ("train", "test"):
                 p, d = rng.normal(size=(2, len(windows), levels))
-                np.savez(made.folder / f"nll_{split}.npz", nll=-(p + d).sum(1), log_p_z=p, log_det=d, dims=np.array(64))
+                np.savez(
+                    made.folder / f"nll_{split}.npz",
+                    nll=-(p + d).sum(1),
+                    log_p_z=p,
+                    log_det=d,
+                    dims=np.array(64),
+                )
             rows = np.arange(len(windows))
-            np.savez(made.folder / "nll_over_training.npz", step=[20], rows=rows, nll=[windows[:, 1] % LENGTH < LENGTH // 2])
+            np.savez(
+                made.folder / "nll_over_training.npz",
+                step=[20],
+                rows=rows,
+                nll=[windows[:, 1] % LENGTH < LENGTH // 2],
+            )
             write_record(made)
         for model, (_, flows) in MODELS.items():
             made, N = job("score", model), len(data.images)
-            table = pd.DataFrame({"clip": np.repeat(data.names, LENGTH), "R": rng.random(N),
-                                  "frame": np.tile(np.arange(LENGTH), len(clips))})
+            table = pd.DataFrame(
+                {
+                    "clip": np.repeat(data.names, LENGTH),
+                    "R": rng.random(N),
+                    "frame": np.tile(np.arange(LENGTH), len(clips)),
+                }
+            )
             if data.labels is not None:
                 table["label"] = data.labels.astype(int)
             for flow in flows:
@@ -114,12 +158,28 @@ def write_runs(data, dataset="synthetic", seeds=(0,), levels=2, settings=None):
             table.to_csv(made.folder / "scores.csv", index=False)
             labelled = data.labels is not None
             by_clip = dict(zip(data.names, (0.5, 0.9, 0.7, 0.4, 0.8, None))) if labelled else {}
-            protocols = {name: {"auc": float(rng.random())} for name in ("paper", "macro")} if labelled else {}
-            parameters = {"score.likelihood_frames": "all", "score.lambda_L": 1.0, "score.log_of": "pixel",
-                          "score.reduce": "mean", "model.T": T} | (settings or {}).get(seed, {})
-            write_record(made, files=["scores.csv"], parameters=parameters,
-                         metrics={"auc": protocols["paper"]["auc"] if labelled else None, "interval": None,
-                                  "protocols": protocols, "by_clip": by_clip, "subset": False})
+            protocols = (
+                {name: {"auc": float(rng.random())} for name in ("paper", "macro")} if labelled else {}
+            )
+            parameters = {
+                "score.likelihood_frames": "all",
+                "score.lambda_L": 1.0,
+                "score.log_of": "pixel",
+                "score.reduce": "mean",
+                "model.T": T,
+            } | (settings or {}).get(seed, {})
+            write_record(
+                made,
+                files=["scores.csv"],
+                parameters=parameters,
+                metrics={
+                    "auc": protocols["paper"]["auc"] if labelled else None,
+                    "interval": None,
+                    "protocols": protocols,
+                    "by_clip": by_clip,
+                    "subset": False,
+                },
+            )
     return inputs
 
 
@@ -133,7 +193,7 @@ def reports(tmp_path, monkeypatch):
 
 
 def results_of(data, inputs):
-    found, = figure_data.read("quick", inputs, lambda job: data)
+    (found,) = figure_data.read("quick", inputs, lambda job: data)
     return found
 
 
@@ -164,7 +224,9 @@ def words(figure):
 
 def without(results, *names):
     """The same results after some runs were deleted."""
-    return replace(results, runs={job: folder for job, folder in results.runs.items() if job.name not in names})
+    return replace(
+        results, runs={job: folder for job, folder in results.runs.items() if job.name not in names}
+    )
 
 
 def artist(figure, gid):
@@ -173,32 +235,44 @@ def artist(figure, gid):
 
 # The rules
 
+
 def test_quantiles_are_the_middles_of_equal_parts_and_the_lower_of_two():
     assert figure_data.at_quantiles("abc", 1) == ["b"] and figure_data.at_quantiles("abcd", 1) == ["b"]
-    assert figure_data.at_quantiles("abcdefgh", 2) == ["b", "f"] and figure_data.at_quantiles("a", 2) == ["a", "a"]
+    assert figure_data.at_quantiles("abcdefgh", 2) == ["b", "f"] and figure_data.at_quantiles("a", 2) == [
+        "a",
+        "a",
+    ]
     assert figure_data.at_quantiles(range(9), 3) == [1, 4, 7]
 
 
 def test_the_clip_has_the_median_auc_of_those_with_the_kind(results):
     # AUCs: Test001 .5 running, 002 .9 bag, 003 .7 cart, 004 .4 bag, 005 .8 running; 006 has one class.
     assert [c.name for c in figure_data.choose_clips(results, ())] == ["Test003"]
-    assert [c.name for c in figure_data.choose_clips(results, ("running",), ("bag",))] == ["Test001", "Test004"]
+    assert [c.name for c in figure_data.choose_clips(results, ("running",), ("bag",))] == [
+        "Test001",
+        "Test004",
+    ]
     assert [c.name for c in figure_data.choose_clips(results, ("running", "cart"))] == ["Test003"]
-    assert "among those with running and those with bag" in figure_data.rule_for_clips(results, ("running",), ("bag",))
+    assert "among those with running and those with bag" in figure_data.rule_for_clips(
+        results, ("running",), ("bag",)
+    )
 
 
 def test_without_known_kinds_two_clips_lie_at_the_quartiles(reports):
     data = made_up(known=False)
     results = results_of(data, write_runs(data, dataset="ped2"))
     # In order of AUC: 004 .4, 001 .5, 003 .7, 005 .8, 002 .9; the middles of the halves are the 2nd and the 4th.
-    assert [c.name for c in figure_data.choose_clips(results, ("running",), ("bag",))] == ["Test001", "Test005"]
+    assert [c.name for c in figure_data.choose_clips(results, ("running",), ("bag",))] == [
+        "Test001",
+        "Test005",
+    ]
     assert "quartiles" in figure_data.rule_for_clips(results, ("running",), ("bag",))
 
 
 def test_where_nothing_is_labelled_the_clip_has_the_median_length(reports):
     data = replace(made_up(known=False), labels=None)
     results = results_of(data, write_runs(data, dataset="own"))
-    clip, = figure_data.choose_clips(results, ())
+    (clip,) = figure_data.choose_clips(results, ())
     assert clip.name == "Test003" and "median length" in figure_data.rule_for_clips(results, ())
     assert figure_data.spread_frames(results, clip, 3) == [3, 11, 19]
     assert figure_data.among(results, clip).startswith("all")
@@ -209,9 +283,9 @@ def test_the_frame_is_the_abnormal_one_of_median_score(fresh):
     path = fresh.folder("score", "app_intensity_mot") / "scores.csv"
     table = pd.read_csv(path)
     S = np.zeros(LENGTH)
-    S[8:16] = 5, 1, 8, 2, 7, 3, 6, 4        # the lower median of 1 to 8 is 4, at frame 15
-    S[0:8] = 4.1                            # normal frames do not count
-    table.loc[LENGTH:2 * LENGTH - 1, "S"] = S
+    S[8:16] = 5, 1, 8, 2, 7, 3, 6, 4  # the lower median of 1 to 8 is 4, at frame 15
+    S[0:8] = 4.1  # normal frames do not count
+    table.loc[LENGTH : 2 * LENGTH - 1, "S"] = S
     table.to_csv(path, index=False)
     write_record(Job("quick", "synthetic", "score", "app_intensity_mot", 0), files=["scores.csv"])
     assert figure_data.choose_frame(figure_data.Results("synthetic", fresh.data, fresh.runs), clip) == 15
@@ -227,25 +301,34 @@ def test_without_the_full_model_the_next_one_ranks(results):
 
 
 def test_nothing_run_is_one_clear_sentence():
-    with pytest.raises(records.RecordError, match="none yet with profile small.*run_all.sh scores --profile small"):
+    with pytest.raises(
+        records.RecordError, match="none yet with profile small.*run_all.sh scores --profile small"
+    ):
         figure_data.read("small", {}, None)
 
 
 # The numbers
 
+
 def test_a_pixel_is_marked_above_the_mean_of_its_frame():
-    np.testing.assert_array_equal(paper_figures.above_mean(np.array([[0, 0.25], [0.25, 0.5]], np.float32)),
-                                  [[False, False], [False, True]])
+    np.testing.assert_array_equal(
+        paper_figures.above_mean(np.array([[0, 0.25], [0.25, 0.5]], np.float32)),
+        [[False, False], [False, True]],
+    )
 
 
 def test_histogram_of_likelihoods_by_hand(fresh):
     clip = fresh.data.clips("test")[0]
     path = fresh.folder("score", "app_intensity_mot") / "scores.csv"
     table = pd.read_csv(path)
-    table.loc[:LENGTH - 1, "nll_app"] = np.where(np.arange(LENGTH) % 24 < 8, 2.0, 6.0)  # frames 0 to 7 are likeliest
+    table.loc[: LENGTH - 1, "nll_app"] = np.where(
+        np.arange(LENGTH) % 24 < 8, 2.0, 6.0
+    )  # frames 0 to 7 are likeliest
     table.to_csv(path, index=False)
     write_record(Job("quick", "synthetic", "score", "app_intensity_mot", 0), files=["scores.csv"])
-    rows = pd.DataFrame(paper_figures.likelihood_rows(figure_data.Results("synthetic", fresh.data, fresh.runs), clip, "a"))
+    rows = pd.DataFrame(
+        paper_figures.likelihood_rows(figure_data.Results("synthetic", fresh.data, fresh.runs), clip, "a")
+    )
     app = rows[rows["panel"] == "a appearance"]
     # Normal: 8 frames with NLL 2, 8 with 6. Abnormal: 8 with 6. Likelihood 1 is the last bin, 0 the first.
     assert app["normal"].iloc[[0, -1]].tolist() == [0.5, 0.5]
@@ -256,7 +339,7 @@ def test_histogram_of_likelihoods_by_hand(fresh):
 def test_auc_of_a_kind_takes_the_normal_frames_of_its_own_clips(results):
     abnormal, usable = further_figures.frames_of_kind(results, "bag")
     in_clips = np.zeros(6 * LENGTH, bool)
-    in_clips[LENGTH:2 * LENGTH] = in_clips[3 * LENGTH:4 * LENGTH] = True
+    in_clips[LENGTH : 2 * LENGTH] = in_clips[3 * LENGTH : 4 * LENGTH] = True
     np.testing.assert_array_equal(usable, in_clips)
     np.testing.assert_array_equal(abnormal, in_clips & results.data.labels)
 
@@ -266,13 +349,18 @@ def test_terms_of_the_likelihood_add_up_and_become_frames_as_scores_do(results):
     assert further_figures.to_frames(results, np.ones(len(windows))) == pytest.approx(1)
     values = np.arange(len(windows), dtype=float)
     frames = further_figures.to_frames(results, values)
-    assert frames[0] == values[0] and frames[2] == (values[0] + values[1]) / 2  # windows of 4 frames: 0-3, 2-5, ...
+    assert (
+        frames[0] == values[0] and frames[2] == (values[0] + values[1]) / 2
+    )  # windows of 4 frames: 0-3, 2-5, ...
     rows = pd.DataFrame(further_figures.term_rows(results, "mot"))
     assert list(dict.fromkeys(rows["term"]))[-1] == "NLL" and len(rows) == 2 * (2 * 2 + 1)
 
 
 def test_complexity_grows_with_noise():
-    flat, noise = np.zeros((32, 32, 1), np.uint8), np.random.default_rng(0).integers(0, 256, (32, 32, 1), np.uint8)
+    flat, noise = (
+        np.zeros((32, 32, 1), np.uint8),
+        np.random.default_rng(0).integers(0, 256, (32, 32, 1), np.uint8),
+    )
     assert further_figures.bits_per_pixel(flat) < 1.5 < 8 < further_figures.bits_per_pixel(noise)
 
 
@@ -283,6 +371,7 @@ def test_spearman_by_hand():
 
 
 # What is drawn is what the table says, which is the csv (see below)
+
 
 def test_lines_show_the_numbers_of_the_table(results):
     for name, gids, x in (("fig5", ("R", "L", "S"), "frame"), ("roc", tuple(MODELS), "false_positive_rate")):
@@ -333,12 +422,22 @@ def test_abnormal_ranges_are_shaded_from_their_first_to_their_last_frame():
 
 # Missing runs
 
-@pytest.mark.parametrize("name, gone, expected", [
-    ("fig1", "features/one_path", "not run"), ("fig1", "score/app_intensity_mot", "not run"),
-    ("fig3", "features/two_path", "not run"), ("fig4", "score/app_intensity_mot", "not run"),
-    ("fig5", "score/app_intensity_mot", "generative: not run"), ("roc", "score/mot", "not run"),
-    ("likelihood_terms", "flow/mot", "not run"), ("training", "flow/app_none", "$F_{app}$ (none): not run"),
-    ("protocols", "score/one_path", "one-path AE: not run"), ("complexity", "flow/mot", paper_figures.NOT_SCORED)])
+
+@pytest.mark.parametrize(
+    "name, gone, expected",
+    [
+        ("fig1", "features/one_path", "not run"),
+        ("fig1", "score/app_intensity_mot", "not run"),
+        ("fig3", "features/two_path", "not run"),
+        ("fig4", "score/app_intensity_mot", "not run"),
+        ("fig5", "score/app_intensity_mot", "generative: not run"),
+        ("roc", "score/mot", "not run"),
+        ("likelihood_terms", "flow/mot", "not run"),
+        ("training", "flow/app_none", "$F_{app}$ (none): not run"),
+        ("protocols", "score/one_path", "one-path AE: not run"),
+        ("complexity", "flow/mot", paper_figures.NOT_SCORED),
+    ],
+)
 def test_a_deleted_run_shows_as_not_run(results, name, gone, expected):
     complete, lacking = draw(name, results), draw(name, without(results, f"synthetic/{gone}/seed0"))
     assert expected not in words(complete.figure)
@@ -347,7 +446,9 @@ def test_a_deleted_run_shows_as_not_run(results, name, gone, expected):
 
 
 def test_a_figure_of_which_nothing_was_run_says_so(results):
-    bare = replace(results, runs={job: folder for job, folder in results.runs.items() if job.step == "features"})
+    bare = replace(
+        results, runs={job: folder for job, folder in results.runs.items() if job.step == "features"}
+    )
     for name in DRAWN:
         text = " ".join(words(draw(name, bare).figure))
         assert "not run" in text or "no scores" in text, name
@@ -367,8 +468,11 @@ def test_only_seeds_made_alike_are_averaged_and_what_differs_is_said(reports):
 
 # Every figure, on a generated and on a real kind of data set
 
-CASES = [(name, "synthetic") for name in DRAWN] + [(name, "ped2") for name in DRAWN] + [
-    (name, "own") for name in ("fig1", "fig5", "roc")]
+CASES = (
+    [(name, "synthetic") for name in DRAWN]
+    + [(name, "ped2") for name in DRAWN]
+    + [(name, "own") for name in ("fig1", "fig5", "roc")]
+)
 
 
 @pytest.fixture(scope="module")
@@ -377,8 +481,11 @@ def sets(tmp_path_factory):
     found = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KIT_REPORTS", str(tmp_path_factory.mktemp("sets")))
-        for dataset, data, levels in (("synthetic", made_up(), 1), ("ped2", made_up(channels=3, known=False), 3),
-                                      ("own", replace(made_up(channels=3, known=False), labels=None), 1)):
+        for dataset, data, levels in (
+            ("synthetic", made_up(), 1),
+            ("ped2", made_up(channels=3, known=False), 3),
+            ("own", replace(made_up(channels=3, known=False), labels=None), 1),
+        ):
             data.names = tuple(f"01_00{i:02d}" for i in range(6)) if dataset == "ped2" else data.names
             found[dataset] = results_of(data, write_runs(data, dataset=dataset, levels=levels, seeds=(0, 1)))
     return found
@@ -394,16 +501,25 @@ def test_every_figure_is_written_and_nothing_is_cut_off(sets, reports, name, dat
     assert float(svg.get("width").removesuffix("pt")) / 72 == pytest.approx(width)
     assert (reports / files[1]).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     csv = pd.read_csv(reports / files[2])
-    pd.testing.assert_frame_equal(csv, picture.table.reset_index(drop=True), check_dtype=False, check_exact=True)
+    pd.testing.assert_frame_equal(
+        csv, picture.table.reset_index(drop=True), check_dtype=False, check_exact=True
+    )
     assert "profile quick" in picture.caption
     inside(picture.figure)
 
 
 def inside(figure):
     """All of a figure lies within its edges, and no word is tiny."""
-    (left, bottom), (right, top) = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer()).get_points()  # inches
+    (left, bottom), (right, top) = figure.get_tightbbox(
+        FigureCanvasAgg(figure).get_renderer()
+    ).get_points()  # inches
     width, height = figure.get_size_inches()
-    assert min(left, bottom) >= 0 and right <= width and top <= height, (left, bottom, right - width, top - height)
+    assert min(left, bottom) >= 0 and right <= width and top <= height, (
+        left,
+        bottom,
+        right - width,
+        top - height,
+    )
     assert min(text.get_fontsize() for text in figure.findobj(matplotlib.text.Text)) >= style.SMALL
 
 
@@ -427,6 +543,7 @@ def test_the_same_runs_give_the_same_drawing(results, reports):
 
 # The look
 
+
 def test_small_print_is_broken_where_it_would_leave_the_page():
     text = "Wide WWWWWWWW WWWWWWWW and 0123456789 0123456789 and narrow iiiiiiii " * 3
     for width in (1.0, 3.2, 6.9):
@@ -441,7 +558,9 @@ def test_small_print_is_broken_where_it_would_leave_the_page():
 def test_models_differ_in_more_than_colour():
     assert len({dashes for _, colour, dashes, _ in style.MODELS.values() if colour == style.APPEARANCE}) == 3
     assert len({(colour, dashes) for _, colour, dashes, _ in style.MODELS.values()}) == len(MODELS)
-    assert len({mark for *_, mark in style.MODELS.values()}) == len(MODELS) and set(style.MODELS) == set(MODELS)
+    assert len({mark for *_, mark in style.MODELS.values()}) == len(MODELS) and set(style.MODELS) == set(
+        MODELS
+    )
 
 
 def test_marked_pixels_are_darker_than_the_same_pixels_unmarked():
@@ -452,15 +571,25 @@ def test_marked_pixels_are_darker_than_the_same_pixels_unmarked():
 
 # Figure 2
 
-@pytest.mark.parametrize("dataset, settings", [("synthetic", {}), ("synthetic", {"model.tau": 8}),
-                                               ("synthetic", {"model.tau": 2, "model.T": 8, "data.channels": 3}),
-                                               ("avenue", {"data.height": 64, "data.width": 64})])
+
+@pytest.mark.parametrize(
+    "dataset, settings",
+    [
+        ("synthetic", {}),
+        ("synthetic", {"model.tau": 8}),
+        ("synthetic", {"model.tau": 2, "model.T": 8, "data.channels": 3}),
+        ("avenue", {"data.height": 64, "data.width": 64}),
+    ],
+)
 def test_figure_2_has_the_shapes_of_the_network(dataset, settings):
     from lib.itae import layer_table
     from lib.training.stage1 import build_autoencoder
+
     config = resolve("quick", dataset, settings)
     model = build_autoencoder(config, two_path=True, seed=0)
-    truth = {(row["path"], row["layer"]): row for row in layer_table(model, config.data.height, config.data.width)}
+    truth = {
+        (row["path"], row["layer"]): row for row in layer_table(model, config.data.height, config.data.width)
+    }
     drawn = framework.layers(config)
     assert len(drawn) == len(truth)
     for row in drawn:
@@ -471,8 +600,10 @@ def test_figure_2_has_the_shapes_of_the_network(dataset, settings):
 @pytest.mark.parametrize("time", ["stack", "mean"])
 def test_figure_2_has_the_shapes_of_the_flows(time):
     import torch
+
     from lib.features import pool
     from lib.glow import Glow
+
     config = resolve("quick", "avenue", {"data.height": 64, "data.width": 64, "features.time": time})
     maps = {row["path"]: row["output"] for row in framework.layers(config) if row["layer"] == "Conv4"}
     rows = {(row["path"], row["layer"]): row["output"] for row in framework.flow_layers(config)}
@@ -482,7 +613,8 @@ def test_figure_2_has_the_shapes_of_the_flows(time):
     latents = glow.latent_shapes(tuple(pooled.shape))
     # After a level but the last, half of its channels leave.
     assert [rows["F_mot", f"level {i}"] for i in (1, 2, 3)] == [
-        (c * (1 if i == 2 else 2), h, w) for i, (c, h, w) in enumerate(latents)]
+        (c * (1 if i == 2 else 2), h, w) for i, (c, h, w) in enumerate(latents)
+    ]
     assert rows["F_app", "intensity"][0] == config.model.T // config.model.tau
 
 
@@ -496,26 +628,40 @@ def test_figure_2_is_written_and_nothing_is_cut_off(reports, profile, dataset):
 
 # What a figure asks the pipeline for
 
+
 def test_a_figure_asks_for_no_more_than_it_shows():
     scored = [Job("quick", "synthetic", "score", model, seed) for model in MODELS for seed in (1, 0)]
     scored += [Job("quick", "synthetic", "reference", "", 0), Job("quick", "ped2", "score", "two_path", 3)]
 
     def asked(figure):
         return {job.name for job in upstream(Job("quick", "all", "figure", figure), tuple(scored))}
+
     assert asked("fig2") == set()
     assert asked("fig4") == {"synthetic/prepare", "synthetic/score/app_intensity_mot/seed0"}
     assert asked("fig3") == {
-        "synthetic/prepare", "synthetic/score/one_path/seed0", "synthetic/features/one_path/seed0",
-        "synthetic/score/two_path/seed0", "synthetic/features/two_path/seed0",
-        "ped2/prepare", "ped2/score/two_path/seed3", "ped2/features/two_path/seed3"}
+        "synthetic/prepare",
+        "synthetic/score/one_path/seed0",
+        "synthetic/features/one_path/seed0",
+        "synthetic/score/two_path/seed0",
+        "synthetic/features/two_path/seed0",
+        "ped2/prepare",
+        "ped2/score/two_path/seed3",
+        "ped2/features/two_path/seed3",
+    }
     assert len([name for name in asked("roc") if "/score/" in name]) == 2 * len(MODELS) + 1
     assert {name for name in asked("training") if "ped2" in name} == {
-        "ped2/prepare", "ped2/score/two_path/seed3", "ped2/autoencoder/two_path/seed3", "ped2/features/two_path/seed3"}
+        "ped2/prepare",
+        "ped2/score/two_path/seed3",
+        "ped2/autoencoder/two_path/seed3",
+        "ped2/features/two_path/seed3",
+    }
     assert not any("reference" in name for figure in FIGURES for name in asked(figure))
     assert from_name("quick", "ped2/score/two_path/seed3") in scored
 
 
 def test_figures_do_without_torch():
-    code = ("import sys; from lib.evidence import figure_data; from lib.figures import framework, further_figures, paper_figures, style; "
-            "sys.exit('torch' in sys.modules)")
+    code = (
+        "import sys; from lib.evidence import figure_data; from lib.figures import framework, further_figures, paper_figures, style; "
+        "sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT).returncode == 0

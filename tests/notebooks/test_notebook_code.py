@@ -1,4 +1,5 @@
 """What the notebooks that train and score compute: their cells, run in this process on inputs made by hand."""
+
 import json
 from pathlib import Path
 
@@ -9,21 +10,33 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from lib.evaluation import protocols
-from lib.training import stage2
-from lib.pipeline import notebook_run as run_module
 from lib.config import resolve
 from lib.datasets.prepared import Clip
+from lib.evaluation import protocols
+from lib.pipeline import notebook_run as run_module
 from lib.pipeline.notebook_run import Run
 from lib.pipeline.steps import MODELS, Job
+from lib.training import stage2
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 T, LENGTHS = 8, (20, 12, 15)
-STARTS = [(0, 0), (0, 4), (0, 8), (0, 12), (1, 20), (1, 24), (2, 32), (2, 36), (2, 39)]    # clip, first row
+STARTS = [(0, 0), (0, 4), (0, 8), (0, 12), (1, 20), (1, 24), (2, 32), (2, 36), (2, 39)]  # clip, first row
 READINGS = ("pixel/mean", "pixel/patch_max", "mean/mean", "mean/patch_max")
-SMALL = {"data.height": 8, "data.width": 8, "model.T": T, "model.app_channels": (4, 4, 4, 4),
-         "model.mot_channels": (4, 4, 4, 4), "autoencoder.steps": 2, "autoencoder.epoch_steps": 2, "flow.K": 1,
-         "flow.hidden": 4, "flow.steps": 4, "flow.epoch_steps": 2, "flow.batch_size": 4, "machine.device": "cpu"}
+SMALL = {
+    "data.height": 8,
+    "data.width": 8,
+    "model.T": T,
+    "model.app_channels": (4, 4, 4, 4),
+    "model.mot_channels": (4, 4, 4, 4),
+    "autoencoder.steps": 2,
+    "autoencoder.epoch_steps": 2,
+    "flow.K": 1,
+    "flow.hidden": 4,
+    "flow.steps": 4,
+    "flow.epoch_steps": 2,
+    "flow.batch_size": 4,
+    "machine.device": "cpu",
+}
 
 
 class OnlyTraining:
@@ -83,10 +96,12 @@ def execute(monkeypatch, tmp_path):
                     space |= {"dataset": "synthetic", "variant": variant, "seed": 0}
         matplotlib.pyplot.close("all")
         return run, json.loads((tmp_path / "out" / "result.json").read_text())["metrics"]
+
     return execute
 
 
 # -- training ----------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("variant", ["one_path", "two_path"])
 def test_stage_1_is_trained_on_the_training_split_and_has_the_paths_of_its_name(execute, variant):
@@ -94,7 +109,8 @@ def test_stage_1_is_trained_on_the_training_split_and_has_the_paths_of_its_name(
     run, metrics = execute("03_train_autoencoder", "autoencoder", data=data, variant=variant)
     loss = run.config.loss
     assert data.read == {"train"} and metrics["loss"] == pytest.approx(
-        loss.l2_weight * metrics["l2"] + loss.gradient_weight * metrics["gradient"], rel=1e-5)
+        loss.l2_weight * metrics["l2"] + loss.gradient_weight * metrics["gradient"], rel=1e-5
+    )
     state = torch.load(run.folder / "autoencoder.pt", weights_only=True)["model"]
     assert any(name.startswith("mot.") for name in state) == (variant == "two_path")
 
@@ -115,17 +131,31 @@ def features(tmp_path):
     return made
 
 
-@pytest.mark.parametrize("variant, parts", [("app_none", ["app"]), ("app_intensity", ["app", "intensity"]),
-                                            ("app_error", ["app", "error"]), ("mot", ["mot"])])
-def test_stage_2_is_trained_and_standardised_on_the_training_split(execute, features, monkeypatch, variant, parts):
+@pytest.mark.parametrize(
+    "variant, parts",
+    [
+        ("app_none", ["app"]),
+        ("app_intensity", ["app", "intensity"]),
+        ("app_error", ["app", "error"]),
+        ("mot", ["mot"]),
+    ],
+)
+def test_stage_2_is_trained_and_standardised_on_the_training_split(
+    execute, features, monkeypatch, variant, parts
+):
     seen, train_flow = [], stage2.train_flow
 
     def noting(config, x, **more):
         seen.append(x[:])
         return train_flow(config, x, **more)
+
     monkeypatch.setattr(stage2, "train_flow", noting)
-    run, metrics = execute("06_train_flow", "flow", data=None, variant=variant, inputs=[("features", "two_path")])
-    train, test = (np.concatenate([features[split, part] for part in parts], axis=1) for split in ("train", "test"))
+    run, metrics = execute(
+        "06_train_flow", "flow", data=None, variant=variant, inputs=[("features", "two_path")]
+    )
+    train, test = (
+        np.concatenate([features[split, part] for part in parts], axis=1) for split in ("train", "test")
+    )
     assert len(seen) == 1 and np.array_equal(seen[0], train)
     density = stage2.load_flow(run.folder / "flow.pt", run.config)
     np.testing.assert_allclose(density.mean.flatten().numpy(), train.mean(axis=(0, 2, 3)), rtol=1e-4)
@@ -133,7 +163,7 @@ def test_stage_2_is_trained_and_standardised_on_the_training_split(execute, feat
     for split, x in (("train", train), ("test", test)):
         stored = np.load(run.folder / f"nll_{split}.npz")
         with torch.no_grad():
-            one_by_one = [density.nll(torch.from_numpy(x[i:i + 1])).item() for i in range(len(x))]
+            one_by_one = [density.nll(torch.from_numpy(x[i : i + 1])).item() for i in range(len(x))]
         np.testing.assert_allclose(stored["nll"], one_by_one, rtol=1e-4)
         bits = np.mean(one_by_one) / x[0].size / np.log(2)
         assert metrics[f"bits_per_dimension_{split}"] == pytest.approx(bits, rel=1e-4)
@@ -141,10 +171,15 @@ def test_stage_2_is_trained_and_standardised_on_the_training_split(execute, feat
 
 # -- scores ------------------------------------------------------------------------------------------------------
 
+
 def of_frames(values):
     """The mean over all windows that hold a frame, by brute force."""
-    return np.array([np.mean([v for v, (_, start) in zip(values, STARTS) if start <= row < start + T])
-                     for row in range(sum(LENGTHS))])
+    return np.array(
+        [
+            np.mean([v for v, (_, start) in zip(values, STARTS) if start <= row < start + T])
+            for row in range(sum(LENGTHS))
+        ]
+    )
 
 
 def by_clip(values, function):
@@ -169,7 +204,10 @@ def scored(tmp_path):
     for flow in ("app_none", "app_intensity", "app_error", "mot"):
         folder = tmp_path / f"flow-{flow}"
         folder.mkdir()
-        made[flow] = {"test": 20 * generator.normal(size=len(STARTS)) - 100, "train": 7 * generator.normal(size=11)}
+        made[flow] = {
+            "test": 20 * generator.normal(size=len(STARTS)) - 100,
+            "train": 7 * generator.normal(size=11),
+        }
         for split, nll in made[flow].items():
             terms = {"log_p_z": -nll[:, None] - 3, "log_det": 0 * nll[:, None] + 3, "dims": np.array(64)}
             np.savez(folder / f"nll_{split}.npz", nll=nll, **terms)
@@ -177,12 +215,24 @@ def scored(tmp_path):
 
 
 @pytest.mark.parametrize("variant", MODELS)
-@pytest.mark.parametrize("settings", [{"score.lambda_L": 0.3}, {
-    "score.reduce": "mean", "score.log_of": "mean", "score.lambda_scope": "train"}], ids=["", "train"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"score.lambda_L": 0.3},
+        {"score.reduce": "mean", "score.log_of": "mean", "score.lambda_scope": "train"},
+    ],
+    ids=["", "train"],
+)
 def test_scores_follow_from_errors_and_likelihoods(execute, scored, variant, settings):
     autoencoder, flows = MODELS[variant]
-    run, metrics = execute("07_score", "score", data=Tested(), variant=variant, settings=settings,
-                           inputs=[("prepare", ""), ("features", autoencoder), *(("flow", flow) for flow in flows)])
+    run, metrics = execute(
+        "07_score",
+        "score",
+        data=Tested(),
+        variant=variant,
+        settings=settings,
+        inputs=[("prepare", ""), ("features", autoencoder), *(("flow", flow) for flow in flows)],
+    )
     table = pd.read_csv(run.folder / "scores.csv")
     score = run.config.score
     R = scored[autoencoder][f"{score.log_of}/{score.reduce}"]
@@ -190,9 +240,17 @@ def test_scores_follow_from_errors_and_likelihoods(execute, scored, variant, set
     columns = ["clip", "frame", "label", "R"]
     if flows:
         nll = {flow: of_frames(scored[flow]["test"]) for flow in flows}
-        lambdas = {flow: np.full(sum(LENGTHS), np.ptp(scored[flow]["train"])) if score.lambda_scope == "train"
-                   else by_clip(x, lambda part: np.full(len(part), np.ptp(part))) for flow, x in nll.items()}
-        L = nll[flows[0]] if len(flows) == 1 else sum(lambdas[f] * nll[f] for f in flows) / sum(lambdas.values())
+        lambdas = {
+            flow: np.full(sum(LENGTHS), np.ptp(scored[flow]["train"]))
+            if score.lambda_scope == "train"
+            else by_clip(x, lambda part: np.full(len(part), np.ptp(part)))
+            for flow, x in nll.items()
+        }
+        L = (
+            nll[flows[0]]
+            if len(flows) == 1
+            else sum(lambdas[f] * nll[f] for f in flows) / sum(lambdas.values())
+        )
         S = S + score.lambda_L * by_clip(L, norm)
         for flow in flows:
             columns.append("nll_mot" if flow == "mot" else "nll_app")
@@ -209,22 +267,36 @@ def test_scores_follow_from_errors_and_likelihoods(execute, scored, variant, set
     assert metrics["terms"]["R"] == pytest.approx(roc_auc_score(Tested.labels, by_clip(R, norm)), abs=1e-12)
     own = slice(*np.cumsum(LENGTHS)[1:])
     assert metrics["by_clip"]["c2"] == pytest.approx(roc_auc_score(Tested.labels[own], S[own]), abs=1e-12)
-    assert metrics["interval"] is None and metrics["subset"] is False           # three clips are too few
+    assert metrics["interval"] is None and metrics["subset"] is False  # three clips are too few
 
 
 def test_networks_of_another_data_set_get_no_auc(execute, scored):
-    run, metrics = execute("07_score", "score", data=Tested(), variant="two_path", settings={"autoencoder.weights": "avenue"},
-                           inputs=[("prepare", ""), ("features", "two_path")])
-    assert metrics["auc"] is None and metrics["why_no_auc"] == "networks of another data set" and metrics["protocols"] == {}
+    run, metrics = execute(
+        "07_score",
+        "score",
+        data=Tested(),
+        variant="two_path",
+        settings={"autoencoder.weights": "avenue"},
+        inputs=[("prepare", ""), ("features", "two_path")],
+    )
+    assert (
+        metrics["auc"] is None
+        and metrics["why_no_auc"] == "networks of another data set"
+        and metrics["protocols"] == {}
+    )
     assert np.isfinite(pd.read_csv(run.folder / "scores.csv")["S"]).all()
 
 
 def test_reference_scorers_learn_from_the_training_split(execute, features):
-    run, metrics = execute("08_reference_scorers", "reference", data=Tested(), inputs=[("features", "two_path")])
+    run, metrics = execute(
+        "08_reference_scorers", "reference", data=Tested(), inputs=[("features", "two_path")]
+    )
     table = pd.read_csv(run.folder / "reference.csv")
     joined = {"appearance": ["app", "intensity"], "motion": ["mot"]}
     for name, parts in joined.items():
-        train, test = (np.concatenate([features[split, part] for part in parts], axis=1) for split in ("train", "test"))
+        train, test = (
+            np.concatenate([features[split, part] for part in parts], axis=1) for split in ("train", "test")
+        )
         for scorer, values in protocols.feature_scorers(train, test).items():
             np.testing.assert_allclose(table[f"{scorer}, {name}"], of_frames(values), rtol=1e-9)
             auc = roc_auc_score(Tested.labels, by_clip(of_frames(values), norm))

@@ -1,4 +1,5 @@
 """What every notebook must be like before it runs: its cells, its parameters, and that what it names exists."""
+
 import ast
 import importlib
 import re
@@ -10,17 +11,20 @@ import papermill
 import pytest
 
 from lib.commands import cli
-from lib.pipeline import records
 from lib.config import DATASETS, parameters, resolve
+from lib.pipeline import records
 from lib.pipeline.steps import STEPS
 
 ROOT = Path(__file__).resolve().parents[2]
 # Where each module of the library lies, by its own name: {"scoring": "lib.scoring", "stage1": "lib.training.stage1"}.
-LIB = {path.stem: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in (ROOT / "lib").rglob("*.py")
-       if path.stem != "__init__"}
+LIB = {
+    path.stem: ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in (ROOT / "lib").rglob("*.py")
+    if path.stem != "__init__"
+}
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-LINE = re.compile(r"^(\w+): (\w+) = (.+?)  # (\S.*)$")               # name: type = value  # help
-READ = {"profile", "dataset", "variant", "seed", "settings"}         # what the pipeline hands to a step's notebook
+LINE = re.compile(r"^(\w+): (\w+) = (.+?)  # (\S.*)$")  # name: type = value  # help
+READ = {"profile", "dataset", "variant", "seed", "settings"}  # what the pipeline hands to a step's notebook
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -47,7 +51,11 @@ def tagged(notebook):
 
 def test_there_is_a_notebook_for_every_step():
     assert NOTEBOOKS
-    missing = [step.notebook for step in STEPS.values() if not (ROOT / "notebooks" / f"{step.notebook}.ipynb").exists()]
+    missing = [
+        step.notebook
+        for step in STEPS.values()
+        if not (ROOT / "notebooks" / f"{step.notebook}.ipynb").exists()
+    ]
     assert not missing
 
 
@@ -58,7 +66,9 @@ def test_is_valid_and_every_cell_has_its_own_name(notebook):
 
 
 def test_holds_no_outputs(notebook):
-    assert not [cell.source[:60] for cell in code(notebook) if cell.outputs or cell.execution_count is not None]
+    assert not [
+        cell.source[:60] for cell in code(notebook) if cell.outputs or cell.execution_count is not None
+    ]
 
 
 def test_parameters_are_one_cell_that_papermill_reads(path, notebook):
@@ -89,8 +99,12 @@ def test_a_steps_notebook_takes_what_the_pipeline_hands_it(step):
 @pytest.mark.parametrize("step", STEPS)
 def test_a_steps_notebook_begins_that_step_with_its_parameters(step):
     notebook = nbformat.read(ROOT / "notebooks" / f"{STEPS[step].notebook}.ipynb", as_version=4)
-    calls = [node for cell in code(notebook) for node in ast.walk(ast.parse(cell.source))
-             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "begin"]
+    calls = [
+        node
+        for cell in code(notebook)
+        for node in ast.walk(ast.parse(cell.source))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "begin"
+    ]
     assert len(calls) == 1 and calls[0].args[0].value == step
     given = {keyword.arg: ast.unparse(keyword.value) for keyword in calls[0].keywords}
     names = {LINE.match(line)[1] for line in tagged(notebook)[0].source.splitlines()} & READ
@@ -100,10 +114,16 @@ def test_a_steps_notebook_begins_that_step_with_its_parameters(step):
 
 @pytest.mark.parametrize("step", STEPS)
 def test_parameters_as_they_stand_and_their_examples_are_valid(step):
-    source = tagged(nbformat.read(ROOT / "notebooks" / f"{STEPS[step].notebook}.ipynb", as_version=4))[0].source
+    source = tagged(nbformat.read(ROOT / "notebooks" / f"{STEPS[step].notebook}.ipynb", as_version=4))[
+        0
+    ].source
     lines = {m[1]: m for line in source.splitlines() if (m := LINE.match(line))}
     values = {name: ast.literal_eval(m[3]) for name, m in lines.items()}
-    assert (values["profile"], values.get("dataset", "synthetic"), values.get("seed", 0)) == ("quick", "synthetic", 0)
+    assert (values["profile"], values.get("dataset", "synthetic"), values.get("seed", 0)) == (
+        "quick",
+        "synthetic",
+        0,
+    )
     assert values.get("variant", STEPS[step].variants[0]) in STEPS[step].variants
     assert values.get("settings", {}) == {}
     example = re.search(r"\{.*\}", lines["settings"][4]) if "settings" in lines else None
@@ -111,7 +131,9 @@ def test_parameters_as_they_stand_and_their_examples_are_valid(step):
         settings = ast.literal_eval(example[0])
         for dataset in DATASETS:
             resolve("quick", dataset, settings)
-        assert {name.split(".")[0] for name in settings} <= set(STEPS[step].reads), "the example changes something"
+        assert {name.split(".")[0] for name in settings} <= set(STEPS[step].reads), (
+            "the example changes something"
+        )
 
 
 def test_runs_from_wherever_it_lies_and_ends_by_saying_what_came_out(notebook):
@@ -143,7 +165,9 @@ def test_code_is_short_and_nothing_but_python(notebook):
         outside = [line for line in cell.source.splitlines() if re.match(r"\s*(!|%|class )", line)]
         assert not outside, "no class, shell escape or magic in a notebook"
         tree = ast.parse(cell.source)
-        called = {ast.unparse(node.func).split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        called = {
+            ast.unparse(node.func).split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Call)
+        }
         assert not called & {"subprocess", "get_ipython", "exec", "eval"} and "os.system" not in cell.source
         for node in ast.walk(tree):  # nothing fails in silence
             if isinstance(node, ast.ExceptHandler):
@@ -151,8 +175,12 @@ def test_code_is_short_and_nothing_but_python(notebook):
 
 
 def test_what_is_imported_from_the_library_exists(notebook):
-    used = [node for cell in code(notebook) for node in ast.walk(ast.parse(cell.source))
-            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "lib"]
+    used = [
+        node
+        for cell in code(notebook)
+        for node in ast.walk(ast.parse(cell.source))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "lib"
+    ]
     assert used, "a notebook shows the library"
     for node in used:
         for name in node.names:
@@ -163,23 +191,31 @@ def test_what_is_imported_from_the_library_exists(notebook):
 def test_what_is_called_of_the_library_exists(notebook):
     """`losses.l2_loss` in a cell: there is an `l2_loss` in lib/losses.py, unless `losses` is a variable there."""
     tree = ast.parse("\n".join(cell.source for cell in code(notebook)))
-    modules = {name.asname or name.name: f"{node.module}.{name.name}" for node in ast.walk(tree)
-               if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "lib"
-               for name in node.names if f"{node.module}.{name.name}" in LIB.values()}
-    bound = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    modules = {
+        name.asname or name.name: f"{node.module}.{name.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "lib"
+        for name in node.names
+        if f"{node.module}.{name.name}" in LIB.values()
+    }
+    bound = {
+        node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
     for node in ast.walk(tree):
         owner = node.value if isinstance(node, ast.Attribute) else None
         if isinstance(owner, ast.Name) and owner.id in modules.keys() - bound:
             assert hasattr(importlib.import_module(modules[owner.id]), node.attr), ast.unparse(node)
 
 
-
-
 def test_what_the_text_names_of_the_library_exists(notebook):
     """`losses.l2_loss` between backticks, and `lib/losses.py`; `glow.encode` may be what an object called glow does."""
     text = "\n".join(cell.source for cell in markdown(notebook))
     for module, name in re.findall(r"`(\w+)\.(\w+)(?:\([^`]*\))?`", text):
-        if module in LIB and name not in ("py", "csv", "json", "npz", "md") and f"{module}.{name}" not in parameters():
+        if (
+            module in LIB
+            and name not in ("py", "csv", "json", "npz", "md")
+            and f"{module}.{name}" not in parameters()
+        ):
             inside = importlib.import_module(LIB[module])
             assert any(hasattr(one, name) for one in (inside, *vars(inside).values())), f"{module}.{name}"
     for name in re.findall(r"`((?:lib|tests|benchmarks|data|notebooks)/[\w/]+\.\w+)`", text):
@@ -197,12 +233,18 @@ def test_commands_that_it_names_are_understood(notebook):
 
 def test_the_first_notebook_needs_no_torch():
     """Who wants to look around should not wait for it."""
-    todo, seen = records.imports_of(records.notebook_source(ROOT / "notebooks" / "00_start_here.ipynb")), set()
+    todo, seen = (
+        records.imports_of(records.notebook_source(ROOT / "notebooks" / "00_start_here.ipynb")),
+        set(),
+    )
     while todo:
         name = todo.pop()
         seen.add(name)
-        top = [node for node in ast.parse((ROOT / "lib" / f"{name.replace('.', '/')}.py").read_text()).body
-               if isinstance(node, (ast.Import, ast.ImportFrom))]
+        top = [
+            node
+            for node in ast.parse((ROOT / "lib" / f"{name.replace('.', '/')}.py").read_text()).body
+            if isinstance(node, (ast.Import, ast.ImportFrom))
+        ]
         source = "\n".join(ast.unparse(node) for node in top)
         assert not re.search(r"^(import|from) torch", source, flags=re.M), name
         todo |= records.imports_of(source) - seen

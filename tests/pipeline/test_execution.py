@@ -1,4 +1,5 @@
 """The pipeline as a user meets it: what runs, what does not run again, what happens when something goes wrong."""
+
 import json
 import os
 import re
@@ -9,13 +10,12 @@ import sys
 import time
 
 import pytest
+from conftest import Checkout, copy_checkout
 
 from lib import paths
+from lib.errors import EXIT_DATA, EXIT_DISK, EXIT_INTERRUPTED, EXIT_NOTEBOOK, EXIT_USAGE
 from lib.pipeline import steps
 from lib.report import reference
-from lib.errors import EXIT_DATA, EXIT_DISK, EXIT_INTERRUPTED, EXIT_NOTEBOOK, EXIT_USAGE
-
-from conftest import Checkout, copy_checkout
 
 RUNS = "reports/quick/runs"
 
@@ -46,13 +46,20 @@ class Edited:
 
 # -- all of it ---------------------------------------------------------------------------------------------------
 
+
 def test_everything_ran(finished):
     for name, step in steps.STEPS.items():
         where = {"all": "all", "dataset": "synthetic", "seed": "synthetic"}[step.per]
         for variant in step.variants:
             job = "/".join(p for p in (where, name, variant, "seed0" if step.per == "seed" else "") if p)
             assert record(finished, job)["status"] == "complete", job
-    for name in ("tables/table2.md", "tables/table3.csv", "tables/table4.tex", "figures/fig5.png", "index.html"):
+    for name in (
+        "tables/table2.md",
+        "tables/table3.csv",
+        "tables/table4.tex",
+        "figures/fig5.png",
+        "index.html",
+    ):
         found = list((finished.folder / "reports/quick").glob(name.replace(".", "*.")))
         assert found and found[0].stat().st_size > 200, name
 
@@ -68,17 +75,30 @@ def test_the_summary_says_what_a_person_wants_to_know(finished):
 
 def test_a_record_tells_the_whole_story(finished):
     r = record(finished, "synthetic/flow/mot/seed0")
-    assert r["parameters"]["flow.K"] == 1 and r["parameters"]["flow.permutation"] == "lu"  # set by us, and by default
-    assert not any(name.startswith(("score.", "data.")) for name in r["parameters"])  # what does not matter to it
+    assert (
+        r["parameters"]["flow.K"] == 1 and r["parameters"]["flow.permutation"] == "lu"
+    )  # set by us, and by default
+    assert not any(
+        name.startswith(("score.", "data.")) for name in r["parameters"]
+    )  # what does not matter to it
     assert r["seed"] == 0 and r["seconds"] > 0 and r["peak_memory_gib"] > 0.05
     assert r["versions"]["torch"] and r["hardware"]["cores"] and set(r["git"]) == {"commit", "dirty"}
     assert list(r["inputs"]) == ["synthetic/features/two_path/seed0"]
-    assert {o["file"] for o in r["outputs"]} == {"flow.pt", "snapshots.pt", "nll_train.npz", "nll_test.npz",
-                                                   "nll_over_training.npz"}
-    assert "./run_all.sh flow --profile quick --dataset synthetic" in r["command"] and "--set flow.K=1" in r["command"]
+    assert {o["file"] for o in r["outputs"]} == {
+        "flow.pt",
+        "snapshots.pt",
+        "nll_train.npz",
+        "nll_test.npz",
+        "nll_over_training.npz",
+    }
+    assert (
+        "./run_all.sh flow --profile quick --dataset synthetic" in r["command"]
+        and "--set flow.K=1" in r["command"]
+    )
     text = json.dumps(r)
     import getpass
     import socket
+
     assert socket.gethostname() not in text and str(finished.folder) not in text
     assert getpass.getuser() == "root" or getpass.getuser() not in text
 
@@ -92,14 +112,20 @@ def test_nothing_runs_twice_and_it_says_so_quickly(finished):
 
 # -- what is stale -----------------------------------------------------------------------------------------------
 
+
 def test_words_and_times_make_nothing_stale(finished):
-    for path in [*finished.folder.rglob("lib/**/*.py"), *finished.folder.glob("notebooks/*.ipynb"),
-                 *(finished.folder / RUNS).rglob("run.json")]:
+    for path in [
+        *finished.folder.rglob("lib/**/*.py"),
+        *finished.folder.glob("notebooks/*.ipynb"),
+        *(finished.folder / RUNS).rglob("run.json"),
+    ]:
         os.utime(path)
     content, prose = cell(finished, "06_train_flow", "markdown")
     prose["source"] = "Other words."
-    with Edited(finished, "lib/glow.py", lambda s: s.replace("# ", "#  ").replace('"""', '"""Also: ', 1)), \
-            Edited(finished, "notebooks/06_train_flow.ipynb", lambda s: json.dumps(content)):
+    with (
+        Edited(finished, "lib/glow.py", lambda s: s.replace("# ", "#  ").replace('"""', '"""Also: ', 1)),
+        Edited(finished, "notebooks/06_train_flow.ipynb", lambda s: json.dumps(content)),
+    ):
         assert finished.stale() == {}
 
 
@@ -119,15 +145,21 @@ def test_a_notebook_makes_stale_its_own_step(finished):
     code["source"] = "x = 1"
     with Edited(finished, "notebooks/07_score.ipynb", lambda s: json.dumps(content)):
         stale = finished.stale()
-    assert {j for j, reason in stale.items() if "changed" in reason} == {f"synthetic/score/{v}/seed0" for v in steps.MODELS}
+    assert {j for j, reason in stale.items() if "changed" in reason} == {
+        f"synthetic/score/{v}/seed0" for v in steps.MODELS
+    }
     assert not any("/flow/" in j or "/features/" in j for j in stale)
 
 
-@pytest.mark.parametrize("setting, first, untouched", [
-    ("score.lambda_L=0.5", "synthetic/score/one_path/seed0", "/flow/"),
-    ("flow.lr=0.001", "synthetic/flow/app_none/seed0", "/features/"),
-    ("features.standardise=none", "synthetic/features/one_path/seed0", "/autoencoder/"),
-    ("autoencoder.lr=0.003", "synthetic/autoencoder/one_path/seed0", "/prepare")])
+@pytest.mark.parametrize(
+    "setting, first, untouched",
+    [
+        ("score.lambda_L=0.5", "synthetic/score/one_path/seed0", "/flow/"),
+        ("flow.lr=0.001", "synthetic/flow/app_none/seed0", "/features/"),
+        ("features.standardise=none", "synthetic/features/one_path/seed0", "/autoencoder/"),
+        ("autoencoder.lr=0.003", "synthetic/autoencoder/one_path/seed0", "/prepare"),
+    ],
+)
 def test_a_parameter_makes_stale_what_reads_it(finished, setting, first, untouched):
     stale = finished.stale("--set", setting)
     assert next(iter(stale)) == first and stale[first].startswith(setting.split("=")[0] + " is ")
@@ -147,7 +179,12 @@ def test_a_deleted_record_and_a_lost_file_run_again(finished):
 
 def test_the_decision_survives_a_move(finished, tmp_path):
     """Records decide, not file times and not what Snakemake remembers: a copied folder is as finished as the original."""
-    shutil.copytree(finished.folder, tmp_path / "moved", ignore=shutil.ignore_patterns(".snakemake"), copy_function=shutil.copy)
+    shutil.copytree(
+        finished.folder,
+        tmp_path / "moved",
+        ignore=shutil.ignore_patterns(".snakemake"),
+        copy_function=shutil.copy,
+    )
     assert Checkout(tmp_path / "moved").stale() == {}
 
 
@@ -167,25 +204,44 @@ def test_only_what_is_stale_runs_and_an_equal_result_stops_there(finished, tmp_p
 
 def test_lines_of_jobs_side_by_side_do_not_mix():
     """Three processes that write to one pipe."""
-    code = ("from lib.pipeline.terminal import say; from lib.pipeline.steps import Job\n"
-            "for i in range(3000): say(Job('quick', 'synthetic', 'flow', 'mot', 0), f'line {i}')")
+    code = (
+        "from lib.pipeline.terminal import say; from lib.pipeline.steps import Job\n"
+        "for i in range(3000): say(Job('quick', 'synthetic', 'flow', 'mot', 0), f'line {i}')"
+    )
     reading, writing = os.pipe()
-    processes = [subprocess.Popen([sys.executable, "-c", code], cwd=paths.ROOT, stderr=writing) for _ in range(3)]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], cwd=paths.ROOT, stderr=writing) for _ in range(3)
+    ]
     os.close(writing)
     with open(reading, encoding="utf-8") as pipe:
         lines = pipe.read().splitlines()
     assert [process.wait() for process in processes] == [0, 0, 0]
-    assert len(lines) == 9000 and all(line.startswith("  synthetic/flow/mot/seed0 ") and line.count("line") == 1 for line in lines)
+    assert len(lines) == 9000 and all(
+        line.startswith("  synthetic/flow/mot/seed0 ") and line.count("line") == 1 for line in lines
+    )
 
 
 def test_targets_by_their_names(fresh):
-    for target, jobs in {"fig2": {"all/figure/fig2"}, "prepare": {"synthetic/prepare"},
-                         "one_path": {"synthetic/prepare", "synthetic/autoencoder/one_path/seed0",
-                                      "synthetic/features/one_path/seed0", "synthetic/score/one_path/seed0"}}.items():
+    for target, jobs in {
+        "fig2": {"all/figure/fig2"},
+        "prepare": {"synthetic/prepare"},
+        "one_path": {
+            "synthetic/prepare",
+            "synthetic/autoencoder/one_path/seed0",
+            "synthetic/features/one_path/seed0",
+            "synthetic/score/one_path/seed0",
+        },
+    }.items():
         assert set(fresh.stale(target)) == jobs
-    assert {"synthetic/score/one_path/seed3", "synthetic/autoencoder/two_path/seed4"} <= set(fresh.stale("table3", "--seeds", "3,4"))
+    assert {"synthetic/score/one_path/seed3", "synthetic/autoencoder/two_path/seed4"} <= set(
+        fresh.stale("table3", "--seeds", "3,4")
+    )
     two = fresh.stale("table3", "--dataset", "synthetic", "ped2")
-    assert "ped2/score/mot/seed0" in two and "synthetic/score/mot/seed0" in two and "ped2/score/app_none/seed0" not in two
+    assert (
+        "ped2/score/mot/seed0" in two
+        and "synthetic/score/mot/seed0" in two
+        and "ped2/score/app_none/seed0" not in two
+    )
 
 
 def test_snakemake_gets_what_follows_two_dashes(finished):
@@ -206,31 +262,51 @@ def test_kept_weights_score_without_training(finished, tmp_path):
     assert done.returncode == 0, done.stderr
     for job in ("synthetic/features/two_path/seed0", "synthetic/flow/mot/seed0"):
         (name, trained), (_, taken) = (list(record(of, job)["metrics"].items())[0] for of in (finished, copy))
-        assert taken != trained and abs(taken - trained) < 0.01 * abs(trained), name   # but for the digits that are not kept
+        assert taken != trained and abs(taken - trained) < 0.01 * abs(trained), (
+            name
+        )  # but for the digits that are not kept
     taken = record(copy, "synthetic/autoencoder/two_path/seed0")
-    assert taken["notes"]["weights"]["file"] == "reports/reference/quick/runs/synthetic/autoencoder/two_path/seed0/autoencoder.pt"
-    assert taken["metrics"] == record(finished, "synthetic/autoencoder/two_path/seed0")["metrics"]   # from the kept history
+    assert (
+        taken["notes"]["weights"]["file"]
+        == "reports/reference/quick/runs/synthetic/autoencoder/two_path/seed0/autoencoder.pt"
+    )
+    assert (
+        taken["metrics"] == record(finished, "synthetic/autoencoder/two_path/seed0")["metrics"]
+    )  # from the kept history
     assert copy.stale("app_intensity_mot", "--pretrained") == {}
     done = copy.tiny("one_path", "--pretrained")
-    assert done.returncode == EXIT_NOTEBOOK and "keeps no weights of synthetic/autoencoder/one_path/seed0" in done.stderr
-    shutil.copyfile(copy.folder / RUNS / "synthetic/flow/mot/seed0/flow.pt", kept / "synthetic/flow/mot/seed0/flow.pt")
-    assert copy.stale("mot", "--pretrained")["synthetic/flow/mot/seed0"] == "the weights that it took from the reference changed"
+    assert (
+        done.returncode == EXIT_NOTEBOOK
+        and "keeps no weights of synthetic/autoencoder/one_path/seed0" in done.stderr
+    )
+    shutil.copyfile(
+        copy.folder / RUNS / "synthetic/flow/mot/seed0/flow.pt", kept / "synthetic/flow/mot/seed0/flow.pt"
+    )
+    assert (
+        copy.stale("mot", "--pretrained")["synthetic/flow/mot/seed0"]
+        == "the weights that it took from the reference changed"
+    )
 
 
 # -- mistakes ----------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("arguments, sentence", [
-    (["tabel3"], "There is no target 'tabel3'. Did you mean table3?"),
-    (["--profile", "smal"], "There is no profile 'smal'. Did you mean small?"),
-    (["--dataset", "avenu"], "There is no data set 'avenu'. Did you mean avenue?"),
-    (["--set", "flow.k=8"], "There is no parameter 'flow.k'. Did you mean flow.K?"),
-    (["--set", "flow.K=many"], "flow.K takes a whole number; 'many' is not."),
-    (["--set", "flow.K"], "--set takes NAME=VALUE; 'flow.K' has no '='."),
-    (["--seeds", "one"], "--seeds takes whole numbers; 'one' is not."),
-    (["--profil=quick"], "There is no option --profil=quick. Did you mean --profile?"),
-    (["--cores", "0"], "--cores must be at least 1."),
-    (["--data-root", "nowhere"], "--data-root nowhere is not a folder."),
-    (["--again", "flows"], "There is no step 'flows'. Did you mean flow?")])
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["tabel3"], "There is no target 'tabel3'. Did you mean table3?"),
+        (["--profile", "smal"], "There is no profile 'smal'. Did you mean small?"),
+        (["--dataset", "avenu"], "There is no data set 'avenu'. Did you mean avenue?"),
+        (["--set", "flow.k=8"], "There is no parameter 'flow.k'. Did you mean flow.K?"),
+        (["--set", "flow.K=many"], "flow.K takes a whole number; 'many' is not."),
+        (["--set", "flow.K"], "--set takes NAME=VALUE; 'flow.K' has no '='."),
+        (["--seeds", "one"], "--seeds takes whole numbers; 'one' is not."),
+        (["--profil=quick"], "There is no option --profil=quick. Did you mean --profile?"),
+        (["--cores", "0"], "--cores must be at least 1."),
+        (["--data-root", "nowhere"], "--data-root nowhere is not a folder."),
+        (["--again", "flows"], "There is no step 'flows'. Did you mean flow?"),
+    ],
+)
 def test_a_mistake_on_the_command_line(fresh, arguments, sentence):
     done = fresh.run(*arguments)
     assert done.returncode == EXIT_USAGE and sentence in done.stderr and "Traceback" not in done.stderr
@@ -246,7 +322,11 @@ def test_missing_data_says_where_to_get_it(fresh, tmp_path):
     (tmp_path / "raw").mkdir()
     done = fresh.run("prepare", "--dataset", "ped2", "--data-root", str(tmp_path / "raw"))
     assert done.returncode == EXIT_DATA
-    assert "ped2 was not found" in done.stderr and "--fetch ped2" in done.stderr and "Traceback" not in done.stderr
+    assert (
+        "ped2 was not found" in done.stderr
+        and "--fetch ped2" in done.stderr
+        and "Traceback" not in done.stderr
+    )
     assert "01_data.ipynb" in done.stderr and "to continue: ./run_all.sh" in done.stderr
 
 
@@ -258,7 +338,9 @@ def test_too_few_frames_for_a_window(fresh):
 def test_an_impossible_network_is_refused_in_words(fresh):
     done = fresh.tiny("autoencoder", "--set", "model.tau=3")
     assert done.returncode == EXIT_USAGE
-    assert "T = 16 is not a multiple of tau = 3" in done.stderr and "03_train_autoencoder.ipynb" in done.stderr
+    assert (
+        "T = 16 is not a multiple of tau = 3" in done.stderr and "03_train_autoencoder.ipynb" in done.stderr
+    )
 
 
 def test_divergence_stops_with_step_rate_norm_and_term(fresh):
@@ -275,10 +357,13 @@ def test_a_checkpoint_of_another_configuration(finished, tmp_path):
     other = copy.folder / RUNS / "synthetic/autoencoder/one_path/seed0/autoencoder.pt"
     shutil.copyfile(other, copy.folder / RUNS / "synthetic/autoencoder/two_path/seed0/autoencoder.pt")
     done = copy.tiny("features", "--again", "features")
-    assert done.returncode == EXIT_NOTEBOOK and "was made by a network of another configuration" in done.stderr
+    assert (
+        done.returncode == EXIT_NOTEBOOK and "was made by a network of another configuration" in done.stderr
+    )
 
 
 # -- interruptions -----------------------------------------------------------------------------------------------
+
 
 def wait_for(condition, seconds: float = 120) -> None:
     end = time.time() + seconds
@@ -296,8 +381,11 @@ def kernel_of(checkout: Checkout) -> list[int]:
     found = []
     for folder in os.listdir("/proc"):
         try:
-            if folder.isdigit() and b"ipykernel_launcher" in open(f"/proc/{folder}/cmdline", "rb").read() \
-                    and os.path.samefile(f"/proc/{folder}/cwd", checkout.folder):
+            if (
+                folder.isdigit()
+                and b"ipykernel_launcher" in open(f"/proc/{folder}/cmdline", "rb").read()
+                and os.path.samefile(f"/proc/{folder}/cwd", checkout.folder)
+            ):
                 found.append(int(folder))
         except OSError:
             continue
@@ -312,10 +400,17 @@ def test_an_interrupted_training_goes_on_and_ends_the_same(tmp_path, how):
     command = ["one_path", *Checkout.settings(), *more]
     assert whole.run(*command).returncode == 0
 
-    process = subprocess.Popen([sys.executable, "-m", "lib.commands.cli", *command], cwd=broken.folder, env=broken.environment(),
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-                               # as from a terminal: a test run in the background hands its children a deaf ear for Ctrl-C
-                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lib.commands.cli", *command],
+        cwd=broken.folder,
+        env=broken.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # as from a terminal: a test run in the background hands its children a deaf ear for Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     folder = broken.folder / RUNS / "synthetic/autoencoder/one_path/seed0"
     wait_for(lambda: list(folder.glob("checkpoint-*.pt")))
     if how == "ctrl-c":
@@ -337,11 +432,21 @@ def test_an_interrupted_training_goes_on_and_ends_the_same(tmp_path, how):
 
 def test_a_full_disk_leaves_the_last_checkpoint(fresh):
     """A file size limit stands in for a full disk: the kernel may write no file above it."""
-    limit = "import resource, signal, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000)); " \
-            "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); from lib.commands import cli; sys.exit(cli.main(sys.argv[1:]))"
+    limit = (
+        "import resource, signal, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000)); "
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); from lib.commands import cli; sys.exit(cli.main(sys.argv[1:]))"
+    )
     assert fresh.tiny("prepare").returncode == 0
-    done = subprocess.run([sys.executable, "-c", limit, "one_path", *Checkout.settings()], cwd=fresh.folder,
-                          env=fresh.environment(), capture_output=True, text=True, timeout=300)
-    assert done.returncode in (EXIT_DISK, EXIT_NOTEBOOK) and "Make room on the disk" in done.stderr, done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", limit, "one_path", *Checkout.settings()],
+        cwd=fresh.folder,
+        env=fresh.environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode in (EXIT_DISK, EXIT_NOTEBOOK) and "Make room on the disk" in done.stderr, (
+        done.stderr
+    )
     assert record(fresh, "synthetic/autoencoder/one_path/seed0")["status"] != "complete"
     assert fresh.tiny("autoencoder").returncode == 0

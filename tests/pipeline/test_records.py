@@ -1,11 +1,12 @@
 """Code versions, records, and when a job is stale."""
+
 import json
 
 import pytest
 
 from lib import paths
-from lib.pipeline import planning, records
 from lib.config import resolve
+from lib.pipeline import planning, records
 from lib.pipeline.steps import STEPS, Job, from_name, upstream
 
 CODE = '''"""A module."""
@@ -18,16 +19,29 @@ def area(r):
 '''
 
 
-@pytest.mark.parametrize("edited", [
-    CODE.replace("A module.", "The module of circles."), CODE.replace("# for pi", "# the number"),
-    CODE.replace("    return", "\n    # the formula\n    return"), CODE.replace('    """Of a circle."""\n', ""),
-    CODE.replace("r ** 2", "(r ** 2)")])
+@pytest.mark.parametrize(
+    "edited",
+    [
+        CODE.replace("A module.", "The module of circles."),
+        CODE.replace("# for pi", "# the number"),
+        CODE.replace("    return", "\n    # the formula\n    return"),
+        CODE.replace('    """Of a circle."""\n', ""),
+        CODE.replace("r ** 2", "(r ** 2)"),
+    ],
+)
 def test_words_do_not_change_the_code_version(edited):
     assert records.hash_of(edited) == records.hash_of(CODE)
 
 
-@pytest.mark.parametrize("edited", [CODE.replace("** 2", "** 3"), CODE.replace("area", "surface"),
-                                    CODE.replace("math.pi", "3.14"), CODE + "\nx = 1\n"])
+@pytest.mark.parametrize(
+    "edited",
+    [
+        CODE.replace("** 2", "** 3"),
+        CODE.replace("area", "surface"),
+        CODE.replace("math.pi", "3.14"),
+        CODE + "\nx = 1\n",
+    ],
+)
 def test_code_changes_the_code_version(edited):
     assert records.hash_of(edited) != records.hash_of(CODE)
 
@@ -52,19 +66,27 @@ def test_a_table_that_a_module_reads_is_part_of_its_code(tmp_path, monkeypatch):
     after = records.code_version(tables), records.code_version(flow)
     records.code_version.cache_clear()
     assert {name for name in before[0] if before[0][name] != after[0][name]} == {"data/paper_results.csv"}
-    assert before[1] == after[1] and "data/avenue_intervals.csv" in records.code_version(STEPS["prepare"].notebook)
-    assert "benchmarks/flow_step.csv" in records.code_version(STEPS["explain_glow"].notebook)  # which reads it itself
+    assert before[1] == after[1] and "data/avenue_intervals.csv" in records.code_version(
+        STEPS["prepare"].notebook
+    )
+    assert "benchmarks/flow_step.csv" in records.code_version(
+        STEPS["explain_glow"].notebook
+    )  # which reads it itself
 
 
 def test_the_parameters_cell_is_not_code(tmp_path):
     """A student who saves another default in JupyterLab does not make the pipeline's runs stale."""
+
     def notebook(parameters, code):
-        cells = [{"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": parameters},
-                 {"cell_type": "code", "metadata": {}, "source": code},
-                 {"cell_type": "markdown", "metadata": {}, "source": "words"}]
+        cells = [
+            {"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": parameters},
+            {"cell_type": "code", "metadata": {}, "source": code},
+            {"cell_type": "markdown", "metadata": {}, "source": "words"},
+        ]
         path = tmp_path / "n.ipynb"
         path.write_text(json.dumps({"cells": cells}))
         return records.hash_of(records.notebook_source(path))
+
     assert notebook("seed: int = 0", "x = 1") == notebook("seed: int = 7", "x = 1  # one")
     assert notebook("seed: int = 0", "x = 1") != notebook("seed: int = 0", "x = 2")
 
@@ -78,15 +100,29 @@ def reports(tmp_path, monkeypatch):
     """A folder of reports with a complete flow run and the features run that it read."""
     monkeypatch.setenv("KIT_REPORTS", str(tmp_path))
     config = resolve("quick", "synthetic")
-    features = {"format": records.FORMAT, "job": FEATURES.name, "status": "complete", "metrics": {"mean_error_test": 0.1},
-                "outputs": [], "parameters": records.parameters_of(FEATURES, config), "inputs": {},
-                "code": records.code_version(STEPS["features"].notebook)}
+    features = {
+        "format": records.FORMAT,
+        "job": FEATURES.name,
+        "status": "complete",
+        "metrics": {"mean_error_test": 0.1},
+        "outputs": [],
+        "parameters": records.parameters_of(FEATURES, config),
+        "inputs": {},
+        "code": records.code_version(STEPS["features"].notebook),
+    }
     records.write_json(FEATURES.folder / "run.json", features)
     (JOB.folder).mkdir(parents=True)
     (JOB.folder / "flow.pt").write_bytes(b"weights")
-    flow = {"format": records.FORMAT, "job": JOB.name, "status": "complete", "metrics": {},
-            "outputs": [{"file": "flow.pt", "bytes": 7, "sha256": "x"}], "parameters": records.parameters_of(JOB, config),
-            "inputs": {FEATURES.name: records.result_digest(features)}, "code": records.code_version(STEPS["flow"].notebook)}
+    flow = {
+        "format": records.FORMAT,
+        "job": JOB.name,
+        "status": "complete",
+        "metrics": {},
+        "outputs": [{"file": "flow.pt", "bytes": 7, "sha256": "x"}],
+        "parameters": records.parameters_of(JOB, config),
+        "inputs": {FEATURES.name: records.result_digest(features)},
+        "code": records.code_version(STEPS["flow"].notebook),
+    }
     records.write_json(JOB.folder / "run.json", flow)
     return tmp_path
 
@@ -96,7 +132,9 @@ def change(job, **changes):
 
 
 def why(**settings):
-    return planning.why_stale(JOB, resolve("quick", "synthetic", {k.replace("__", "."): v for k, v in settings.items()}), ())
+    return planning.why_stale(
+        JOB, resolve("quick", "synthetic", {k.replace("__", "."): v for k, v in settings.items()}), ()
+    )
 
 
 def test_a_record_that_holds(reports):
@@ -104,15 +142,24 @@ def test_a_record_that_holds(reports):
     assert why(autoencoder__lr=0.5) == ""  # another step's parameter
 
 
-@pytest.mark.parametrize("spoil, reason", [
-    (lambda: (JOB.folder / "run.json").unlink(), "not run yet"),
-    (lambda: (JOB.folder / "run.json").write_text('{"format": 1, "sta'), "not run yet"),
-    (lambda: change(JOB, status="was interrupted"), "the last run was interrupted"),
-    (lambda: (JOB.folder / "flow.pt").unlink(), "flow.pt is missing"),
-    (lambda: change(FEATURES, metrics={"mean_error_test": 0.2}), f"the result of {FEATURES.name} changed"),
-    (lambda: (FEATURES.folder / "run.json").unlink(), "its inputs are missing"),
-    (lambda: change(JOB, code=records.read(JOB.folder)["code"] | {"glow": "old"}), "the code of glow changed"),
-])
+@pytest.mark.parametrize(
+    "spoil, reason",
+    [
+        (lambda: (JOB.folder / "run.json").unlink(), "not run yet"),
+        (lambda: (JOB.folder / "run.json").write_text('{"format": 1, "sta'), "not run yet"),
+        (lambda: change(JOB, status="was interrupted"), "the last run was interrupted"),
+        (lambda: (JOB.folder / "flow.pt").unlink(), "flow.pt is missing"),
+        (
+            lambda: change(FEATURES, metrics={"mean_error_test": 0.2}),
+            f"the result of {FEATURES.name} changed",
+        ),
+        (lambda: (FEATURES.folder / "run.json").unlink(), "its inputs are missing"),
+        (
+            lambda: change(JOB, code=records.read(JOB.folder)["code"] | {"glow": "old"}),
+            "the code of glow changed",
+        ),
+    ],
+)
 def test_why_a_record_does_not_hold(reports, spoil, reason):
     spoil()
     assert why() == reason
@@ -130,29 +177,47 @@ def test_timing_is_no_result(reports):
 
 def test_other_labels_train_nothing_anew():
     """They are evaluated against; who learns from frames alone is told nothing of them."""
-    prepare, autoencoder, score = (Job("quick", "avenue", *rest) for rest in (("prepare",), ("autoencoder", "one_path", 0), ("score", "one_path", 0)))
-    one, other = ({"metrics": {"frames": "f", "labels": labels}, "outputs": []} for labels in ("masks", "intervals"))
+    prepare, autoencoder, score = (
+        Job("quick", "avenue", *rest)
+        for rest in (("prepare",), ("autoencoder", "one_path", 0), ("score", "one_path", 0))
+    )
+    one, other = (
+        {"metrics": {"frames": "f", "labels": labels}, "outputs": []} for labels in ("masks", "intervals")
+    )
     assert records.input_digest(autoencoder, one) == records.input_digest(autoencoder, other) == "f"
     assert records.input_digest(score, one) != records.input_digest(score, other)
     moved = {"metrics": {"frames": "g", "labels": "masks"}, "outputs": []}
     assert records.input_digest(autoencoder, moved) != records.input_digest(autoencoder, one)
-    configs = [resolve("quick", "avenue", {"data.avenue_labels": labels}) for labels in ("masks", "intervals")]
+    configs = [
+        resolve("quick", "avenue", {"data.avenue_labels": labels}) for labels in ("masks", "intervals")
+    ]
     for job, same in ((prepare, False), (autoencoder, True), (score.other("features", "one_path"), False)):
         a, b = (records.parameters_of(job, config) for config in configs)
         assert (a == b) == same and "data.height" in a
 
 
 def test_names_of_jobs_go_both_ways():
-    for name in ("all/table3", "synthetic/prepare", "ped2/autoencoder/one_path/seed12", "all/figure/fig4", "ped2/reference/seed0"):
+    for name in (
+        "all/table3",
+        "synthetic/prepare",
+        "ped2/autoencoder/one_path/seed12",
+        "all/figure/fig4",
+        "ped2/reference/seed0",
+    ):
         assert from_name("quick", name).name == name
 
 
 def test_upstream_of_each_kind_of_model():
     def names(variant):
         return [j.name for j in upstream(Job("quick", "ped2", "score", variant, 1), ())]
+
     assert names("one_path") == ["ped2/prepare", "ped2/features/one_path/seed1"]
-    assert names("app_intensity_mot") == ["ped2/prepare", "ped2/features/two_path/seed1", "ped2/flow/app_intensity/seed1",
-                                          "ped2/flow/mot/seed1"]
+    assert names("app_intensity_mot") == [
+        "ped2/prepare",
+        "ped2/features/two_path/seed1",
+        "ped2/flow/app_intensity/seed1",
+        "ped2/flow/mot/seed1",
+    ]
 
 
 def test_json_is_written_in_one_piece(tmp_path, monkeypatch):
@@ -161,6 +226,7 @@ def test_json_is_written_in_one_piece(tmp_path, monkeypatch):
 
     def full(*_):
         raise OSError(28, "No space left on device")
+
     monkeypatch.setattr(records.os, "fsync", full)
     with pytest.raises(OSError):
         records.write_json(path, {"a": 2})

@@ -1,17 +1,18 @@
 """The report page against hand-made records: what it shows, what it says is missing, and that it needs nothing else."""
+
 import json
 import os
 import re
 import shutil
 from html.parser import HTMLParser
 
+import made_records as made
 import pytest
 
-import made_records as made
 from lib import paths
 from lib.pipeline import records
-from lib.report import index_page, notebook_pages
 from lib.pipeline.steps import Job
+from lib.report import index_page, notebook_pages
 
 VOID = {"meta", "br", "img", "link", "input", "hr", "path"}
 
@@ -21,7 +22,14 @@ class Page(HTMLParser):
 
     def __init__(self, path):
         super().__init__()
-        self.folder, self.open, self.ids, self.links, self.sources, self.words = path.parent, [], set(), [], [], []
+        self.folder, self.open, self.ids, self.links, self.sources, self.words = (
+            path.parent,
+            [],
+            set(),
+            [],
+            [],
+            [],
+        )
         self.feed(path.read_text(encoding="utf-8"))
         assert not self.open, self.open
 
@@ -48,7 +56,8 @@ class Page(HTMLParser):
         """Links and pictures that lead nowhere, or out of the report's folder."""
         files = [name for name in self.links + self.sources if not name.startswith("#")]
         return [name for name in files if re.match(r"\w+:|//", name) or not (self.folder / name).exists()] + [
-            name for name in self.links if name.startswith("#") and name[1:] not in self.ids]
+            name for name in self.links if name.startswith("#") and name[1:] not in self.ids
+        ]
 
 
 @pytest.fixture
@@ -68,10 +77,18 @@ def test_the_page_shows_what_is_on_record(reports):
     page = Page(path)
     auc = f"{records.read(whole().folder)['metrics']['auc']:.3f}"
     assert page.text.count(auc) >= 3 and "UCSD Ped2" in page.text and "0.973" in page.text
-    for words in ("C5", "replicated where tested", "frame position", "min-max per clip",
-                  "a processor, 2 cores, 8.0 GiB", "torch 2.14.1", "c0ffee0", "autoencoder.steps",
-                  "score/app_intensity_mot/seed0",
-                  "Not run: CUHK Avenue, ShanghaiTech."):
+    for words in (
+        "C5",
+        "replicated where tested",
+        "frame position",
+        "min-max per clip",
+        "a processor, 2 cores, 8.0 GiB",
+        "torch 2.14.1",
+        "c0ffee0",
+        "autoencoder.steps",
+        "score/app_intensity_mot/seed0",
+        "Not run: CUHK Avenue, ShanghaiTech.",
+    ):
         assert words in page.text, words
     assert not page.broken()
 
@@ -141,20 +158,34 @@ def test_tables_are_made_by_the_protocol_on_record(reports):
 
 # -- pages of notebooks
 
+
 def notebook(job, *cells):
     name = index_page.STEPS[job.step].notebook
-    made_cells = [{"cell_type": "markdown", "metadata": {}, "id": f"m{i}", "source": text}
-                  for i, text in enumerate(cells)]
-    made_cells.append({"cell_type": "code", "metadata": {}, "id": "c", "execution_count": 1, "source": "price = '$5$'",
-                       "outputs": [{"output_type": "stream", "name": "stdout", "text": "AUC of $x$\n"}]})
+    made_cells = [
+        {"cell_type": "markdown", "metadata": {}, "id": f"m{i}", "source": text}
+        for i, text in enumerate(cells)
+    ]
+    made_cells.append(
+        {
+            "cell_type": "code",
+            "metadata": {},
+            "id": "c",
+            "execution_count": 1,
+            "source": "price = '$5$'",
+            "outputs": [{"output_type": "stream", "name": "stdout", "text": "AUC of $x$\n"}],
+        }
+    )
     path = job.folder / f"{name}.ipynb"
     path.write_text(json.dumps({"cells": made_cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
     return path
 
 
 def test_executed_notebooks_become_pages_once(reports):
-    path = notebook(whole(), "# A title\n\n$$ S_t = \\frac{R}{L} < 1 \\tag{9} $$\n\n"
-                             "with `$code$` and $\\lambda_L$, and $\\nonsense{$.")
+    path = notebook(
+        whole(),
+        "# A title\n\n$$ S_t = \\frac{R}{L} < 1 \\tag{9} $$\n\n"
+        "with `$code$` and $\\lambda_L$, and $\\nonsense{$.",
+    )
     index = Page(index_page.write("quick"))
     at = path.with_suffix(".html")
     assert f"runs/ped2/score/app_intensity_mot/seed0/{at.name}" in index.links and not index.broken()
@@ -175,6 +206,8 @@ def test_an_equation_stands_on_the_line():
     svg = notebook_pages.with_equations("<p>of $x_t$ here</p>")
     depth = float(re.search(r"vertical-align:(-?[\d.]+)em", svg)[1])
     height = float(re.search(r"height:([\d.]+)em", svg)[1])
-    assert -0.5 < depth < 0 < height < 1.5 and svg.startswith("<p>of <svg") and svg.endswith("</svg> here</p>")
+    assert (
+        -0.5 < depth < 0 < height < 1.5 and svg.startswith("<p>of <svg") and svg.endswith("</svg> here</p>")
+    )
     assert notebook_pages.with_equations("<p>$5</p><p>and $6</p>") == "<p>$5</p><p>and $6</p>"
     assert notebook_pages.with_equations('<a title="$x$">it</a>') == '<a title="$x$">it</a>'

@@ -1,27 +1,44 @@
 """What --curate keeps: on hand-made records, one seed after the other."""
+
 import csv
 import json
 
+import made_records as made
 import numpy as np
 import pytest
 import torch
 
-import made_records as made
 from lib import paths
 from lib.datasets import prepared
 from lib.figures import further_figures, paper_figures, style
 from lib.pipeline import records
-from lib.report import reference
 from lib.pipeline.steps import STEPS, Job
+from lib.report import reference
 
-NOTEBOOK = {"cells": [
-    {"cell_type": "markdown", "id": "a", "metadata": {}, "source": ["# Title"]},
-    {"cell_type": "code", "id": "b", "metadata": {"tags": ["parameters"], "papermill": {"duration": 1}}, "execution_count": 1,
-     "source": ["x"], "outputs": [
-         {"output_type": "stream", "name": "stdout", "text": ["a line\n"]},
-         {"output_type": "display_data", "metadata": {}, "data": {"image/png": "iVBOR", "text/plain": ["<Figure>"]}},
-         {"output_type": "display_data", "metadata": {}, "data": {"image/png": "iVBOR"}}]}],
-    "metadata": {"kernelspec": {"name": "python3"}, "papermill": {"output_path": "/somewhere/out.ipynb"}}, "nbformat": 4, "nbformat_minor": 5}
+NOTEBOOK = {
+    "cells": [
+        {"cell_type": "markdown", "id": "a", "metadata": {}, "source": ["# Title"]},
+        {
+            "cell_type": "code",
+            "id": "b",
+            "metadata": {"tags": ["parameters"], "papermill": {"duration": 1}},
+            "execution_count": 1,
+            "source": ["x"],
+            "outputs": [
+                {"output_type": "stream", "name": "stdout", "text": ["a line\n"]},
+                {
+                    "output_type": "display_data",
+                    "metadata": {},
+                    "data": {"image/png": "iVBOR", "text/plain": ["<Figure>"]},
+                },
+                {"output_type": "display_data", "metadata": {}, "data": {"image/png": "iVBOR"}},
+            ],
+        },
+    ],
+    "metadata": {"kernelspec": {"name": "python3"}, "papermill": {"output_path": "/somewhere/out.ipynb"}},
+    "nbformat": 4,
+    "nbformat_minor": 5,
+}
 
 
 @pytest.fixture
@@ -39,7 +56,9 @@ def run(seed, **options):
     for (step, variant), name in reference.WEIGHTS.items():
         folder = Job("quick", "ped2", step, variant, seed).folder
         torch.save({"model": {"w": torch.full((2,), 1.0 + seed)}}, folder / name)
-    made.change(Job("quick", "ped2", "prepare"), lambda r: r["notes"].update(prepared="data/prepared/of nobody"))
+    made.change(
+        Job("quick", "ped2", "prepare"), lambda r: r["notes"].update(prepared="data/prepared/of nobody")
+    )
     for job in jobs:
         (job.folder / f"{STEPS[job.step].notebook}.ipynb").write_text(json.dumps(NOTEBOOK))
     return jobs
@@ -52,7 +71,9 @@ def forget(places):
 
 def table(places, name="table3"):
     with open(places / f"reference/quick/tables/{name}.csv", newline="") as file:
-        return {row["variant"]: row for row in csv.DictReader(file) if row["dataset"] == "ped2" and row["variant"]}
+        return {
+            row["variant"]: row for row in csv.DictReader(file) if row["dataset"] == "ped2" and row["variant"]
+        }
 
 
 def test_what_is_kept(places):
@@ -60,17 +81,33 @@ def test_what_is_kept(places):
     drawn = paths.figures("quick")
     drawn.mkdir(parents=True)
     (drawn / "fig4-ped2.svg").write_text("<svg/>")
-    files = {str(path.relative_to(places / "reference/quick")) for path in reference.curate("quick", ["ped2"])}
-    assert {"runs/ped2/score/mot/seed0/run.json", "runs/ped2/score/mot/seed0/scores.csv", "runs/ped2/autoencoder/two_path/seed0/autoencoder.pt",
-            "tables/table3.md", "tables/table4.tex", "tables/verdict.csv", "figures/fig4-ped2.svg"} <= files
+    files = {
+        str(path.relative_to(places / "reference/quick")) for path in reference.curate("quick", ["ped2"])
+    }
+    assert {
+        "runs/ped2/score/mot/seed0/run.json",
+        "runs/ped2/score/mot/seed0/scores.csv",
+        "runs/ped2/autoencoder/two_path/seed0/autoencoder.pt",
+        "tables/table3.md",
+        "tables/table4.tex",
+        "tables/verdict.csv",
+        "figures/fig4-ped2.svg",
+    } <= files
     assert not (places / "reference/.partial").exists()
-    weights = torch.load(places / "reference/quick/runs/ped2/flow/mot/seed0/flow.pt", weights_only=True)["model"]["w"]
+    weights = torch.load(places / "reference/quick/runs/ped2/flow/mot/seed0/flow.pt", weights_only=True)[
+        "model"
+    ]["w"]
     assert weights.dtype == torch.float16
     text = (places / "reference/quick/runs/ped2/score/mot/seed0/07_score.ipynb").read_text()
     kept = json.loads(text)
     assert "somewhere" not in text and "iVBOR" not in text and "duration" not in text
-    assert [o.get("text") or o["data"] for o in kept["cells"][1]["outputs"]] == [["a line\n"], {"text/plain": ["<Figure>"]}]
-    assert kept["cells"][1]["metadata"] == {"tags": ["parameters"]} and kept["cells"][0] == NOTEBOOK["cells"][0]
+    assert [o.get("text") or o["data"] for o in kept["cells"][1]["outputs"]] == [
+        ["a line\n"],
+        {"text/plain": ["<Figure>"]},
+    ]
+    assert (
+        kept["cells"][1]["metadata"] == {"tags": ["parameters"]} and kept["cells"][0] == NOTEBOOK["cells"][0]
+    )
 
 
 def test_seeds_come_one_after_the_other(places):
@@ -79,7 +116,9 @@ def test_seeds_come_one_after_the_other(places):
     first = {name: float(row["auc"]) for name, row in table(places).items()}
     forget(places)
     run(1)
-    second = {job.variant: records.read(job.folder)["metrics"].get("auc") for job in made.everything("ped2", (1,))}
+    second = {
+        job.variant: records.read(job.folder)["metrics"].get("auc") for job in made.everything("ped2", (1,))
+    }
     (paths.figures("quick")).mkdir(parents=True)
     (paths.figures("quick") / "fig4-ped2.svg").write_text("of seed 1")
     (places / "reference/quick/figures/fig4-ped2.svg").write_text("of seed 0")
@@ -89,23 +128,35 @@ def test_seeds_come_one_after_the_other(places):
         assert float(row["auc"]) == pytest.approx(np.mean([first[name], second[name]]))
     runs = places / "reference/quick/runs/ped2"
     assert (runs / "flow/mot/seed0/flow.pt").exists() and not (runs / "flow/mot/seed1/flow.pt").exists()
-    assert (places / "reference/quick/figures/fig4-ped2.svg").read_text() == "of seed 0"      # the lowest seed's
+    assert (places / "reference/quick/figures/fig4-ped2.svg").read_text() == "of seed 0"  # the lowest seed's
 
 
 def test_figures_of_several_seeds_are_drawn_anew_and_only_those(places, monkeypatch):
     drawn = []
     picture = paper_figures.Picture(None, None, "")
-    for module, name in ((paper_figures, "roc"), (further_figures, "protocols"), (further_figures, "training")):
-        monkeypatch.setattr(module, name, lambda results, name=name: drawn.append((name, results.dataset, results.seeds)) or picture)
+    for module, name in (
+        (paper_figures, "roc"),
+        (further_figures, "protocols"),
+        (further_figures, "training"),
+    ):
+        monkeypatch.setattr(
+            module,
+            name,
+            lambda results, name=name: drawn.append((name, results.dataset, results.seeds)) or picture,
+        )
     monkeypatch.setattr(style, "save", lambda *_, **__: [])
     monkeypatch.setattr(prepared, "open_prepared", lambda folder: None)
     (places / "prepared").mkdir()
     (places / "prepared/manifest.json").touch()
     for dataset, seed in (("ped2", 0), ("avenue", 0), ("ped2", 1)):
         made.everything(dataset, (seed,))
-        made.change(Job("quick", dataset, "prepare"), lambda r: r["notes"].update(prepared=str(places / "prepared")))
+        made.change(
+            Job("quick", dataset, "prepare"), lambda r: r["notes"].update(prepared=str(places / "prepared"))
+        )
         reference.curate("quick", [dataset])
-        assert drawn == ([] if seed == 0 else [(name, "ped2", (0, 1)) for name in ("roc", "protocols", "training")])
+        assert drawn == (
+            [] if seed == 0 else [(name, "ped2", (0, 1)) for name in ("roc", "protocols", "training")]
+        )
         forget(places)
 
 
@@ -122,22 +173,25 @@ def test_other_conditions_are_kept_apart(places):
 def test_the_list_of_everything_scored_only_grows(places):
     run(0)
     reference.curate("quick", ["ped2"])
-    reference.curate("quick", ["ped2"])           # says nothing twice
+    reference.curate("quick", ["ped2"])  # says nothing twice
     job = Job("quick", "ped2", "sensitivity", "", 0)
     job.folder.mkdir(parents=True)
     made.record(job, metrics={"base": 0.7, "changes": {"score.reduce=mean": -0.1}})
-    made.change(Job("quick", "ped2", "score", "mot", 0), lambda r: (r["metrics"].update(auc=0.123), r.update(settings={"flow.K": 4})))
+    made.change(
+        Job("quick", "ped2", "score", "mot", 0),
+        lambda r: (r["metrics"].update(auc=0.123), r.update(settings={"flow.K": 4})),
+    )
     reference.curate("quick", ["ped2"])
     with open(paths.EVER_SCORED, newline="") as file:
         lines = list(csv.DictReader(file))
     mot = [line for line in lines if line["model"] == "mot"]
-    (places / "reference/scored.csv").unlink()    # what stands in the reference is noted before it is replaced
+    (places / "reference/scored.csv").unlink()  # what stands in the reference is noted before it is replaced
     made.change(Job("quick", "ped2", "score", "mot", 0), lambda r: r["metrics"].update(auc=0.321))
     reference.curate("quick", ["ped2"])
     with open(paths.EVER_SCORED, newline="") as file:
         assert {line["auc"] for line in csv.DictReader(file) if line["model"] == "mot"} == {"0.123", "0.321"}
     assert len(lines) == 7 + 2 and len(mot) == 2 and {line["settings"] for line in mot} == {"", "flow.K=4"}
-    found, = (line for line in lines if "sensitivity" in line["settings"])
+    (found,) = (line for line in lines if "sensitivity" in line["settings"])
     assert float(found["auc"]) == pytest.approx(0.6) and found["settings"] == "sensitivity: score.reduce=mean"
     assert {line["commit"] for line in lines} == {"c0ffee0"}
 
@@ -153,8 +207,13 @@ def test_what_nobody_could_run_again_is_not_kept(places, dirty):
 
 def test_what_was_taken_from_the_reference_is_not_put_back(places):
     run(0)
-    made.change(Job("quick", "ped2", "autoencoder", "two_path", 0), lambda r: r["parameters"].update({"autoencoder.weights": "reference"}))
-    with pytest.raises(reference.CurateError, match="ped2/autoencoder/two_path/seed0 took its weights from the reference"):
+    made.change(
+        Job("quick", "ped2", "autoencoder", "two_path", 0),
+        lambda r: r["parameters"].update({"autoencoder.weights": "reference"}),
+    )
+    with pytest.raises(
+        reference.CurateError, match="ped2/autoencoder/two_path/seed0 took its weights from the reference"
+    ):
         reference.curate("quick", ["ped2"])
 
 
