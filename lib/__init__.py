@@ -7,7 +7,7 @@
     features    from the last maps to the input of the flows ("Learning normality distribution")
     glow        the normalizing flow (Eq. 1, 2, 5 and 6)
     density     F_app and F_mot: standardised features and their likelihood
-    scoring     from a window to one score per frame (Eq. 7, 8 and 9)
+    scoring     from errors and likelihoods to one score per frame (Eq. 7, 8 and 9)
 
 and what all need: `errors` (the base class of every error), `config` (every parameter and its reason), `paths` (where files
 lie, how they are written and hashed).
@@ -17,7 +17,7 @@ lie, how they are written and hashed).
     kernels     the same arithmetic, faster; nobody needs to read it
     datasets    from files to arrays
     evaluation  from scores to numbers: protocols, intervals, regions, sensitivity
-    training    the loop and its checkpoints, both stages, extraction
+    training    the loop and its checkpoints, both stages, extraction, Eq. 7 in all its readings
     pipeline    steps, records, what has to run, how one notebook runs
     evidence    stored results: scored runs, tables, typesetting, verdict
     figures     every figure

@@ -95,9 +95,9 @@ class Model:
 class Loss:
     """Reconstruction loss, Eq. 3 and 4."""
 
-    l2: Literal["mean_square", "norm"] = parameter(
-        "mean_square", "Eq. 3 as the mean of squares, or as the Euclidean norm per frame",
-        reason="its scale does not depend on the frame size, and every peer that says 'L2 loss' means it")
+    l2: Literal["window_norm", "frame_norm", "mean_square"] = parameter(
+        "window_norm", "Eq. 3 as the Euclidean norm of a whole window's difference, the norm per frame, or the mean of squares",
+        reason="as printed: the norm of I - I^, I being 'the input sequence of frames'")
     l2_weight: float = parameter(1.0, "weight of Eq. 3", paper="Eq. 4")
     gradient_weight: float = parameter(1.0, "weight of the gradient loss", paper="Eq. 4")
     ms_ssim_weight: float = parameter(0.0, "weight of 1 - MS-SSIM (UCSD only)", paper="Implementations")
@@ -110,8 +110,11 @@ class Loss:
 class Weights:
     """What the two stages have in common: where their weights come from, and which are kept on the way."""
 
+    cycles: int = parameter(
+        1, "cosine cycles of the learning rate, all of one length; 1: no restart",
+        reason="'Cosine annealing scheduler', without a word on the restarts of the work that it cites")
     snapshots: int = parameter(
-        6, "epochs, evenly spaced, whose weights are kept to see afterwards how the AUC came about; 0: none",
+        8, "epochs, evenly spaced, whose weights are kept to see afterwards how the AUC came about; 0: none",
         reason="enough to see whether longer training would help; never used to choose")
     weights: Literal["trained", "reference", "synthetic", "ped1", "ped2", "avenue", "shanghaitech"] = parameter(
         "trained", "trained here, or taken: 'reference', those that reports/reference/ keeps for this profile (--pretrained), or, by "
@@ -123,6 +126,9 @@ class Autoencoder(Weights):
     """Stage 1: training ITAE."""
 
     batch_size: int = parameter(4, "windows a step", paper="Implementations")
+    windows: Literal["pass", "clip_first"] = parameter(
+        "pass", "which windows a step sees: a pass over all of them in random order, or a clip by chance and then a start",
+        reason="each window is seen equally often, whatever the length of its clip")
     lr: float = parameter(1e-3, "learning rate of Adam at the start; cosine annealing to 0", paper="Implementations")
     steps: int = parameter(
         60_000, "training steps", reason="the paper names no length; comparable autoencoders see 100,000 windows and more")
@@ -183,23 +189,41 @@ class Error:
     patch: int = parameter(32, "side of a patch in pixels of a 240x360 frame; scaled with the frame", paper="Implementations")
     patch_stride: int = parameter(
         8, "pixels of a 240x360 frame between two patches", reason="fine enough that an object is inside some patch")
-    background: Literal["none", "mog"] = parameter(
-        "none", "remove the background from the error (ShanghaiTech)", paper="Implementations")
+    background: Literal["none", "error", "input"] = parameter(
+        "none", "remove the background (ShanghaiTech): from the error alone, or black in the network's input and target",
+        paper="Implementations")
 
 
 @dataclass(frozen=True)
 class Score:
     """From error values and likelihoods to one score a frame, Eq. 7, 8 and 9."""
 
+    error: Literal["absolute", "square"] = parameter(
+        "absolute", "e of Eq. 7: |I - I^| as printed, or its square, which is a variant and not the paper's", paper="Eq. 7")
+    colours: Literal["each", "averaged"] = parameter(
+        "each", "Eq. 7 of each colour by itself, or of the error averaged over the colours",
+        reason="Eq. 7 is written for frames, so it is taken element by element; grey frames have one colour")
     log_of: Literal["pixel", "mean"] = parameter(
-        "pixel", "Eq. 7's logarithm of each pixel's error, or of the mean error",
+        "pixel", "Eq. 7's logarithm of each pixel's error, or of the frame's reduced error",
         reason="Eq. 7 is written for frames, so its logarithm is taken element by element")
-    reduce: Literal["mean", "patch_max"] = parameter(
-        "mean", "a frame's score: the mean over its pixels, or the largest mean over patches (UCSD)",
+    reduce: Literal["mean", "largest_patch_mean", "mean_patch_maximum", "largest_pixel"] = parameter(
+        "mean", "a frame's score: the mean over its pixels; the largest mean of a patch, or the maximum within each patch, "
+        "averaged over patches (UCSD: 'max of error values within the patch'); or the largest of all its pixels",
         reason="Eq. 7 names no reduction; the mean is what the patches of UCSD depart from")
+    order: Literal["reduce_first", "average_first"] = parameter(
+        "reduce_first", "a frame is reduced in each window, then averaged over the windows; or the other way round",
+        reason="'the mean of error values in all segments': one value of the frame a segment")
     likelihood_frames: Literal["all", "centre"] = parameter(
         "all", "frames to which a window's likelihood belongs: all T of them, or the centre one",
         reason="the same rule as for the reconstruction error: the mean over all windows with the frame")
+    likelihood_scale: Literal["all", "last"] = parameter(
+        "all", "the levels of the flow whose terms count: all, which is the likelihood, or the coarsest alone", paper="Eq. 2")
+    likelihood_unit: Literal["nats", "per_dimension"] = parameter(
+        "nats", "the unit of the two NLLs that Eq. 8 adds: nats, or nats a dimension; its lambdas do not undo the difference",
+        paper="Eq. 6")
+    lambda_of: Literal["features", "likelihoods"] = parameter(
+        "features", "of what lambda_1 and lambda_2 are max - min: the features x^a and x^m, or their likelihoods",
+        paper="Eq. 8")
     lambda_scope: Literal["clip", "test", "train"] = parameter(
         "clip", "where lambda_1 and lambda_2 of Eq. 8 take their maxima and minima",
         reason="the other normalisations of the paper are within a clip")
@@ -267,17 +291,14 @@ _UCSD = {
     "loss.ms_ssim_weight": 1.0,
     "autoencoder.batch_size": 2, "autoencoder.lr": 1e-3,
     "flow.L": 1, "flow.batch_size": 20, "flow.lr": 5e-4,
-    "score.reduce": "patch_max",
+    "score.reduce": "largest_patch_mean",
 }
 # What the paper says for each data set ("Implementations"), and for the generated set what suits its size.
 PAPER: dict[str, dict[str, Any]] = {
     "synthetic": {
         "data.height": 64, "data.width": 96, "data.channels": 1,
         "model.spatial_strides": (2, 2, 1, 1), "model.decoder_strides": (1, 1, 2, 2),  # small objects, as on UCSD
-        # With weight 1 the gradient loss, whose slope at a flat grey output is several times that of the mean square, holds
-        # these small networks at flat grey for 700 steps: the mean square stays at the variance of the frames, 0.07.
-        "loss.gradient_weight": 0.1,
-        "flow.L": 1, "score.reduce": "patch_max",
+        "flow.L": 1, "score.reduce": "largest_patch_mean",
         "error.patch": 60, "error.patch_stride": 15,  # 16 and 4 pixels of a 64x96 frame
     },
     # Not in the paper; its frames are 158x238, and 160x240 is the nearest size that the network and one squeeze can halve.
@@ -288,14 +309,13 @@ PAPER: dict[str, dict[str, Any]] = {
     },
     "shanghaitech": {
         "autoencoder.batch_size": 8, "autoencoder.lr": 2e-4, "flow.batch_size": 16, "flow.lr": 1e-4,
-        "error.background": "mog",
+        "error.background": "input",  # "following (Abati et al. 2019)", who blacken what the network sees and has to give back
     },
     "own": {},
 }
 
 _EIGHTH = {"model.app_channels": (12, 16, 32, 32), "model.mot_channels": (4, 4, 8, 8)}
 _QUARTER = {"model.app_channels": (24, 32, 64, 64), "model.mot_channels": (4, 4, 8, 8)}
-_HALF = {"model.app_channels": (48, 64, 128, 128), "model.mot_channels": (6, 8, 16, 16)}
 _HALF_SIZE = {"ped1": {"data.height": 112, "data.width": 168, "loss.ms_ssim_window": 7},
               "ped2": {"data.height": 128, "data.width": 192, "loss.ms_ssim_window": 7},
               "avenue": {"data.height": 128, "data.width": 128},
@@ -303,18 +323,20 @@ _HALF_SIZE = {"ped1": {"data.height": 112, "data.width": 168, "loss.ms_ssim_wind
               "own": {"data.height": 128, "data.width": 128}}
 
 _SMALL = _QUARTER | {
-    "autoencoder.batch_size": 4, "autoencoder.steps": 2400, "autoencoder.epoch_steps": 100,
-    "features.train_stride": 2, "features.test_stride": 4,
+    "autoencoder.batch_size": 2, "autoencoder.steps": 2000, "autoencoder.epoch_steps": 100,
+    "features.train_stride": 2, "features.test_stride": 3,
     "flow.K": 8, "flow.hidden": 64, "flow.batch_size": 32, "flow.steps": 300, "flow.epoch_steps": 25,
-    "machine.precision": "bfloat16", "machine.threads": 1}
+    "machine.threads": 1}
 
 # Profiles are only values: what is smaller or faster than the paper's. "all" holds for every data set. On a CPU a training gets one
-# thread: measured on two cores at `small`, two autoencoders side by side see 25 windows a second, one after the other 17.
+# thread: measured on two cores at `small`, two autoencoders side by side see 25 windows a second, one after the other 17. A step has
+# two windows, the paper's batch on UCSD. Test windows never lie a multiple of tau apart: the appearance path sees every tau-th
+# frame, which it reconstructs better, so then the error of frames zigzags.
 PROFILES: dict[str, dict[str, dict[str, Any]]] = {
     "quick": {
         "all": _EIGHTH | {
             "autoencoder.batch_size": 2, "autoencoder.lr": 2e-3, "autoencoder.steps": 500, "autoencoder.epoch_steps": 50,
-            "features.train_stride": 4, "features.test_stride": 4,
+            "features.train_stride": 4, "features.test_stride": 3,
             "flow.K": 4, "flow.hidden": 32, "flow.batch_size": 16, "flow.steps": 120, "flow.epoch_steps": 40,
             "machine.threads": 1, "evaluate.resamples": 1000},
         **_HALF_SIZE,
@@ -323,18 +345,10 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         "all": _SMALL,
         **_HALF_SIZE,
     },
-    # Whether longer training helps: four times the windows of `small`. And all test windows, as in the paper: the appearance path sees
-    # every tau-th frame, which it reconstructs better, so a stride that is a multiple of tau lets the error of frames zigzag.
-    "small_long": {
-        "all": _SMALL | {"autoencoder.steps": 9600, "autoencoder.epoch_steps": 200, "features.test_stride": 1},
-        **_HALF_SIZE,
-    },
+    # The networks of `small` with eleven times the windows, 44,000 each, and all test windows, as in the paper.
     "long": {
-        "all": _HALF | {
-            "autoencoder.batch_size": 4, "autoencoder.steps": 3000, "autoencoder.epoch_steps": 100,
-            "features.train_stride": 2, "features.test_stride": 4,
-            "flow.K": 8, "flow.hidden": 64, "flow.batch_size": 32, "flow.steps": 600, "flow.epoch_steps": 25,
-            "machine.precision": "bfloat16", "machine.threads": 1},
+        "all": _SMALL | {"autoencoder.steps": 22_000, "autoencoder.epoch_steps": 500, "features.test_stride": 1,
+                         "machine.precision": "bfloat16"},
         **_HALF_SIZE,
     },
     "paper": {"all": {"machine.precision": "bfloat16", "flow.recompute": True}},
@@ -412,7 +426,7 @@ def _in_words(wanted: Any) -> str:
     return words.get(wanted, "whole numbers separated by commas")
 
 
-_AT_LEAST_ONE = ("steps", "epoch_steps", "batch_size", "train_stride", "test_stride", "K", "L", "hidden", "T", "tau", "height",
+_AT_LEAST_ONE = ("steps", "cycles", "epoch_steps", "batch_size", "train_stride", "test_stride", "K", "L", "hidden", "T", "tau", "height",
                  "width", "threads", "patch", "patch_stride", "resamples", "train_clips", "test_clips", "clip_frames")
 
 
@@ -451,13 +465,20 @@ def resolve(profile: str, dataset: str, settings: dict[str, Any] | None = None) 
     return config
 
 
+def recorded(parameters: dict[str, Any], group: str):
+    """A group of parameters as a record has them, by full name; the defaults where it has none."""
+    known = {f.name for f in dataclasses.fields(groups()[group])}
+    return groups()[group](**{name: parameters[f"{group}.{name}"] for name in known if f"{group}.{name}" in parameters})
+
+
 def values(group) -> dict[str, Any]:
     """A group as keyword arguments: `ITAE(channels=1, two_path=True, **values(config.model))`."""
     return {f.name: getattr(group, f.name) for f in dataclasses.fields(group)}
 
 
 def flat(config: Config, groups_used=None) -> dict[str, Any]:
-    """All parameters of a configuration by full name, or those of some groups; lists stand for tuples, as in JSON."""
+    """All parameters of a configuration by full name, or those of some groups (or of some full names); lists stand for
+    tuples, as in JSON."""
     chosen = {name: getattr(getattr(config, name.split(".")[0]), name.split(".")[1]) for name in parameters()
-              if groups_used is None or name.split(".")[0] in groups_used}
+              if groups_used is None or name in groups_used or name.split(".")[0] in groups_used}
     return json.loads(json.dumps(chosen))

@@ -5,6 +5,9 @@
 Every term looks at every frame of a window. What the paper leaves open is a keyword here: the meaning of the norm in
 Eq. 3, the weights, and the window of MS-SSIM.
 
+L2 and the gradient loss are of the frames as the network sees them, in [-1, 1] or [0, 1]. MS-SSIM compares intensities,
+where 0 is black: its luminance term has no meaning for signed values. So frames in [-1, 1] are mapped to [0, 1] first.
+
 Multi-scale SSIM on every frame would take longer than the rest of a training step if each filter were a convolution
 with one channel. Here a filter is a few shifted additions of the flattened frames, a few frames at a time, and the
 gradient is computed on the same occasion (`benchmarks/ms_ssim.py`). Its variances are differences of near numbers, so
@@ -30,16 +33,19 @@ K1, K2 = 0.01, 0.03                                         # stabilising consta
 def l2_loss(I: Tensor, I_hat: Tensor, *, l2: str) -> Tensor:
     """Eq. 3 between I and I_hat, (B, C, T, H, W) each -> ().
 
-    `l2` is "mean_square": the mean of the squared differences over everything, or "norm": the Euclidean norm of each
-    frame's difference (all its pixels and channels), averaged over the frames.
-    Raises LossError for another `l2`.
+    `l2` is "window_norm": the Euclidean norm of the difference of a whole window, which is what Eq. 3 prints for "the
+    input sequence of frames I", averaged over the batch; "frame_norm": the norm of each frame's difference (all its
+    pixels and channels), averaged over the frames; or "mean_square": the mean of the squared differences.
+    The gradient of a norm is 0 where there is no difference. Raises LossError for another `l2`.
     """
     difference = I - I_hat
+    if l2 == "window_norm":
+        return torch.linalg.vector_norm(difference, dim=(1, 2, 3, 4)).mean()  # (B,) -> ()
+    if l2 == "frame_norm":
+        return torch.linalg.vector_norm(difference, dim=(1, 3, 4)).mean()     # (B, T) -> ()
     if l2 == "mean_square":
         return difference.square().mean()
-    if l2 == "norm":
-        return torch.linalg.vector_norm(difference, dim=(1, 3, 4)).mean()  # (B, T) -> ()
-    raise LossError(f"l2 is {l2!r}; it can be 'mean_square' or 'norm'.")
+    raise LossError(f"l2 is {l2!r}; it can be 'window_norm', 'frame_norm' or 'mean_square'.")
 
 
 def gradient_loss(I: Tensor, I_hat: Tensor) -> Tensor:
@@ -56,8 +62,8 @@ def ms_ssim(I: Tensor, I_hat: Tensor, *, ms_ssim_window: int, data_range: float)
     """Multi-scale SSIM of each frame, (B, C, T, H, W) and the same -> (B, C, T), 1 for equal frames.
 
     Five scales of Wang et al. 2003; the window is a Gaussian of `ms_ssim_window` pixels a side (odd) and sigma 1.5 at
-    every scale, used only where it lies wholly inside the frame. `data_range` is the largest possible difference of
-    two values: 2 for frames in [-1, 1]. A scale with a negative mean counts as 0.
+    every scale, used only where it lies wholly inside the frame. Values are intensities from 0, black, to `data_range`.
+    A scale with a negative mean counts as 0.
     No gradient flows to I. Raises LossError if I requires one, or if the window does not fit at the coarsest scale.
     """
     B, C, T, H, W = I.shape
@@ -94,11 +100,12 @@ def check_window(ms_ssim_window: int, *, height: int, width: int) -> None:
 
 def reconstruction_loss(I: Tensor, I_hat: Tensor, *, l2: str, l2_weight: float, gradient_weight: float,
                         ms_ssim_weight: float, ms_ssim_window: int,
-                        data_range: float) -> tuple[Tensor, dict[str, Tensor]]:
+                        input_range: str) -> tuple[Tensor, dict[str, Tensor]]:
     """Eq. 4, with MS-SSIM on UCSD: I and I_hat, (B, C, T, H, W) each -> the total, (), and its terms before weighting.
 
     The terms are named "l2", "gradient" and "ms_ssim" (which is 1 - MS-SSIM, a loss); one with weight 0 is neither
-    computed nor named. Half-precision reconstructions are raised to float32 first. `data_range` as in `ms_ssim`.
+    computed nor named. Half-precision reconstructions are raised to float32 first. `input_range` is that of the frames,
+    "-1..1" or "0..1"; MS-SSIM is of intensities in [0, 1] for both.
     Raises LossError for frames of different shapes, an unknown `l2`, no positive weight, or a window that does not fit.
     """
     if I.shape != I_hat.shape:
@@ -115,7 +122,8 @@ def reconstruction_loss(I: Tensor, I_hat: Tensor, *, l2: str, l2_weight: float, 
     if gradient_weight:
         terms["gradient"] = gradient_loss(I, I_hat)
     if ms_ssim_weight:
-        terms["ms_ssim"] = 1 - ms_ssim(I, I_hat, ms_ssim_window=ms_ssim_window, data_range=data_range).mean()
+        bright, bright_hat = ((x + 1) / 2 if input_range == "-1..1" else x for x in (I, I_hat))
+        terms["ms_ssim"] = 1 - ms_ssim(bright, bright_hat, ms_ssim_window=ms_ssim_window, data_range=1.0).mean()
     total = sum(weights[name] * term for name, term in terms.items())
     return total, terms
 

@@ -1,80 +1,50 @@
 """From reconstructions and likelihoods to frame scores: "Test method", Eq. 7, 8 and 9. A larger score is more abnormal.
 
-Eq. 7 is read in this order: the error is averaged over the colour channels; the background is removed where that is
-asked for; the logarithm is taken of each pixel (or of the reduced error); the frame is reduced to its mean, or to the
-largest mean over its patches (UCSD); and last the frame's values are averaged over all the windows that hold it.
-Everything that is summed is summed in float64, window by window, so that memory does not depend on a clip's length.
+Eq. 7 leaves much open. A reading of it is one value of each of these, all of them parameters of `config.Score`:
+
+    error    "absolute": e = |I - I^| as printed; "square": e = (I - I^)^2, a variant that is not the paper's
+    colours  "each": Eq. 7 of each colour by itself; "averaged": of the error averaged over the colours
+    log_of   "pixel": the logarithm of each pixel's error; "mean": the logarithm of the frame's reduced error
+    reduce   "mean": over the frame; "largest_patch_mean"; "mean_patch_maximum": the maximum within each patch, averaged
+             over the patches; "largest_pixel"
+    order    "reduce_first": each window's frame is reduced, and the values are averaged over the windows that hold the
+             frame; "average_first": the maps are averaged over these windows, and the result is reduced
+
+All readings are computed in one pass and stored (`eq7`), so that a choice can be changed without running the network again.
 NaN and infinity are refused where they enter.
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import itertools
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from lib.errors import ScoreError
 
 REFERENCE_HEIGHT, REFERENCE_WIDTH = 240, 360  # the UCSD frame, for which patches are given ("Implementations")
-BACKGROUND_THRESHOLD = 128                    # summed difference of three 8-bit channels, Abati et al. 2019
-BACKGROUND_DILATIONS = 5                      # steps of one pixel to the four neighbours, Abati et al. 2019
 ROUNDING = 1e-12                              # a relative range below this is rounding, and the values are constant
 
-
-# Eq. 7: the reconstruction error of a frame
-
-def absolute_error(I: np.ndarray, I_hat: np.ndarray, *, value_range: float) -> np.ndarray:
-    """|I - I^| scaled to [0, 1], averaged over the colour channels: (..., C, T, H, W) twice -> (..., T, H, W) float32.
-
-    `value_range` is the width of the frames' range: 2 for [-1, 1]. An output outside that range (possible with a
-    linear last layer) can be off by more than the whole range; its error counts as 1.
-    Raises ScoreError for arrays of different shapes, NaN or infinity.
-    """
-    if I.shape != I_hat.shape:
-        raise ScoreError(f"The frames have shape {I.shape} and their reconstruction {I_hat.shape}; they must be equal.")
-    error = np.abs(np.subtract(I, I_hat, dtype=np.float32))
-    error /= np.float32(value_range)
-    _check_finite("The reconstruction error", error)
-    np.minimum(error, 1, out=error)
-    return error.mean(axis=-4)
+ERRORS = ("absolute", "square")
+COLOURS = ("each", "averaged")
+LOGS = ("pixel", "mean")
+REDUCTIONS = ("mean", "largest_patch_mean", "mean_patch_maximum", "largest_pixel")
+ORDERS = ("reduce_first", "average_first")
 
 
-def frame_reductions(error: np.ndarray, *, clamp: float, patch: int, patch_stride: int,
-                     mask: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """Every reading of Eq. 7 in one pass: error maps in [0, 1], (..., H, W) -> four arrays (...), float64.
+# Eq. 7: the names of its readings
 
-    The keys are "<log_of>/<reduce>": "pixel/mean", "pixel/patch_max", "mean/mean" and "mean/patch_max".
-      pixel  -log10(max(1 - e, clamp)) of each pixel, then reduced
-      mean   e reduced first, then -log10(max(1 - e, clamp))
-      mean       the mean over the frame
-      patch_max  the largest of the means over patches (see `patch_grid`)
-    `mask` (..., H, W), if given, is the foreground: elsewhere the error is set to 0, and means stay means over all
-    pixels. So it is in Abati et al. 2019, where the background is blackened in the frame and still counted; a mean
-    over the foreground alone would rate a frame with one far pedestrian like a crowded one.
-    Raises ScoreError for NaN, for errors outside [0, 1] and for a clamp outside (0, 1).
-    """
-    if not 0 < clamp < 1:
-        raise ScoreError(f"clamp is {clamp}; it must lie between 0 and 1.")
-    _check_finite("The error map", error)
-    if error.size and (error.min() < 0 or error.max() > 1 + 1e-6):
-        raise ScoreError(f"The error map has values from {error.min():.3g} to {error.max():.3g}; Eq. 7 needs [0, 1].")
-    if mask is not None:
-        error = np.where(mask, error, 0)
-    log = -np.log10(np.maximum(1 - error.astype(np.float64), clamp))
-    log_mean, log_patch = _mean_and_patch_max(log, patch=patch, patch_stride=patch_stride)
-    mean, patch_max = _mean_and_patch_max(error, patch=patch, patch_stride=patch_stride)
-    return {"pixel/mean": log_mean, "pixel/patch_max": log_patch,
-            "mean/mean": -np.log10(np.maximum(1 - mean, clamp)),
-            "mean/patch_max": -np.log10(np.maximum(1 - patch_max, clamp))}
+def reading_of(score, *, channels: int) -> str:
+    """The name of the reading of Eq. 7 that a configuration's `score` group asks for. Grey frames have one colour."""
+    colours = score.colours if channels > 1 else "each"
+    return f"{score.error}/{colours}/{score.log_of}/{score.reduce}/{score.order}"
 
 
-def reconstruction_score(error: np.ndarray, *, log_of: str, clamp: float, reduce: str, patch: int, patch_stride: int,
-                         mask: np.ndarray | None = None) -> np.ndarray:
-    """Eq. 7 of each frame by one of the readings of `frame_reductions`: (..., H, W) -> (...), float64."""
-    readings = frame_reductions(error, clamp=clamp, patch=patch, patch_stride=patch_stride, mask=mask)
-    if f"{log_of}/{reduce}" not in readings:
-        raise ScoreError(f"log_of={log_of!r} with reduce={reduce!r} is not one of {', '.join(readings)}.")
-    return readings[f"{log_of}/{reduce}"]
+def readings(channels: int) -> tuple[str, ...]:
+    """The names of all readings of frames with so many channels: "<error>/<colours>/<log_of>/<reduce>/<order>"."""
+    found = [[f"{error}/{colours}/{log_of}/{reduce}/{order}" for colours, error, log_of, reduce in itertools.product(
+        COLOURS[:1 if channels == 1 else 2], ERRORS, LOGS, REDUCTIONS)] for order in ORDERS]
+    return tuple(found[0] + found[1])
 
 
 def patch_grid(height: int, width: int, *, patch: int, patch_stride: int) -> tuple:
@@ -94,122 +64,7 @@ def patch_grid(height: int, width: int, *, patch: int, patch_stride: int) -> tup
     return tuple(sides), *firsts
 
 
-def _mean_and_patch_max(values: np.ndarray, *, patch: int, patch_stride: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of each frame, and its largest patch mean, both from one summed-area table: (..., H, W) -> (...) twice."""
-    *frames, H, W = values.shape
-    (side_h, side_w), rows, columns = patch_grid(H, W, patch=patch, patch_stride=patch_stride)
-    table = np.zeros((*frames, H + 1, W + 1))
-    np.cumsum(values, axis=-2, dtype=np.float64, out=table[..., 1:, 1:])
-    np.cumsum(table[..., 1:, 1:], axis=-1, out=table[..., 1:, 1:])
-    strips = table[..., rows + side_h, :] - table[..., rows, :]       # (..., patches down, W + 1)
-    sums = strips[..., columns + side_w] - strips[..., columns]       # (..., patches down, patches across)
-    return table[..., -1, -1] / (H * W), sums.max(axis=(-2, -1)) / (side_h * side_w)
-
-
-# The background of a clip (ShanghaiTech)
-
-def mog_background(frames: Iterable[np.ndarray]) -> np.ndarray:
-    """The background of a clip as a mixture of Gaussians sees it after the last frame: (H, W, C) uint8 each -> one.
-
-    OpenCV's MOG2 with its default parameters, as in Abati et al. 2019. `frames` is read once, one at a time.
-    """
-    subtractor = cv2.createBackgroundSubtractorMOG2()
-    frame = None
-    for frame in frames:
-        subtractor.apply(np.ascontiguousarray(frame))
-    if frame is None:
-        raise ScoreError("The clip has no frames, so it has no background.")
-    return subtractor.getBackgroundImage().reshape(frame.shape)
-
-
-def foreground(frames: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """Where frames differ from the background: (n, H, W, C) uint8 and (H, W, C) uint8 -> (n, H, W) bool.
-
-    A pixel is foreground where the absolute differences of its three channels sum to more than 128 (of a grey frame:
-    where three times the difference does), or within five steps to the four neighbours of such a pixel (Abati et al.
-    2019).
-    """
-    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    masks = np.empty(frames.shape[:-1], dtype=bool)
-    for frame, mask in zip(frames, masks):
-        difference = np.abs(frame.astype(np.int32) - background).sum(axis=-1) * 3   # (H, W)
-        moving = (difference > BACKGROUND_THRESHOLD * frame.shape[-1]).astype(np.uint8)
-        mask[:] = cv2.dilate(moving, cross, iterations=BACKGROUND_DILATIONS)
-    return masks
-
-
-def mog_foreground(frames: np.ndarray) -> Iterator[np.ndarray]:
-    """Foreground masks of a clip, one a frame: (length, H, W, C) uint8, memory-mapped or not -> (H, W) bool each.
-
-    Two passes over the clip, the first for its background; neither holds more than one frame.
-    """
-    background = mog_background(frames)
-    for index in range(len(frames)):
-        yield foreground(frames[index:index + 1], background)[0]
-
-
-# From windows to frames
-
-class WindowMean:
-    """Mean over all windows in which a frame appears ("Test method"), for one clip, in the memory of one window.
-
-    Windows are added in order of their start. A frame is finished, and handed out, as soon as no later window can hold
-    it; so after `add(start, ...)` all frames before `start` are out, and `finish()` hands out the rest. All answers
-    together are the clip's frames in order, first and last included.
-    """
-
-    def __init__(self, *, T: int, length: int):
-        """`length` is the number of frames of the clip. Raises ScoreError if it is below T."""
-        if length < T:
-            raise ScoreError(f"The clip has {length} frames and a window {T}; a clip needs at least as many.")
-        self.T, self.length = T, length
-        self.first = 0                    # frame of the clip that the first row of the buffers belongs to
-        self.start = -1                   # of the latest window
-        self.sums: np.ndarray | None = None      # (T, ...)
-        self.counts = np.zeros(T, dtype=np.int64)
-
-    def add(self, start: int, values: np.ndarray) -> np.ndarray:
-        """Add the window that starts at frame `start`, with values (T, ...) -> the finished frames (n, ...), float64.
-
-        Raises ScoreError for a window out of order or outside the clip, for NaN, and for a frame that no window holds.
-        """
-        values = np.asarray(values, dtype=np.float64)
-        if not self.start < start <= self.length - self.T:
-            raise ScoreError(f"The window at frame {start} cannot follow the {self.first} frames that are out in a "
-                             f"clip of {self.length}: windows must come in order, each once, and lie inside the clip.")
-        if len(values) != self.T:
-            raise ScoreError(f"A window of {len(values)} values was added where T is {self.T}.")
-        _check_finite(f"The window at frame {start}", values)
-        if self.sums is None:
-            self.sums = np.zeros(values.shape)
-        finished = self._hand_out(start)
-        self.sums += values
-        self.counts += 1
-        self.start = start
-        return finished
-
-    def finish(self) -> np.ndarray:
-        """The frames of the last window -> (n, ...), float64. Raises ScoreError if no window holds the last frame."""
-        if self.start + self.T != self.length or self.sums is None:
-            raise ScoreError(f"The last window starts at frame {self.start} and does not reach the end of the clip of "
-                             f"{self.length} frames; the last window that fits must be among the windows.")
-        return self._hand_out(self.length)
-
-    def _hand_out(self, stop: int) -> np.ndarray:
-        """Means of the frames before `stop`, which leave the buffers."""
-        n = stop - self.first
-        if n > self.T or (self.counts[:n] == 0).any():
-            missing = self.first + (self.T if self.counts.all() else 0)
-            raise ScoreError(f"Frame {missing} of the clip lies in no window; the stride must be at most T = {self.T}, "
-                             "and the first window must start at frame 0.")
-        counts = self.counts[:n].reshape(-1, *[1] * (self.sums.ndim - 1))
-        finished = self.sums[:n] / counts
-        for buffer in (self.sums, self.counts):
-            buffer[:self.T - n] = buffer[n:].copy()
-            buffer[self.T - n:] = 0
-        self.first = stop
-        return finished
-
+# Eq. 8: from windows to frames
 
 def windows_to_frames(values: np.ndarray, starts: np.ndarray, *, T: int, length: int,
                       likelihood_frames: str) -> np.ndarray:
@@ -283,43 +138,92 @@ def normalise_clips(values: np.ndarray, clip_ids: np.ndarray) -> np.ndarray:
     return out
 
 
-def likelihood_score(nll_app: np.ndarray | None, nll_mot: np.ndarray | None, clip_ids: np.ndarray, *,
-                     lambda_scope: str, train_nll_app: np.ndarray | None = None,
-                     train_nll_mot: np.ndarray | None = None) -> np.ndarray:
+def window_nll(terms: dict[str, np.ndarray], *, likelihood_scale: str, likelihood_unit: str) -> np.ndarray:
+    """The negative log-likelihood of each window from the terms that `stage2.likelihoods` gives -> (n,) float64.
+
+    `likelihood_scale` "all": of all levels of the flow, which is Eq. 2; "last": the terms of the coarsest level alone.
+    `likelihood_unit` "nats", or "per_dimension": divided by the number of dimensions that this likelihood is of.
+    """
+    nll, dims = terms["nll"], float(terms["dims"])
+    if likelihood_scale == "last":
+        nll = -(terms["log_p_z"] + terms["log_det"])[:, -1]
+        dims /= 2 ** (terms["log_p_z"].shape[1] - 1)  # at the end of each level but the last, half of it leaves
+    return nll / dims if likelihood_unit == "per_dimension" else nll
+
+
+def span(low: np.ndarray, high: np.ndarray, ids: np.ndarray, clip_ids: np.ndarray, *, lambda_scope: str) -> np.ndarray:
+    """max - min, as Eq. 8 has it, for each frame: (N,) float64.
+
+    `low` and `high` (n,) are the least and the largest of the values of each of n windows (or frames), `ids` (n,) the clip
+    of each, `clip_ids` (N,) the clip of each frame. Over the frame's clip for the scope "clip", otherwise over all.
+    """
+    low, high, ids = np.asarray(low, np.float64), np.asarray(high, np.float64), np.asarray(ids)
+    _check_finite("What a lambda is the range of", np.concatenate((low, high)))
+    if lambda_scope != "clip":
+        return np.full(len(clip_ids), high.max() - low.min())
+    spans = {clip: high[ids == clip].max() - low[ids == clip].min() for clip in np.unique(ids)}
+    return np.array([spans[clip] for clip in clip_ids])
+
+
+def likelihood_score(nll_app: np.ndarray | None, nll_mot: np.ndarray | None, *, lambda_1=None, lambda_2=None) -> np.ndarray:
     """Eq. 8: L of each frame from the negative log-likelihoods of F_app and F_mot, (N,) each -> (N,) float64.
 
-    lambda_1 and lambda_2 are the ranges (max - min) of the two NLLs over the frame's clip, over all test frames, or
-    over the training windows (`train_nll_*`), by `lambda_scope` "clip", "test" or "train". Where both are 0, L is the
-    plain mean, which is what equal lambdas give. With one flow only (the other None), L is its NLL.
-    Raises ScoreError for NaN, no flow, or training values missing.
+    lambda_1 and lambda_2, (N,) each, are the ranges that `span` gives. Where both are 0, L is the plain mean, which is
+    what equal lambdas give. With one flow only (the other None), L is its NLL.
+    Raises ScoreError for NaN, no flow, or lengths that differ.
     """
     given = {name: np.asarray(nll, dtype=np.float64)
              for name, nll in (("nll_app", nll_app), ("nll_mot", nll_mot)) if nll is not None}
     for name, nll in given.items():
         _check_finite(name, nll)
-    _check_same_length(clip_ids=clip_ids, **given)
     if not given:
         raise ScoreError("Eq. 8 needs the likelihoods of at least one flow.")
-    if lambda_scope not in ("clip", "test", "train"):
-        raise ScoreError(f"lambda_scope is {lambda_scope!r}; it can be 'clip', 'test' or 'train'.")
     if len(given) == 1:
         return next(iter(given.values())).copy()
-    app, mot = given["nll_app"], given["nll_mot"]
-    if lambda_scope == "train":
-        if train_nll_app is None or train_nll_mot is None:
-            raise ScoreError("lambda_scope 'train' needs the likelihoods of the training windows.")
-        _check_finite("The training likelihoods", np.concatenate((train_nll_app, train_nll_mot)))
-        return _weighted(app, mot, np.ptp(train_nll_app), np.ptp(train_nll_mot))
-    L = np.empty(len(app))
-    for frames in by_clip(clip_ids) if lambda_scope == "clip" else [np.arange(len(app))]:
-        L[frames] = _weighted(app[frames], mot[frames], np.ptp(app[frames]), np.ptp(mot[frames]))
-    return L
+    lambda_1, lambda_2 = np.array(lambda_1, np.float64), np.array(lambda_2, np.float64)
+    _check_same_length(**given, lambda_1=lambda_1, lambda_2=lambda_2)
+    none = lambda_1 + lambda_2 == 0
+    lambda_1[none] = lambda_2[none] = 1.0
+    return (lambda_1 * given["nll_app"] + lambda_2 * given["nll_mot"]) / (lambda_1 + lambda_2)
 
 
-def _weighted(app: np.ndarray, mot: np.ndarray, lambda_1: float, lambda_2: float) -> np.ndarray:
-    if lambda_1 + lambda_2 == 0:
-        lambda_1 = lambda_2 = 1.0
-    return (lambda_1 * app + lambda_2 * mot) / (lambda_1 + lambda_2)
+@dataclass(frozen=True)
+class FlowWindows:
+    """What Eq. 8 needs of one flow: of each window of a split its NLL, (n,), and the range of its features, (n, 2).
+
+    The features are x^a or x^m as they are pooled, before standardisation and without extra information.
+    """
+
+    nll: np.ndarray
+    ranges: np.ndarray
+
+
+def eq8(flows: dict[str, FlowWindows], windows: np.ndarray, clips, score, *, T: int,
+        train: dict[str, FlowWindows] | None = None) -> dict[str, np.ndarray]:
+    """Eq. 8 of the frames of a split: {"nll_app", "nll_mot", "L"}, (N,) float64 each, of the flows that there are.
+
+    `flows` has "app", "mot" or both; `windows` (n, 2) and `clips` as for `spread`; `score` is the group of parameters of
+    that name. lambda_1 and lambda_2 are ranges of the features (as printed) or of the likelihoods (`lambda_of`), over the
+    frame's clip, the whole split or the training windows, `train` (`lambda_scope`). Raises ScoreError as its parts do.
+    """
+    if score.lambda_scope not in ("clip", "test", "train") or score.lambda_of not in ("features", "likelihoods"):
+        raise ScoreError(f"lambda_scope is {score.lambda_scope!r} and lambda_of {score.lambda_of!r}; they can be 'clip', "
+                         "'test' or 'train', and 'features' or 'likelihoods'.")
+    clip_ids = np.repeat(np.arange(len(clips)), [clip.length for clip in clips])
+    nll = {name: spread(flow.nll, windows, clips, T=T, likelihood_frames=score.likelihood_frames)
+           for name, flow in flows.items()}
+    lambdas = {}
+    for name in flows if len(flows) == 2 else ():
+        if score.lambda_scope == "train" and not train:
+            raise ScoreError("lambda_scope 'train' needs the likelihoods and features of the training windows.")
+        own = train[name] if score.lambda_scope == "train" else flows[name]
+        low, high = own.ranges.T if score.lambda_of == "features" else (own.nll, own.nll)
+        ids = windows[:, 0] if own is flows[name] else np.zeros(len(low))
+        if score.lambda_of == "likelihoods" and own is flows[name]:
+            low, high, ids = nll[name], nll[name], clip_ids  # of the frames, which is where Eq. 8 is
+        lambdas[name] = span(low, high, ids, clip_ids, lambda_scope=score.lambda_scope)
+    L = likelihood_score(nll.get("app"), nll.get("mot"), lambda_1=lambdas.get("app"), lambda_2=lambdas.get("mot"))
+    return {f"nll_{name}": values for name, values in nll.items()} | {"L": L}
 
 
 def total_score(R: np.ndarray | None, L: np.ndarray | None, clip_ids: np.ndarray, *, lambda_L: float) -> np.ndarray:

@@ -11,7 +11,7 @@ from lib.errors import ConfigError
 def test_order_of_precedence():
     assert config.Autoencoder().batch_size == 4
     assert resolve("paper", "ped2").autoencoder.batch_size == 2  # the data set over the default
-    assert resolve("small", "ped2").autoencoder.batch_size == 4  # the profile over the data set
+    assert resolve("small", "shanghaitech").autoencoder.batch_size == 2  # the profile over the data set
     assert resolve("small", "ped2", {"autoencoder.batch_size": 3}).autoencoder.batch_size == 3  # the user over all
 
 
@@ -25,8 +25,8 @@ def test_the_papers_values(dataset, batch, lr, flow_batch, flow_lr, L):
     assert (c.model.T, c.model.tau) == (16, 4)
     assert (c.data.height, c.data.width, c.data.channels) == ((240, 360, 1) if dataset == "ped2" else (256, 256, 3))
     assert (c.loss.ms_ssim_weight > 0) == (dataset == "ped2")
-    assert c.score.reduce == ("patch_max" if dataset == "ped2" else "mean")
-    assert c.error.background == ("mog" if dataset == "shanghaitech" else "none")
+    assert c.score.reduce == ("largest_patch_mean" if dataset == "ped2" else "mean")
+    assert c.error.background == ("input" if dataset == "shanghaitech" else "none")
 
 
 @pytest.mark.parametrize("settings, sentence", [
@@ -41,7 +41,7 @@ def test_the_papers_values(dataset, batch, lr, flow_batch, flow_lr, L):
     ({"data.subset": "maybe"}, "data.subset takes true or false; 'maybe' is not."),
     ({"data.channels": 2}, "data.channels is 1 (grey) or 3 (RGB); it is 2."),
     ({"model.app_channels": "8,x"}, "model.app_channels takes whole numbers separated by commas; '8,x' is not."),
-    ({"score.reduce": "max"}, "score.reduce is one of mean, patch_max; 'max' is not."),
+    ({"score.reduce": "max"}, "score.reduce is one of mean, largest_patch_mean, mean_patch_maximum, largest_pixel; 'max'"),
 ])
 def test_a_mistake_gets_a_sentence(settings, sentence):
     with pytest.raises(ConfigError) as caught:
@@ -69,6 +69,30 @@ def test_every_parameter_says_where_its_default_comes_from():
     for name, spec in config.parameters().items():
         assert spec.metadata["help"], name
         assert bool(spec.metadata["paper"]) != bool(spec.metadata["reason"]), name
+
+
+def test_the_profiles_on_ped2():
+    """Windows that a network sees, and strides: one that is a multiple of tau lets errors zigzag."""
+    small, long = resolve("small", "ped2"), resolve("long", "ped2")
+    assert list(config.PROFILES) == ["quick", "small", "long", "paper"]
+    assert small.autoencoder.steps * small.autoencoder.batch_size == 4000
+    assert long.autoencoder.steps * long.autoencoder.batch_size == 44_000
+    assert small.model == long.model and small.machine.precision == "float32" and long.machine.precision == "bfloat16"
+    assert long.features.test_stride == 1
+    for profile in config.PROFILES:
+        resolved = resolve(profile, "ped2")
+        assert resolved.autoencoder.batch_size == 2 and resolved.features.test_stride % resolved.model.tau
+
+
+def test_single_parameters_beside_whole_groups():
+    found = config.flat(resolve("quick", "synthetic"), ("loss", "error.background"))
+    assert found["error.background"] == "none" and "loss.l2" in found and "error.clamp" not in found
+
+
+def test_a_group_from_a_record():
+    c = resolve("quick", "ped2", {"score.order": "average_first", "score.lambda_L": 0.3})
+    assert config.recorded(config.flat(c), "score") == c.score
+    assert config.recorded({"score.order": "average_first"}, "score") == config.Score(order="average_first")
 
 
 def test_all_profiles_and_data_sets_resolve():

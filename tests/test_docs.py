@@ -110,8 +110,8 @@ def test_the_weights_of_the_reference_are_those_of_its_models():
 
     from lib.training import stage1, stage2
 
-    of_ped2 = config.resolve("long", "ped2", {"machine.device": "cpu", "machine.precision": "float32"})
-    runs = paths.REFERENCE / "long/runs/ped2"
+    of_ped2 = config.resolve("small", "ped2", {"machine.device": "cpu", "machine.precision": "float32"})
+    runs = paths.REFERENCE / "small/runs/ped2"
     model = stage1.load_autoencoder(
         runs / "autoencoder/two_path/seed0/autoencoder.pt", of_ped2, two_path=True
     )

@@ -32,18 +32,27 @@ def test_norm_is_per_frame_over_channels_then_averaged_over_frames():
     difference[0, 0, 0, 0, 0], difference[0, 1, 0, 0, 1] = 3.0, 4.0   # frame 0: norm 5, across both channels
     difference[0, 0, 1, 0, 1] = -1.0                                  # frame 1: norm 1
     I = torch.full_like(difference, 0.5)
-    assert losses.l2_loss(I, I - difference, l2="norm").item() == pytest.approx((5 + 1) / 2)
+    assert losses.l2_loss(I, I - difference, l2="frame_norm").item() == pytest.approx((5 + 1) / 2)
 
 
-def test_norm_has_a_finite_gradient_for_a_perfect_reconstruction():
+@pytest.mark.parametrize("l2", ["window_norm", "frame_norm", "mean_square"])
+def test_a_perfect_reconstruction_has_a_gradient_of_zero(l2):
     I = torch.ones(1, 1, 2, 3, 3)
     I_hat = I.clone().requires_grad_()
-    losses.l2_loss(I, I_hat, l2="norm").backward()
+    losses.l2_loss(I, I_hat, l2=l2).backward()
     assert torch.equal(I_hat.grad, torch.zeros_like(I))
 
 
+def test_the_norm_of_a_window_and_of_its_frames_by_hand():
+    difference = torch.zeros(2, 1, 2, 1, 2)
+    difference[0, 0, :, 0, 0] = torch.tensor([3.0, 4.0])               # a window with frames of norm 3 and 4, and one of norm 0
+    I = torch.full_like(difference, 0.5)
+    assert losses.l2_loss(I, I - difference, l2="window_norm").item() == pytest.approx((5 + 0) / 2)
+    assert losses.l2_loss(I, I - difference, l2="frame_norm").item() == pytest.approx((3 + 4 + 0 + 0) / 4)
+
+
 def test_unknown_l2_is_refused():
-    with pytest.raises(losses.LossError, match="'mean_square' or 'norm'"):
+    with pytest.raises(losses.LossError, match="'window_norm', 'frame_norm' or 'mean_square'"):
         losses.l2_loss(torch.zeros(1, 1, 1, 2, 2), torch.zeros(1, 1, 1, 2, 2), l2="sum")
 
 
@@ -208,12 +217,12 @@ def test_windows_that_are_even_or_on_tiny_frames_are_refused():
 
 def test_reconstruction_loss_weighs_the_terms_and_names_them():
     I, I_hat = frames()
-    settings = dict(l2="mean_square", ms_ssim_window=5, data_range=2.0)
+    settings = dict(l2="mean_square", ms_ssim_window=5, input_range="0..1")
     total, terms = losses.reconstruction_loss(I, I_hat, l2_weight=2.0, gradient_weight=0.5, ms_ssim_weight=0.1,
                                               **settings)
     assert list(terms) == ["l2", "gradient", "ms_ssim"]
     expected = (2.0 * (I - I_hat).square().mean() + 0.5 * losses.gradient_loss(I, I_hat)
-                + 0.1 * (1 - losses.ms_ssim(I, I_hat, ms_ssim_window=5, data_range=2.0).mean()))
+                + 0.1 * (1 - losses.ms_ssim(I, I_hat, ms_ssim_window=5, data_range=1.0).mean()))
     assert total.item() == pytest.approx(expected.item(), rel=1e-6)
     assert terms["l2"].item() == pytest.approx((I - I_hat).square().mean().item())
     total, terms = losses.reconstruction_loss(I, I_hat, l2_weight=1.0, gradient_weight=0.0, ms_ssim_weight=0.0,
@@ -221,16 +230,32 @@ def test_reconstruction_loss_weighs_the_terms_and_names_them():
     assert list(terms) == ["l2"] and total.item() == terms["l2"].item()
 
 
+def test_ms_ssim_is_of_intensities_whatever_the_range_of_the_network():
+    """A signed and an unsigned network get the same value, and the same gradient but for the scale of their outputs."""
+    dark, dark_hat = (0.5 * (x + 1) for x in frames())                 # in [0, 1]
+    dark_hat = (dark_hat - 0.05).clamp(min=0)
+    got = {}
+    for input_range, scale, shift in (("0..1", 1, 0), ("-1..1", 2, -1)):
+        I, I_hat = scale * dark + shift, (scale * dark_hat + shift).requires_grad_()
+        loss, terms = losses.reconstruction_loss(I, I_hat, l2="mean_square", l2_weight=0.0, gradient_weight=0.0,
+                                                 ms_ssim_weight=1.0, ms_ssim_window=5, input_range=input_range)
+        loss.backward()
+        got[input_range] = terms["ms_ssim"].item(), scale * I_hat.grad
+    assert got["-1..1"][0] == pytest.approx(got["0..1"][0], abs=1e-6)
+    assert got["0..1"][0] == pytest.approx(1 - losses.ms_ssim(dark, dark_hat, ms_ssim_window=5, data_range=1.0).mean().item())
+    assert torch.allclose(got["-1..1"][1], got["0..1"][1], rtol=1e-3, atol=1e-8)
+
+
 def test_reconstruction_loss_of_a_perfect_reconstruction_is_zero():
     I, _ = frames()
-    total, _ = losses.reconstruction_loss(I, I, l2="norm", l2_weight=1.0, gradient_weight=1.0, ms_ssim_weight=1.0,
-                                          ms_ssim_window=5, data_range=2.0)
+    total, _ = losses.reconstruction_loss(I, I, l2="window_norm", l2_weight=1.0, gradient_weight=1.0, ms_ssim_weight=1.0,
+                                          ms_ssim_window=5, input_range="-1..1")
     assert total.item() == pytest.approx(0.0, abs=1e-5)
 
 
 def test_reconstruction_loss_passes_nan_on_and_refuses_what_does_not_fit():
     I, I_hat = frames()
-    settings = dict(l2="mean_square", gradient_weight=1.0, ms_ssim_weight=1.0, ms_ssim_window=5, data_range=2.0)
+    settings = dict(l2="mean_square", gradient_weight=1.0, ms_ssim_weight=1.0, ms_ssim_window=5, input_range="-1..1")
     broken = I_hat.clone()
     broken[0, 0, 1, 3, 3] = math.nan
     total, terms = losses.reconstruction_loss(I, broken, l2_weight=1.0, **settings)

@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
         "  ./run_all.sh                                       everything, on the generated data set, in minutes\n"
         "  ./run_all.sh table3 --dataset ped2 --profile small one table on a real data set\n"
         "  ./run_all.sh score --set score.lambda_L=0.5        one parameter changed; only what depends on it runs\n"
-        "  ./run_all.sh app_intensity_mot --dataset ped2 --profile long --pretrained   scores without training\n"
+        "  ./run_all.sh app_intensity_mot --dataset ped2 --profile small --pretrained   scores without training\n"
         "  ./run_all.sh --fetch avenue                        download a benchmark from its owner\n"
         "  ./run_all.sh own_video --dataset own --train-videos A --score-videos B   your own video, without labels\n"
         "  ./run_all.sh lab                                   JupyterLab on the notebooks\n"

@@ -15,7 +15,7 @@ from lib.errors import DataError
 from lib.itae import layer_table
 from lib.losses import reconstruction_loss
 from lib.datasets.layouts import find_raw, read
-from lib.training.stage1 import build_autoencoder, data_range, reconstruct
+from lib.training.stage1 import build_autoencoder, reconstruct
 
 DISK_GB = {"synthetic": 0.1, "ped1": 2, "ped2": 2, "avenue": 12, "shanghaitech": 90}  # raw and prepared, at the paper's size
 
@@ -105,7 +105,7 @@ def step_rate(profile: str, precision: str, layout: str) -> float:
 
     def step():
         I_hat = reconstruct(model, I, config).reconstruction
-        loss, _ = reconstruction_loss(I, I_hat, data_range=data_range(config.model.input_range), **values(config.loss))
+        loss, _ = reconstruction_loss(I, I_hat, input_range=config.model.input_range, **values(config.loss))
         loss.backward()
     return config.autoencoder.batch_size / _least(step)
 

@@ -21,12 +21,18 @@ from lib.config import Config, values
 from lib.evaluation.protocols import Protocol, bits_per_pixel, frame_auc
 
 # The other values of each open choice. Of lambda_L, which may be any number, half and twice, and a fifth and five times.
-SCORING = {"score.log_of": ("pixel", "mean"), "score.reduce": ("mean", "patch_max"), "score.likelihood_frames": ("all", "centre"),
-           "score.lambda_scope": ("clip", "test", "train"), "score.lambda_L": (0.2, 0.5, 2.0, 5.0)}
+SCORING = {"score.error": ("absolute", "square"), "score.colours": ("each", "averaged"), "score.log_of": ("pixel", "mean"),
+           "score.reduce": ("mean", "largest_patch_mean", "mean_patch_maximum", "largest_pixel"),
+           "score.order": ("reduce_first", "average_first"), "score.likelihood_frames": ("all", "centre"),
+           "score.likelihood_scale": ("all", "last"), "score.likelihood_unit": ("nats", "per_dimension"),
+           "score.lambda_of": ("features", "likelihoods"), "score.lambda_scope": ("clip", "test", "train"),
+           "score.lambda_L": (0.2, 0.5, 2.0, 5.0)}
 EVALUATION = {"normalise": ("clip", "set", "train", "none"), "smoothing": (20.0,), "average": ("macro",)}
 FLOW = {"features.standardise": ("channel", "element", "none")}
 AUTOENCODER = {"features.time": ("mean",), "model.output": ("linear",), "model.normalisation": ("group",),
-               "model.activation": ("leaky_relu",), "loss.l2": ("norm",), "loss.gradient_weight": (0.0, 1.0)}
+               "model.activation": ("leaky_relu",), "model.input_range": ("0..1",),
+               "loss.l2": ("window_norm", "frame_norm", "mean_square"), "loss.gradient_weight": (0.0, 1.0),
+               "autoencoder.windows": ("clip_first",), "autoencoder.cycles": (4,)}
 ANOTHER_SEED = "another seed"  # no choice of anybody's: what it does is what a change has to exceed to mean anything
 
 
@@ -34,9 +40,10 @@ ANOTHER_SEED = "another seed"  # no choice of anybody's: what it does is what a 
 class Stored:
     """What the scores of one full model are made of: errors of frames by reading, likelihoods of windows, per split."""
 
-    errors: dict[str, dict[str, np.ndarray]]  # split -> "<log_of>/<reduce>" -> (N,)
+    errors: dict[str, dict[str, np.ndarray]]  # split -> name of a reading -> (N,)
     windows: dict[str, np.ndarray]            # split -> (n, 2)
-    nll: dict[str, dict[str, np.ndarray]]     # split -> "app" or "mot" -> (n,)
+    nll: dict[str, dict[str, dict]]           # split -> "app" or "mot" -> what `stage2.likelihoods` gives
+    ranges: dict[str, dict[str, np.ndarray]]  # split -> "app" or "mot" -> least and largest feature (n, 2)
     clips: dict[str, tuple]                   # split -> its clips
     labels: np.ndarray                        # (N_test,) bool
     T: int
@@ -47,24 +54,36 @@ class Stored:
         splits = [split for split in ("train", "test") if data.clips(split)]
         return Stored({split: dict(np.load(features / f"{split}_errors.npz")) for split in splits},
                       {split: np.load(features / f"{split}_windows.npy") for split in splits},
-                      {split: {name: np.load(folder / f"nll_{split}.npz")["nll"] for name, folder in flows.items()}
-                       for split in splits}, {split: data.clips(split) for split in splits}, data.labels, T)
+                      {split: {name: dict(np.load(folder / f"nll_{split}.npz")) for name, folder in flows.items()}
+                       for split in splits},
+                      {split: {name: np.load(features / f"{split}_{name}_range.npy") for name in flows} for split in splits},
+                      {split: data.clips(split) for split in splits}, data.labels, T)
+
+    def with_likelihoods(self, nll: dict[str, dict[str, np.ndarray]]) -> "Stored":
+        """The same with other values in the place of likelihoods: split -> "app" or "mot" -> (n,)."""
+        return dataclasses.replace(self, nll={split: {name: {
+            "nll": values, "log_p_z": -values[:, None], "log_det": np.zeros((len(values), 1)), "dims": self.nll[split][name]["dims"]}
+            for name, values in of_flows.items()} for split, of_flows in nll.items()})
 
     def ids(self, split: str) -> np.ndarray:
         """The index of the clip of each frame."""
         return np.repeat(np.arange(len(self.clips[split])), [clip.length for clip in self.clips[split]])
 
-    def spread(self, config: Config, flow: str, split: str = "test") -> np.ndarray:
-        """The likelihood of the frames of a split by one flow: (N,)."""
-        return scoring.spread(self.nll[split][flow], self.windows[split], self.clips[split], T=self.T,
-                              likelihood_frames=config.score.likelihood_frames)
+    def of_flows(self, config: Config, split: str) -> dict[str, scoring.FlowWindows]:
+        """What Eq. 8 needs of the windows of a split."""
+        how = {"likelihood_scale": config.score.likelihood_scale, "likelihood_unit": config.score.likelihood_unit}
+        return {name: scoring.FlowWindows(scoring.window_nll(terms, **how), self.ranges[split][name])
+                for name, terms in self.nll.get(split, {}).items()}
+
+    def eq8(self, config: Config, split: str = "test") -> dict[str, np.ndarray]:
+        """Eq. 8 of the frames of a split: "nll_app", "nll_mot" and "L", (N,) each."""
+        return scoring.eq8(self.of_flows(config, split), self.windows[split], self.clips[split], config.score, T=self.T,
+                           train=self.of_flows(config, "train"))
 
     def terms(self, config: Config, split: str = "test") -> list[tuple[float, np.ndarray]]:
         """The weighted terms of Eq. 9, R and L, of the frames of a split."""
-        s, train = config.score, self.nll.get("train", {})
-        L = scoring.likelihood_score(self.spread(config, "app", split), self.spread(config, "mot", split), self.ids(split),
-                                     lambda_scope=s.lambda_scope, train_nll_app=train.get("app"), train_nll_mot=train.get("mot"))
-        return [(1.0, self.errors[split][f"{s.log_of}/{s.reduce}"]), (s.lambda_L, L)]
+        R = self.errors[split][scoring.reading_of(config.score, channels=config.data.channels)]
+        return [(1.0, R), (config.score.lambda_L, self.eq8(config, split)["L"])]
 
     def auc(self, config: Config, protocol: Protocol) -> float:
         """Frame-level AUC under a configuration and a protocol."""
@@ -89,8 +108,10 @@ def value_of(config: Config, name: str):
 def rescored(stored: Stored, config: Config, protocol: Protocol) -> list[dict]:
     """A row for each other value of each choice of scoring and evaluation: choice, kind, value, of, auc."""
     rows = []
+    alike = {"score.colours"} if config.data.channels == 1 else set()  # of one colour, or of one level
+    alike |= {"score.likelihood_scale"} if config.flow.L == 1 else set()
     for name, value in others(SCORING, config):
-        if "train" in stored.nll or value != "train":
+        if name not in alike and ("train" in stored.nll or value != "train"):
             rows.append({"choice": name, "kind": "scoring", "value": value, "of": value_of(config, name),
                          "auc": stored.auc(changed(config, name, value), protocol)})
     for name, possible in EVALUATION.items():
@@ -156,15 +177,17 @@ def complexity_of(frames: np.ndarray, windows: np.ndarray, T: int) -> np.ndarray
 
 def alone(stored: "Stored", config: Config, protocol: Protocol) -> dict[str, float]:
     """AUC of the likelihoods by themselves, of each flow and of both (Eq. 8), and of the full score (Eq. 9)."""
-    (_, _), (_, L) = stored.terms(config)
-    found = {name: frame_auc(stored.spread(config, name), stored.labels, stored.ids("test"), protocol) for name in ("app", "mot")}
-    return found | {"both": frame_auc(L, stored.labels, stored.ids("test"), protocol), "with R": stored.auc(config, protocol)}
+    names = {"nll_app": "app", "nll_mot": "mot", "L": "both"}
+    found = {names[term]: frame_auc(values, stored.labels, stored.ids("test"), protocol)
+             for term, values in stored.eq8(config).items()}
+    return found | {"with R": stored.auc(config, protocol)}
 
 
 def by_clip(stored: "Stored", config: Config) -> pd.DataFrame:
     """AUC of R and of each likelihood within each test clip that has frames of both kinds: a row a clip, columns R, app, mot."""
     ids, (_, R), rows = stored.ids("test"), stored.terms(config)[0], []
-    columns = {"R": R, **{name: stored.spread(config, name) for name in ("app", "mot")}}
+    nll = stored.eq8(config)
+    columns = {"R": R, "app": nll["nll_app"], "mot": nll["nll_mot"]}
     for index, clip in enumerate(stored.clips["test"]):
         own = ids == index
         if stored.labels[own].any() and not stored.labels[own].all():

@@ -9,11 +9,12 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator, NullLocator
 from scipy.stats import rankdata
 
+from lib.config import recorded
 from lib.figures import style
 from lib.evaluation.protocols import PROTOCOLS, bits_per_pixel, frame_auc
 from lib.evidence.figure_data import Results
 from lib.figures.paper_figures import FULL, NLLS, NOT_SCORED, RAW, Picture, nothing
-from lib.scoring import spread
+from lib.scoring import reading_of, spread
 
 SAMPLE = 2000  # frames whose complexity is measured, evenly spaced, so that a large test set takes seconds too
 
@@ -195,8 +196,10 @@ def complexity(results: Results) -> Picture:
     table = scores.loc[rows, ["clip", "frame"]]
     table["label"] = 0 if labels is None else np.asarray(labels)[rows].astype(int)
     table["png_bits_per_pixel"] = [bits_per_pixel(frames[row]) for row in rows]
+    unit = results.record("score", FULL)["parameters"].get("score.likelihood_unit", "nats")
     for column, name in NLLS.items():
-        table[name] = scores.loc[rows, column] / (int(np.load(folders[column] / "nll_test.npz")["dims"]) * np.log(2))
+        dims = int(np.load(folders[column] / "nll_test.npz")["dims"]) if unit == "nats" else 1
+        table[name] = scores.loc[rows, column] / (dims * np.log(2))
     sample = f"{len(rows)} of {len(scores)} test frames, evenly spaced. " if len(rows) < len(scores) else ""
     caption = (f"{sample}ρ: Spearman's rank correlation, of normal frames in brackets. Likelihoods are those of the "
                f"full model's flows; complexity is the size of the frame as PNG. {results.source}")
@@ -298,7 +301,8 @@ def auc_over_training(results: Results, step: str, variant: str, seed: int) -> d
         return {}
     along = np.load(folder / name)
     if step == "autoencoder":
-        terms = along[f"{values['score.log_of']}/{values['score.reduce']}"]
+        channels = results.data.frames("test").shape[-1]
+        terms = along[reading_of(recorded(values, "score"), channels=channels)]
     else:
         windows = np.load(results.folder("features", "two_path", seed) / "test_windows.npy")[along["rows"]]
         terms = [spread(nll, windows, clips, T=values["model.T"], likelihood_frames=values["score.likelihood_frames"])

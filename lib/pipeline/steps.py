@@ -33,8 +33,8 @@ FIGURES = ("fig1", "fig2", "fig3", "fig4", "fig5", "roc", "likelihood_terms", "c
 
 @dataclass(frozen=True)
 class Step:
-    """One kind of job. `reads`: the groups of parameters that matter to it; `of`: a run of the grid, of a data set, or one
-    for all."""
+    """One kind of job. `reads`: the groups of parameters that matter to it, or single parameters by their full names;
+    `per`: a run of the grid, of a data set, or one for all."""
 
     notebook: str
     reads: tuple[str, ...]
@@ -45,7 +45,7 @@ class Step:
     sees_labels: bool = True  # where not, other labels leave it as it is
 
 
-NETWORK = ("data", "synthetic", "model", "loss", "autoencoder", "machine")
+NETWORK = ("data", "synthetic", "model", "loss", "autoencoder", "error.background", "machine")
 STEPS = {
     "start": Step("00_start_here", (), "all", "what this kit is and how to read it"),
     "prepare": Step("01_data", ("data", "synthetic", "own"), "dataset", "frames and labels as arrays"),

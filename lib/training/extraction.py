@@ -5,11 +5,12 @@ Clips stream through: memory does not grow with their length, and a pass that wa
 
 Written into the run's folder, for both splits:
 
-    {split}_errors.npz            Eq. 7 of each frame in four readings, see `scoring.frame_reductions`     (N,) each
+    {split}_errors.npz            Eq. 7 of each frame in all its readings, see `scoring.readings`          (N,) each
     test_errors_over_training.npz   the readings at the autoencoder's snapshots: step (m,), (m, N) each
     test_error_maps.npy           |I - I^| in [0, 1], mean over all windows with the frame                 (N, H, W) float16
     {split}_windows.npy           index of the clip, first row in the split's array                        (n, 2)
     {split}_app.npy, {split}_mot.npy             pooled features of each window (two paths only)           (n, C, h, w)
+    {split}_app_range.npy, {split}_mot_range.npy   their least and largest value, for Eq. 8                (n, 2)
     {split}_intensity.npy, {split}_error.npy     extra appearance information (two paths only)             (n, T/tau, h, w)
 """
 from __future__ import annotations
@@ -23,9 +24,12 @@ import torch
 
 from lib.config import Config
 from lib.datasets.prepared import Clip, Prepared, windows
+from lib.training.eq7 import WindowMean, absolute_error, eq7_maps, readings_of_means, readings_of_windows
 from lib.features import error_map, intensity, pool
 from lib.itae import ITAE
-from lib.scoring import WindowMean, absolute_error, foreground, frame_reductions, mog_background
+from lib.datasets.background import foreground, mog_background
+from lib.scoring import readings
+from lib.training.loop import check_precision
 from lib.training.stage1 import data_range, load_windows, reconstruct
 
 BATCH = 4  # windows at once
@@ -38,6 +42,7 @@ def extract(model: ITAE, data: Prepared, config: Config, *, folder: Path, identi
     `tick(done, total, text)` is called after each batch, `say(line)` after each split. Raises DataError for a clip
     shorter than T and ScoreError where the network's output is not finite.
     """
+    check_precision(config)
     strides = {"train": config.features.train_stride, "test": config.features.test_stride}
     plans = {split: windows(data.clips(split), T=config.model.T, stride=min(stride, config.model.T))
              for split, stride in strides.items()}
@@ -66,8 +71,8 @@ def extract(model: ITAE, data: Prepared, config: Config, *, folder: Path, identi
             names[split] = [*arrays.finish(), f"{split}_windows.npy"]
             say(f"{split}: {len(plan)} windows of {len(data.clips(split))} clips")
     journal.unlink(missing_ok=True)
-    for readings in folder.glob("*_readings.npy"):
-        readings.unlink()  # they are in {split}_errors.npz
+    for unpacked in folder.glob("*_readings.npy"):
+        unpacked.unlink()  # they are in {split}_errors.npz
     return names
 
 
@@ -75,29 +80,22 @@ def extract(model: ITAE, data: Prepared, config: Config, *, folder: Path, identi
 def _extract_clip(model: ITAE, data: Prepared, config: Config, clip: Clip, starts, row: int, arrays: "_Arrays",
                   tick: Callable) -> None:
     """One clip: its windows in batches of BATCH, always cut the same way, so that resuming changes nothing."""
-    T, frames = config.model.T, data.frames(clip.split)
-    readings, maps = WindowMean(T=T, length=clip.length), WindowMean(T=T, length=clip.length)
-    background = _background(frames, clip, config)
-    frame = map_frame = clip.start
+    passing, at_frame = _Pass(model, data, config, clip), clip.start
     for first in range(0, len(starts), BATCH):
         chosen = starts[first:first + BATCH]
-        I = load_windows(frames, chosen, T=T, input_range=config.model.input_range)
-        out = reconstruct(model, I, config)
-        I_hat = out.reconstruction.cpu()
-        for start, error, values in _read(I, I_hat, chosen, frames, background, config):
-            frame = arrays.put_readings(frame, readings.add(start - clip.start, values))
-            if arrays.maps is not None:
-                map_frame = arrays.put_maps(map_frame, maps.add(start - clip.start, error))
+        I, out, finished = passing.batch(chosen)
+        at_frame = arrays.put_frames(at_frame, *finished)
         if out.x_mot is not None:
             size, tau, at = out.x_app.shape[-2:], config.model.tau, slice(row + first, row + first + len(chosen))
-            arrays.features["app"][at] = pool(out.x_app, time=config.features.time).cpu().numpy()
-            arrays.features["mot"][at] = pool(out.x_mot, time=config.features.time).cpu().numpy()
-            arrays.features["intensity"][at] = intensity(I, tau=tau, size=size).numpy()
-            arrays.features["error"][at] = error_map(I, I_hat, tau=tau, size=size).numpy()
+            for name, x in (("app", out.x_app), ("mot", out.x_mot)):
+                pooled = pool(x, time=config.features.time)
+                arrays.features[name][at] = pooled.cpu().numpy()
+                arrays.features[f"{name}_range"][at] = torch.stack(pooled.flatten(1).aminmax(dim=1), dim=1).cpu().numpy()
+            I_hat = out.reconstruction
+            arrays.features["intensity"][at] = intensity(I, tau=tau, size=size).cpu().numpy()
+            arrays.features["error"][at] = error_map(I, I_hat, tau=tau, size=size).cpu().numpy()
         tick(first + len(chosen))
-    arrays.put_readings(frame, readings.finish())
-    if arrays.maps is not None:
-        arrays.put_maps(map_frame, maps.finish())
+    arrays.put_frames(at_frame, *passing.finish())
 
 
 @torch.no_grad()
@@ -108,66 +106,84 @@ def errors_over_training(model: ITAE, snapshots: dict[int, dict], data: Prepared
     `snapshots` are the weights by step; afterwards the network has those of the last. Windows lie end to end here, so a
     frame is in one window (in two near the end of a clip) where `extract` takes every window of `features.test_stride`.
     """
-    T, frames, clips = config.model.T, data.frames("test"), data.clips("test")
-    plan = windows(clips, T=T, stride=T)
+    clips, names = data.clips("test"), readings(config.data.channels)
+    plan = windows(clips, T=config.model.T, stride=config.model.T)
     total, rows = len(snapshots) * len(plan), []
     for n, state in enumerate(snapshots.values()):
         model.load_state_dict(state)
         parts = []
         for index, clip in enumerate(clips):
-            readings, background = WindowMean(T=T, length=clip.length), _background(frames, clip, config)
-            starts = plan[plan[:, 0] == index, 1]
+            passing, starts = _Pass(model, data, config, clip), plan[plan[:, 0] == index, 1]
             for first in range(0, len(starts), BATCH):
-                chosen = starts[first:first + BATCH]
-                I = load_windows(frames, chosen, T=T, input_range=config.model.input_range)
-                I_hat = reconstruct(model, I, config).reconstruction.cpu()
-                for start, _, values in _read(I, I_hat, chosen, frames, background, config):
-                    parts.append(readings.add(start - clip.start, values))
-            parts.append(readings.finish())
+                _, _, finished = passing.batch(starts[first:first + BATCH])
+                parts.append(finished[0])
+            parts.append(passing.finish()[0])
             tick(n * len(plan) + int((plan[:, 0] <= index).sum()), total, "along the training")
         rows.append(np.concatenate(parts))
-    values = np.reshape(rows, (len(snapshots), len(frames), len(_Arrays.READINGS)))
+    values = np.reshape(rows, (len(snapshots), len(data.frames("test")), len(names)))
     name = "test_errors_over_training.npz"
     np.savez(folder / name, step=np.array(list(snapshots), np.int64),
-             **{reading: values[..., i] for i, reading in enumerate(_Arrays.READINGS)})
+             **{reading: values[..., i] for i, reading in enumerate(names)})
     return name
 
 
-def _background(frames: np.ndarray, clip: Clip, config: Config) -> np.ndarray | None:
-    """A clip's background where it is to be removed, otherwise None."""
-    if config.error.background == "none":
-        return None
-    return mog_background(frames[clip.start:clip.start + clip.length])
+class _Pass:
+    """A network's pass over the windows of one clip: gives the readings and error maps of frames as they are finished."""
 
+    def __init__(self, model: ITAE, data: Prepared, config: Config, clip: Clip):
+        self.model, self.config, self.frames = model, config, data.frames(clip.split)
+        self.clip, self.background = clip, None
+        if config.error.background != "none":
+            self.background = mog_background(self.frames[clip.start:clip.start + clip.length])
+        self.eq7 = {"clamp": config.error.clamp, "patch": config.error.patch, "patch_stride": config.error.patch_stride}
+        self.readings, self.maps = (WindowMean(T=config.model.T, length=clip.length) for _ in range(2))
 
-def _read(I, I_hat, starts, frames: np.ndarray, background: np.ndarray | None, config: Config):
-    """Of each window of a batch: its first row, its error map (T, H, W), and its readings of Eq. 7 (T, 4)."""
-    errors = absolute_error(I.numpy(), I_hat.numpy(), value_range=data_range(config.model.input_range))  # (n, T, H, W)
-    for error, start in zip(errors, starts):
-        mask = None if background is None else foreground(np.asarray(frames[start:start + config.model.T]), background)
-        values = frame_reductions(error, clamp=config.error.clamp, patch=config.error.patch,
-                                  patch_stride=config.error.patch_stride, mask=mask)
-        yield start, error if mask is None else np.where(mask, error, 0), np.stack(list(values.values()), 1)
+    def batch(self, starts):
+        """Windows by their first rows -> I and the network's output, both on its device, and the finished frames: their
+        readings (n, R) and error maps (n, H, W), as arrays."""
+        model = self.config.model
+        black = [self.background] * len(starts) if self.config.error.background == "input" else None
+        I = load_windows(self.frames, starts, T=model.T, input_range=model.input_range, backgrounds=black)
+        out = reconstruct(self.model, I, self.config)
+        I = I.to(out.reconstruction.device)
+        errors = absolute_error(I, out.reconstruction, value_range=data_range(model.input_range))  # (n, T, C, H, W)
+        finished = []
+        for error, start in zip(errors, starts):
+            if self.config.error.background == "error":
+                kept = foreground(np.asarray(self.frames[start:start + model.T]), self.background)
+                error = error * torch.from_numpy(kept)[:, None].to(error.device)
+            at = int(start) - self.clip.start
+            reduced = self.readings.add(at, readings_of_windows(error, **self.eq7).cpu())
+            finished.append(self._arrays(reduced, self.maps.add(at, eq7_maps(error, clamp=self.eq7["clamp"]))))
+        return I, out, tuple(np.concatenate(part) for part in zip(*finished))
+
+    def finish(self):
+        """The readings and error maps of the frames that are left."""
+        return self._arrays(self.readings.finish(), self.maps.finish())
+
+    def _arrays(self, reduced, maps):
+        """Both halves of the readings of some frames, (n, R), and their |I - I^|, averaged over the colours, (n, H, W)."""
+        values = torch.cat((reduced, readings_of_means(maps, **self.eq7).cpu()), dim=-1)
+        return values.numpy(), maps[:, :self.config.data.channels].mean(1).cpu().numpy()
 
 
 class _Arrays:
     """The arrays of one split on the disk, opened for writing."""
 
-    READINGS = ("pixel/mean", "pixel/patch_max", "mean/mean", "mean/patch_max")
-
     def __init__(self, folder: Path, split: str, data: Prepared, config: Config, model: ITAE, count: int, fresh: bool):
-        self.folder, self.split = folder, split
+        self.folder, self.split, self.names = folder, split, readings(config.data.channels)
         N, H, W, _ = data.frames(split).shape
-        self.readings = self._open(f"{split}_readings.npy", (N, 4), np.float64, fresh)
+        self.readings = self._open(f"{split}_readings.npy", (N, len(self.names)), np.float64, fresh)
         self.maps = self._open("test_error_maps.npy", (N, H, W), np.float16, fresh) if split == "test" else None
         self.features = {}
         if model.two_path:
             stacked = {"stack": 1, "mean": 0}[config.features.time]
             slow, fast = config.model.T // config.model.tau, config.model.T
-            channels = {"app": 2 * (slow if stacked else 1), "mot": 2 * (fast if stacked else 1), "intensity": slow, "error": slow}
             size = (H // model.shrink, W // model.shrink)
-            self.features = {name: self._open(f"{split}_{name}.npy", (count, C, *size), np.float32, fresh)
-                             for name, C in channels.items()}
+            shapes = {"app": (2 * (slow if stacked else 1), *size), "mot": (2 * (fast if stacked else 1), *size),
+                      "app_range": (2,), "mot_range": (2,), "intensity": (slow, *size), "error": (slow, *size)}
+            self.features = {name: self._open(f"{split}_{name}.npy", (count, *shape), np.float32, fresh)
+                             for name, shape in shapes.items()}
 
     def _open(self, name: str, shape: tuple, dtype, fresh: bool):
         path = self.folder / name
@@ -175,12 +191,11 @@ class _Arrays:
             return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
         return np.lib.format.open_memmap(path, mode="r+")
 
-    def put_readings(self, at: int, values: np.ndarray) -> int:
+    def put_frames(self, at: int, values: np.ndarray, maps: np.ndarray) -> int:
+        """Readings and error maps of the frames from row `at` on; returns the row after them."""
         self.readings[at:at + len(values)] = values
-        return at + len(values)
-
-    def put_maps(self, at: int, values: np.ndarray) -> int:
-        self.maps[at:at + len(values)] = values
+        if self.maps is not None:
+            self.maps[at:at + len(maps)] = maps
         return at + len(values)
 
     def flush(self) -> None:
@@ -189,6 +204,6 @@ class _Arrays:
 
     def finish(self) -> list[str]:
         """Names of the files, the readings having been put together as one."""
-        np.savez(self.folder / f"{self.split}_errors.npz", **{n: self.readings[:, i] for i, n in enumerate(self.READINGS)})
+        np.savez(self.folder / f"{self.split}_errors.npz", **{n: self.readings[:, i] for i, n in enumerate(self.names)})
         maps = [] if self.maps is None else ["test_error_maps.npy"]
         return [f"{self.split}_errors.npz", *maps, *(f"{self.split}_{name}.npy" for name in self.features)]

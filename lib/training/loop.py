@@ -25,6 +25,10 @@ from lib.errors import TrainingError
 from lib.config import Config
 
 
+# As many times as long as float32. Measured: 25 times on a processor without instructions for bfloat16.
+SLOW_BFLOAT16 = 4
+
+
 def device_of(config: Config) -> torch.device:
     """The device that `machine.device` asks for. Raises TrainingError if it asks for a GPU and there is none."""
     wanted = config.machine.device
@@ -33,9 +37,51 @@ def device_of(config: Config) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def cosine(step: int, *, steps: int, lr: float) -> float:
-    """Learning rate at a step of `steps`: from `lr` down to 0 along half a cosine (Loshchilov and Hutter 2016)."""
-    return lr * 0.5 * (1 + math.cos(math.pi * step / steps))
+def check_precision(config: Config) -> None:
+    """Raises TrainingError where `machine.precision` is bfloat16 and this processor is many times slower with it.
+
+    A processor without instructions for bfloat16 falls back to plain loops, and a training takes weeks instead of hours.
+    Measured by one small 3-D convolution in both precisions, which takes a second; nothing is measured for a GPU.
+    """
+    if config.machine.precision != "bfloat16" or device_of(config).type != "cpu":
+        return
+    seconds = {dtype: _convolution_seconds(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    times = seconds[torch.bfloat16] / seconds[torch.float32]
+    if times > SLOW_BFLOAT16:
+        raise TrainingError(f"machine.precision is bfloat16, and a small convolution takes this processor {times:.0f} times as "
+                            "long in it as in float32. Use --set machine.precision=float32.")
+
+
+def _convolution_seconds(dtype: torch.dtype) -> float:
+    """The least of three times for one small 3-D convolution on the CPU, 32 channels to 32."""
+    x = torch.ones(1, 32, 4, 24, 24, dtype=dtype).contiguous(memory_format=torch.channels_last_3d)
+    kernel = torch.ones(32, 32, 3, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last_3d)
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        nn.functional.conv3d(x, kernel, padding=1)
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
+
+
+def cosine(step: int, *, steps: int, lr: float, cycles: int) -> float:
+    """Learning rate at a step of `steps`: from `lr` down to 0 along half a cosine (Loshchilov and Hutter 2016).
+
+    With more than one of `cycles`, all of one length, each starts again at `lr`.
+    """
+    return lr * 0.5 * (1 + math.cos(math.pi * (step * cycles % steps) / steps))
+
+
+def draw_clip_first(clips: np.ndarray, *, batch_size: int, seed: int, step: int) -> np.ndarray:
+    """Numbers of the windows of one step: for each a clip by chance, then one of its windows by chance.
+
+    `clips` (n,) has the clip of each window, those of one clip side by side. A window of a short clip is drawn more often
+    than one of a long clip, and none is sure to be seen. Step k needs no memory of the steps before it.
+    """
+    generator = np.random.default_rng([seed, step])
+    _, first, count = np.unique(clips, return_index=True, return_counts=True)
+    chosen = generator.integers(len(first), size=batch_size)
+    return first[chosen] + generator.integers(count[chosen])
 
 
 def draw(count: int, *, batch_size: int, seed: int, step: int) -> np.ndarray:
@@ -50,7 +96,7 @@ def draw(count: int, *, batch_size: int, seed: int, step: int) -> np.ndarray:
 
 
 def fit(model: nn.Module, *, loss_of: Callable, steps: int, epoch_steps: int, lr: float, grad_clip: float, batch_size: int,
-        snapshots: int, folder: Path, identity: str, tick: Callable, say: Callable) -> list[dict]:
+        snapshots: int, cycles: int, folder: Path, identity: str, tick: Callable, say: Callable) -> list[dict]:
     """Adam with cosine annealing on `loss_of(step) -> (total, terms)`. Returns the history, a row an epoch.
 
     A checkpoint is written at the end of each epoch under the name of this run's `identity` (a hash of its parameters,
@@ -73,7 +119,7 @@ def fit(model: nn.Module, *, loss_of: Callable, steps: int, epoch_steps: int, lr
     model.train()
     sums, since = {}, time.perf_counter()
     for step in range(first, steps):
-        rate = optimiser.param_groups[0]["lr"] = cosine(step, steps=steps, lr=lr)
+        rate = optimiser.param_groups[0]["lr"] = cosine(step, steps=steps, lr=lr, cycles=cycles)
         loss, terms = loss_of(step)
         check_finite(loss, terms, step=step, rate=rate)
         optimiser.zero_grad(set_to_none=True)

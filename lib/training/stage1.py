@@ -13,14 +13,29 @@ from lib.config import Config, values
 from lib.datasets.prepared import Prepared, windows
 from lib.itae import ITAE
 from lib.losses import reconstruction_loss
-from lib.training.loop import device_of, draw, fit, load_weights, save_weights, take
+from lib.datasets.background import foreground, mog_background
+from lib.training.loop import check_precision, device_of, draw, draw_clip_first, fit, load_weights, save_weights, take
 from lib.errors import TrainingError
 
 
-def load_windows(frames: np.ndarray, starts, *, T: int, input_range: str) -> Tensor:
-    """Windows from the prepared array: (N, H, W, C) uint8 and n first rows -> (n, C, T, H, W) float32."""
-    batch = torch.from_numpy(np.stack([frames[s:s + T] for s in starts]))  # (n, T, H, W, C)
+def load_windows(frames: np.ndarray, starts, *, T: int, input_range: str, backgrounds=None) -> Tensor:
+    """Windows from the prepared array: (N, H, W, C) uint8 and n first rows -> (n, C, T, H, W) float32.
+
+    `backgrounds`, if given, has one for each window, (H, W, C) uint8: what does not differ from it is black then.
+    """
+    pixels = [frames[s:s + T] for s in starts]
+    if backgrounds is not None:
+        pixels = [x * foreground(x, background)[..., None] for x, background in zip(pixels, backgrounds, strict=True)]
+    batch = torch.from_numpy(np.stack(pixels))  # (n, T, H, W, C)
     return to_range(batch.permute(0, 4, 1, 2, 3), input_range=input_range)
+
+
+def blackened_backgrounds(config: Config, data: Prepared, split: str) -> list[np.ndarray] | None:
+    """The background of each clip of a split where the network's input has it blackened (`error.background`), or None."""
+    if config.error.background != "input":
+        return None
+    frames = data.frames(split)
+    return [mog_background(frames[clip.start:clip.start + clip.length]) for clip in data.clips(split)]
 
 
 def to_range(frames: Tensor, *, input_range: str) -> Tensor:
@@ -56,6 +71,12 @@ def reconstruct(model: ITAE, x: Tensor, config: Config):
         return model(x)
 
 
+def draw_windows(config: Config, clips: np.ndarray, *, seed: int, step: int) -> np.ndarray:
+    """Numbers of the windows of one step by `autoencoder.windows`; `clips` (n,) has the clip of each window."""
+    how = {"batch_size": config.autoencoder.batch_size, "seed": seed, "step": step}
+    return draw(len(clips), **how) if config.autoencoder.windows == "pass" else draw_clip_first(clips, **how)
+
+
 def train_autoencoder(config: Config, data: Prepared, *, two_path: bool, seed: int, folder: Path, identity: str,
                       tick: Callable, say: Callable) -> tuple[ITAE, list[dict]]:
     """Stage 1: ITAE on windows of the training clips, Eq. 4. Returns the trained network and its history.
@@ -64,19 +85,22 @@ def train_autoencoder(config: Config, data: Prepared, *, two_path: bool, seed: i
     called at each step, `say(line)` at each epoch. Raises TrainingError, DataError, LossError and ModelError.
     """
     model = build_autoencoder(config, two_path=two_path, seed=seed)
-    frames, starts = data.frames("train"), windows(data.clips("train"), T=config.model.T, stride=1)[:, 1]
-    if not len(starts):
+    frames, plan = data.frames("train"), windows(data.clips("train"), T=config.model.T, stride=1)
+    if not len(plan):
         raise TrainingError(f"{data.manifest['dataset']} has no training clips here, so nothing can be learned from it.")
-    a, span = config.autoencoder, data_range(config.model.input_range)
+    check_precision(config)
+    a, input_range, backgrounds = config.autoencoder, config.model.input_range, blackened_backgrounds(config, data, "train")
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        chosen = starts[draw(len(starts), batch_size=a.batch_size, seed=seed, step=step)]
-        I = load_windows(frames, chosen, T=config.model.T, input_range=config.model.input_range).to(device_of(config))
+        chosen = plan[draw_windows(config, plan[:, 0], seed=seed, step=step)]
+        black = None if backgrounds is None else [backgrounds[clip] for clip in chosen[:, 0]]
+        I = load_windows(frames, chosen[:, 1], T=config.model.T, input_range=input_range, backgrounds=black)
+        I = I.to(device_of(config))
         I_hat = reconstruct(model, I, config).reconstruction
-        return reconstruction_loss(I, I_hat, data_range=span, **values(config.loss))
+        return reconstruction_loss(I, I_hat, input_range=input_range, **values(config.loss))
 
     history = fit(model, loss_of=loss_of, steps=a.steps, epoch_steps=a.epoch_steps, lr=a.lr, grad_clip=math.inf,
-                  batch_size=a.batch_size, snapshots=a.snapshots, folder=folder, identity=identity, tick=tick, say=say)
+                  batch_size=a.batch_size, snapshots=a.snapshots, cycles=a.cycles, folder=folder, identity=identity, tick=tick, say=say)
     save_weights(model, folder / "autoencoder.pt")
     return model, history
 

@@ -13,6 +13,7 @@ from lib.config import Config
 from lib.features import app_input, statistics
 from lib.density import Density
 from lib.glow import Glow
+from lib.scoring import FlowWindows, window_nll
 from lib.training.loop import device_of, draw, fit, load, load_weights, save_weights, take
 
 
@@ -62,7 +63,7 @@ def train_flow(config: Config, features: np.ndarray, *, seed: int, folder: Path,
         return nll, {"nll": nll}
 
     history = fit(density, loss_of=loss_of, steps=f.steps, epoch_steps=f.epoch_steps, lr=f.lr, grad_clip=f.grad_clip,
-                  batch_size=f.batch_size, snapshots=f.snapshots, folder=folder, identity=identity, tick=tick, say=say)
+                  batch_size=f.batch_size, snapshots=f.snapshots, cycles=f.cycles, folder=folder, identity=identity, tick=tick, say=say)
     save_weights(density, folder / "flow.pt")
     return density, history
 
@@ -111,6 +112,14 @@ def likelihoods(density: Density, inputs: FlowInput, device: torch.device, *, ti
         tick(min(first + 32, len(rows)), len(rows), "likelihoods")
     out = {name: torch.cat(values).double().cpu().numpy() for name, values in parts.items()}
     return out | {"dims": np.array(int(np.prod(inputs.shape[1:])))}
+
+
+def read_windows(features: Path, flow: Path, split: str, score, *, part: str) -> FlowWindows:
+    """What Eq. 8 needs of one flow and one split, from the folders of the two runs. `part` is "app" or "mot"; `score` is
+    the group of parameters of that name."""
+    with np.load(flow / f"nll_{split}.npz") as terms:
+        nll = window_nll(terms, likelihood_scale=score.likelihood_scale, likelihood_unit=score.likelihood_unit)
+    return FlowWindows(nll, np.load(features / f"{split}_{part}_range.npy"))
 
 
 def sparse(windows: np.ndarray, *, T: int) -> np.ndarray:

@@ -2,10 +2,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from lib.evaluation import regions
 from lib.datasets.prepared import Clip
+from lib.training.eq7 import readings_of_windows
 from lib.errors import EvaluationError
+from lib.scoring import readings
 
 
 def test_regions_are_boxes_around_connected_parts():
@@ -109,11 +112,11 @@ def test_maps_are_averaged_over_the_patch_of_the_score():
     error[24, 36] = 1.0
     smoothed = regions.smooth(error, patch=25)                      # 5x5 pixels of a frame of a fifth of 240x360
     assert smoothed[22:27, 34:39] == pytest.approx(1 / 25) and smoothed.sum() == pytest.approx(1.0)
-    from lib.scoring import frame_reductions
     noise = np.random.default_rng(0).random((1, 48, 72))
     largest = regions.smooth(noise[0], patch=25)[2:-2, 2:-2].max()  # patches that lie within the frame
-    reading = frame_reductions(noise, clamp=1e-6, patch=25, patch_stride=5)["mean/patch_max"]
-    assert -np.log10(1 - largest) == pytest.approx(reading[0], rel=1e-5)
+    values = readings_of_windows(torch.from_numpy(noise[None]), clamp=1e-6, patch=25, patch_stride=5)
+    reading = values[:, readings(1).index("absolute/each/mean/largest_patch_mean/reduce_first")]
+    assert -np.log10(1 - largest) == pytest.approx(reading.item(), rel=1e-5)
 
 
 def test_a_map_that_follows_the_object_finds_it_and_one_that_looks_elsewhere_does_not():

@@ -8,7 +8,7 @@ from lib.datasets.prepared import Clip
 from lib.evaluation import sensitivity
 from lib.evaluation.protocols import PROTOCOLS, frame_auc
 from lib.figures import sensitivity_chart, style
-from lib.scoring import likelihood_score
+from lib.scoring import likelihood_score, readings
 
 PAPER, T = PROTOCOLS["paper"], 16
 
@@ -26,19 +26,12 @@ def stored():
     }
     count = {split: 40 * len(clips[split]) for split in clips}
     labels = np.tile(np.arange(40) >= 25, 4)
-    readings = ("pixel/mean", "pixel/patch_max", "mean/mean", "mean/patch_max")
-    errors = {
-        split: {
-            name: generator.random(n) + (i + 1) * 0.2 * (labels if split == "test" else 0)
-            for i, name in enumerate(readings)
-        }
-        for split, n in count.items()
-    }
-    nll = {
-        split: {name: generator.normal(size=len(windows[split])) for name in ("app", "mot")}
-        for split in clips
-    }
-    return sensitivity.Stored(errors, windows, nll, clips, labels, T)
+    errors = {split: {name: generator.random(n) + (i + 1) * 0.05 * (labels if split == "test" else 0)
+                      for i, name in enumerate(readings(1))} for split, n in count.items()}
+    nll = {split: {name: terms_of(generator, len(windows[split]), 1) | {"dims": np.array(dims)}
+                   for name, dims in (("app", 40), ("mot", 160))} for split in clips}
+    ranges = {split: {name: np.sort(generator.normal(size=(len(windows[split]), 2))) for name in ("app", "mot")} for split in clips}
+    return sensitivity.Stored(errors, windows, nll, ranges, clips, labels, T)
 
 
 CONFIG = resolve("quick", "synthetic")
@@ -52,34 +45,25 @@ def test_unchanged_it_is_the_score_of_the_paper(stored):
         spread[name] = []
         for clip in range(4):
             for row, start in enumerate((0, 12, 24)):
-                frames[row, start : start + T] = nll[3 * clip + row]
+                frames[row, start:start + T] = nll["nll"][3 * clip + row]
             spread[name].append(np.nanmean(frames, axis=0))
-    L = likelihood_score(
-        np.concatenate(spread["app"]), np.concatenate(spread["mot"]), stored.ids("test"), lambda_scope="clip"
-    )
-    R = stored.errors["test"]["pixel/patch_max"]
-    assert stored.auc(CONFIG, PAPER) == pytest.approx(
-        frame_auc([(1.0, R), (1.0, L)], stored.labels, stored.ids("test"), PAPER)
-    )
+    lambdas = [np.repeat([own[:, 1].max() - own[:, 0].min() for own in np.split(stored.ranges["test"][name], 4)], 40)
+               for name in ("app", "mot")]
+    L = likelihood_score(np.concatenate(spread["app"]), np.concatenate(spread["mot"]), lambda_1=lambdas[0], lambda_2=lambdas[1])
+    R = stored.errors["test"]["absolute/each/pixel/largest_patch_mean/reduce_first"]
+    assert stored.auc(CONFIG, PAPER) == pytest.approx(frame_auc([(1.0, R), (1.0, L)], stored.labels, stored.ids("test"), PAPER))
 
 
 def test_every_other_value_has_one_row(stored):
     rows = sensitivity.rescored(stored, CONFIG, PAPER)
     told = {(row["choice"], row["value"]) for row in rows}
     assert len(told) == len(rows)
-    assert {
-        ("score.log_of", "mean"),
-        ("score.reduce", "mean"),
-        ("score.likelihood_frames", "centre"),
-        ("score.lambda_scope", "test"),
-        ("score.lambda_scope", "train"),
-        ("score.lambda_L", 5.0),
-        ("protocol: normalise", "set"),
-        ("protocol: normalise", "train"),
-        ("protocol: smoothing", 20.0),
-        ("protocol: average", "macro"),
-    } <= told
+    assert {("score.log_of", "mean"), ("score.reduce", "mean"), ("score.likelihood_frames", "centre"), ("score.lambda_scope", "test"),
+            ("score.lambda_scope", "train"), ("score.lambda_L", 5.0), ("protocol: normalise", "set"), ("protocol: normalise", "train"),
+            ("score.error", "square"), ("score.order", "average_first"), ("score.reduce", "largest_pixel"),
+            ("score.lambda_of", "likelihoods"), ("score.likelihood_unit", "per_dimension"), ("protocol: smoothing", 20.0), ("protocol: average", "macro")} <= told
     assert not any(row["value"] == row["of"] for row in rows)
+    assert not {"score.colours", "score.likelihood_scale"} & {row["choice"] for row in rows}    # one colour, one level
     direct = stored.auc(sensitivity.changed(CONFIG, "score.reduce", "mean"), PAPER)
     assert (
         next(row["auc"] for row in rows if row["choice"] == "score.reduce")
@@ -89,11 +73,9 @@ def test_every_other_value_has_one_row(stored):
 
 
 def test_without_training_clips_nothing_is_asked_of_them(stored):
-    only = sensitivity.Stored(
-        *({"test": part["test"]} for part in (stored.errors, stored.windows, stored.nll, stored.clips)),
-        stored.labels,
-        T,
-    )
+    only = sensitivity.Stored(*({"test": part["test"]} for part in (stored.errors, stored.windows, stored.nll, stored.ranges,
+                                                               stored.clips)),
+                              stored.labels, T)
     rows = sensitivity.rescored(only, CONFIG, PAPER)
     assert rows and not any(row["value"] == "train" for row in rows)
 
@@ -152,6 +134,14 @@ def test_remedies_by_hand():
     assert set(sensitivity.remedies(one_scale, bits)) == {"−log p(z) alone", "−log|det| alone"}
 
 
+def test_other_values_take_the_place_of_likelihoods(stored):
+    values = {split: {name: -3 * terms["nll"] for name, terms in flows.items()} for split, flows in stored.nll.items()}
+    other = stored.with_likelihoods(values)
+    np.testing.assert_allclose(other.eq8(CONFIG)["nll_mot"], -3 * stored.eq8(CONFIG)["nll_mot"])
+    per_dimension = sensitivity.changed(CONFIG, "score.likelihood_unit", "per_dimension")
+    np.testing.assert_allclose(other.eq8(per_dimension)["nll_mot"], -3 * stored.eq8(CONFIG)["nll_mot"] / 160)
+
+
 def test_complexity_is_that_of_the_middle_frame():
     frames = np.zeros((40, 8, 8, 1), np.uint8)
     frames[8] = np.random.default_rng(0).integers(0, 256, (8, 8, 1))
@@ -162,7 +152,7 @@ def test_complexity_is_that_of_the_middle_frame():
 def test_each_term_by_itself_over_all_clips_and_within_each(stored):
     found, clips = sensitivity.alone(stored, CONFIG, PAPER), sensitivity.by_clip(stored, CONFIG)
     assert found["with R"] == stored.auc(CONFIG, PAPER) and clips["clip"].tolist() == ["0", "1", "2", "3"]
-    app, own = stored.spread(CONFIG, "app"), slice(40, 80)
+    app, own = stored.eq8(CONFIG)["nll_app"], slice(40, 80)
     assert found["app"] == pytest.approx(frame_auc(app, stored.labels, stored.ids("test"), PAPER))
     normal, abnormal = app[own][~stored.labels[own]], app[own][stored.labels[own]]
     brute = np.mean((abnormal[:, None] > normal) + 0.5 * (abnormal[:, None] == normal))

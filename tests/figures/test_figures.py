@@ -111,11 +111,8 @@ def write_runs(data, dataset="synthetic", seeds=(0,), levels=2, settings=None):
             along = rng.random((2, len(data.images)))
             if data.labels is not None:
                 along[1] = data.labels  # the last weights tell all frames apart
-            np.savez(
-                made.folder / "test_errors_over_training.npz",
-                step=[40, 80],
-                **{"pixel/mean": along, "mean/mean": 1 - along},
-            )
+            np.savez(made.folder / "test_errors_over_training.npz", step=[40, 80], **{
+                f"absolute/each/{log_of}/mean/reduce_first": along if log_of == "pixel" else 1 - along for log_of in ("pixel", "mean")})
             write_record(made, parameters={"model.T": T})
         for flow in style.FLOWS:
             made = job("flow", flow)

@@ -7,8 +7,8 @@ import tracemalloc
 import cv2
 import numpy as np
 import pytest
+import slow_eq7
 import torch
-from numpy.lib.stride_tricks import sliding_window_view
 
 from lib.training import extraction
 from lib.config import resolve
@@ -16,6 +16,7 @@ from lib.datasets.prepared import Prepared
 from lib.training.stage1 import build_autoencoder
 
 T, TAU, H, W = 8, 4, 32, 48
+MEAN = "absolute/averaged/pixel/mean/reduce_first"          # one of the readings of Eq. 7
 PATCH, PATCH_STRIDE = 8, 2                                  # 60 and 15 pixels of a 240x360 frame
 LENGTHS = {"train": (9, 11), "test": (24, 8, 13)}
 STARTS = {"train": [(0, 0), (0, 1), (1, 9), (1, 12)],       # clip and first row; strides 5 and 3, and the last that fits
@@ -96,40 +97,30 @@ def whole(config, data, tmp_path_factory):
 
 # -- by brute force ----------------------------------------------------------------------------------------------
 
-def run_window(model, frames, start):
-    """One window alone: I (3, T, H, W) in [-1, 1], I^, and the two last maps, as arrays."""
-    I = torch.from_numpy(np.array(frames[start:start + T], dtype=np.float32)).permute(3, 0, 1, 2) / 255 * 2 - 1
+def run_window(model, frames, start, masks=None):
+    """One window alone: I (3, T, H, W) in [-1, 1], I^, and the two last maps, as arrays. Where a mask is false, I is black."""
+    window = np.array(frames[start:start + T], dtype=np.float32)
+    if masks is not None:
+        window[~masks[start:start + T]] = 0
+    I = torch.from_numpy(window).permute(3, 0, 1, 2) / 255 * 2 - 1
     with torch.no_grad():
         out = model(I[None])
     return I.numpy(), *(None if a is None else a[0].numpy() for a in out)
 
 
-def eq7(error, clamp=1e-3):
-    """The four readings of Eq. 7 of one error map (H, W), in the order of their names."""
-    def patch_max(values):
-        return sliding_window_view(values, (PATCH, PATCH))[::PATCH_STRIDE, ::PATCH_STRIDE].mean(axis=(-2, -1)).max()
-
-    def log(e):
-        return -np.log10(np.maximum(1 - e, clamp))
-    error = error.astype(np.float64)
-    return {"pixel/mean": log(error).mean(), "pixel/patch_max": patch_max(log(error)),
-            "mean/mean": log(error.mean()), "mean/patch_max": log(patch_max(error))}
-
-
 def frame_by_frame(model, frames, windows, count, masks=None):
-    """For each frame the mean of readings, and of error maps, over all windows that hold it; and how they differ."""
-    readings, maps = [{} for _ in range(count)], [[] for _ in range(count)]
+    """For each frame every reading over all windows that hold it, the mean of its error maps, and how windows differ."""
+    maps = [[] for _ in range(count)]
     for _, start in windows:
-        I, I_hat, *_ = run_window(model, frames, start)
-        error = np.abs(I - I_hat).mean(axis=0) / 2
+        I, I_hat, *_ = run_window(model, frames, start, masks)
+        error = np.abs(I - I_hat).swapaxes(0, 1) / 2                  # (T, C, H, W)
         for t in range(T):
-            e = error[t] if masks is None else np.where(masks[start + t], error[t], 0)
-            maps[start + t].append(e)
-            for name, value in eq7(e).items():
-                readings[start + t].setdefault(name, []).append(value)
-    spread = max(np.ptp(r["pixel/mean"]) for r in readings)
-    means = {name: np.array([np.mean(r[name]) for r in readings]) for name in readings[0]}
-    return means, np.array([np.mean(m, axis=0) for m in maps]), spread
+            maps[start + t].append(error[t])
+    firsts = range(0, H - PATCH + 1, PATCH_STRIDE), range(0, W - PATCH + 1, PATCH_STRIDE)
+    readings = [slow_eq7.readings(own, clamp=1e-3, side=(PATCH, PATCH), firsts=firsts) for own in maps]
+    spread = max(np.ptp([e.mean() for e in own]) for own in maps)
+    means = {name: np.array([r[name] for r in readings]) for name in readings[0]}
+    return means, np.array([np.mean(own, axis=0).mean(0) for own in maps]), spread
 
 
 def test_windows_and_files_are_those_of_both_splits(whole):
@@ -143,6 +134,9 @@ def test_windows_and_files_are_those_of_both_splits(whole):
         n = len(STARTS[split])
         channels = {"app": 2 * T // TAU, "mot": 2 * T, "intensity": T // TAU, "error": T // TAU}
         assert {k: found[f"{split}_{k}.npy"].shape for k in channels} == {k: (n, C, 8, 12) for k, C in channels.items()}
+        for name in ("app", "mot"):
+            x = found[f"{split}_{name}.npy"].reshape(n, -1)
+            np.testing.assert_array_equal(found[f"{split}_{name}_range.npy"], np.stack((x.min(1), x.max(1)), axis=1))
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -150,7 +144,8 @@ def test_errors_of_each_frame_are_the_mean_over_its_windows(whole, data, split):
     model, found, _ = whole
     expected, maps, spread = frame_by_frame(model, data.frames(split), STARTS[split], sum(LENGTHS[split]))
     assert spread > 1e-3                                    # a frame's windows differ in it, so that a mean matters
-    assert [n for n in found if n.startswith(f"{split}_errors")] == [f"{split}_errors.npz:{n}" for n in expected]
+    assert {n for n in found if n.startswith(f"{split}_errors")} == {f"{split}_errors.npz:{n}" for n in expected}
+    assert len(expected) == 64
     for name, values in expected.items():
         np.testing.assert_allclose(found[f"{split}_errors.npz:{name}"], values, rtol=2e-5)
     if split == "test":
@@ -187,16 +182,14 @@ def test_one_path_has_errors_and_no_features(config, data, tmp_path):
     assert names == {"train": ["train_errors.npz", "train_windows.npy"],
                      "test": ["test_errors.npz", "test_error_maps.npy", "test_windows.npy"]}
     expected, maps, _ = frame_by_frame(model, data.frames("test"), STARTS["test"], sum(LENGTHS["test"]))
-    np.testing.assert_allclose(np.load(tmp_path / "test_errors.npz")["pixel/mean"], expected["pixel/mean"], rtol=2e-5)
+    np.testing.assert_allclose(np.load(tmp_path / "test_errors.npz")[MEAN], expected[MEAN], rtol=2e-5)
     np.testing.assert_allclose(np.load(tmp_path / "test_error_maps.npy").astype(float), maps, atol=1e-3)
 
 
-def test_the_background_of_each_clip_counts_as_no_error(data, tmp_path):
-    config = resolve("quick", "synthetic", SETTINGS | {"error.background": "mog"})
-    model = autoencoder(config)
-    extract(model, data, config, tmp_path)
-    frames, masks, first = data.frames("test"), [], 0
-    for length in LENGTHS["test"]:                          # OpenCV's own, clip by clip
+def moving(frames):
+    """What moves in each clip of the test split by OpenCV's own means, clip by clip: (N, H, W) bool."""
+    masks, first = [], 0
+    for length in LENGTHS["test"]:
         clip, subtractor = np.array(frames[first:first + length]), cv2.createBackgroundSubtractorMOG2()
         for frame in clip:
             subtractor.apply(frame)
@@ -206,13 +199,36 @@ def test_the_background_of_each_clip_counts_as_no_error(data, tmp_path):
         first += length
     masks = np.array(masks)
     assert 0.05 < masks.mean() < 0.7
+    return masks
+
+
+def test_the_background_of_each_clip_counts_as_no_error(data, tmp_path, whole):
+    config = resolve("quick", "synthetic", SETTINGS | {"error.background": "error"})
+    extract(autoencoder(config), data, config, tmp_path)
+    masks, stored = moving(data.frames("test")), np.load(tmp_path / "test_error_maps.npy")
+    unmasked = whole[1]["test_error_maps.npy"]
+    np.testing.assert_allclose(stored.astype(float), np.where(masks, unmasked, 0), atol=1e-3)
+    assert stored[~masks].max() == 0
+    got = np.load(tmp_path / "test_errors.npz")["absolute/averaged/mean/mean/average_first"]
+    expected = -np.log10(1 - np.where(masks, unmasked, 0).astype(float).mean((1, 2)))    # still a mean over all pixels
+    np.testing.assert_allclose(got, expected, rtol=5e-3)
+    np.testing.assert_array_equal(np.load(tmp_path / "test_app.npy"), whole[1]["test_app.npy"])   # the network saw it all
+
+
+def test_the_background_is_black_in_what_the_network_sees_and_gives_back(data, tmp_path):
+    config = resolve("quick", "synthetic", SETTINGS | {"error.background": "input"})
+    model, frames = autoencoder(config), data.frames("test")
+    extract(model, data, config, tmp_path)
+    masks = moving(frames)
     expected, maps, _ = frame_by_frame(model, frames, STARTS["test"], len(frames), masks)
     got = np.load(tmp_path / "test_errors.npz")
     for name, values in expected.items():
-        np.testing.assert_allclose(got[name], values, rtol=2e-5, atol=1e-9)
-    stored = np.load(tmp_path / "test_error_maps.npy")
-    np.testing.assert_allclose(stored.astype(float), maps, atol=1e-3)
-    assert stored[~masks].max() == 0
+        np.testing.assert_allclose(got[name], values, rtol=5e-5, atol=1e-9, err_msg=name)
+    np.testing.assert_allclose(np.load(tmp_path / "test_error_maps.npy").astype(float), maps, atol=1e-3)
+    I, _, x_app, _ = run_window(model, frames, STARTS["test"][3][1], masks)
+    np.testing.assert_allclose(np.load(tmp_path / "test_app.npy")[3][:2], x_app.max(axis=0), atol=2e-5)
+    np.testing.assert_allclose(np.load(tmp_path / "test_intensity.npy")[3],
+                               I[:, [0, 4]].mean(axis=0).reshape(2, 8, 4, 12, 4).mean(axis=(2, 4)), atol=2e-5)
 
 
 def test_a_stride_beyond_T_leaves_no_frame_out(data, tmp_path, whole):
@@ -220,7 +236,7 @@ def test_a_stride_beyond_T_leaves_no_frame_out(data, tmp_path, whole):
     model = whole[0]
     extract(model, data, resolve("quick", "synthetic", SETTINGS | {"features.test_stride": 100}), tmp_path)
     assert np.load(tmp_path / "test_windows.npy").tolist() == [[0, 0], [0, 8], [0, 16], [1, 24], [2, 32], [2, 37]]
-    assert (np.load(tmp_path / "test_errors.npz")["pixel/mean"] > 0).all()
+    assert (np.load(tmp_path / "test_errors.npz")[MEAN] > 0).all()
 
 
 def test_the_network_stays_as_it_was_and_no_label_is_read(config, data, tmp_path, whole):

@@ -4,6 +4,7 @@ import errno
 import itertools
 import math
 import os
+import time
 from collections import Counter
 
 import numpy as np
@@ -21,9 +22,9 @@ from lib.errors import TrainingError
 # -- rate and draw -----------------------------------------------------------------------------------------------
 
 def test_cosine_by_hand():
-    rates = [loop.cosine(k, steps=6, lr=0.4) for k in range(7)]
+    rates = [loop.cosine(k, steps=6, lr=0.4, cycles=1) for k in range(6)]
     root = 0.1 * math.sqrt(3)
-    np.testing.assert_allclose(rates, [0.4, 0.2 + root, 0.3, 0.2, 0.1, 0.2 - root, 0], atol=1e-15)
+    np.testing.assert_allclose(rates, [0.4, 0.2 + root, 0.3, 0.2, 0.1, 0.2 - root], atol=1e-15)
 
 
 @pytest.mark.parametrize("count, batch_size", [(12, 4), (10, 4), (7, 3), (3, 8)])
@@ -66,6 +67,17 @@ def test_a_window_is_consecutive_rows_with_colours_first():
             assert got[window, channel, t, row, column] == 24 * (start + t) + 12 * row + 3 * column + channel
 
 
+def test_a_clip_first_and_then_a_start():
+    clips = np.array([3] * 2 + [5] * 30 + [8] * 4)
+    drawn = np.concatenate([loop.draw_clip_first(clips, batch_size=30, seed=1, step=k) for k in range(100)])
+    counts = np.bincount(drawn, minlength=36)
+    assert (np.abs(np.array([counts[:2].sum(), counts[2:32].sum(), counts[32:].sum()]) / 1000 - 1) < 0.12).all()
+    assert (counts > 0).all() and counts[:2].min() > 5 * counts[2:32].max()          # the windows of short clips more often
+    again = loop.draw_clip_first(clips, batch_size=30, seed=1, step=7)
+    assert np.array_equal(again, drawn[210:240])                                     # a step needs no memory
+    assert not np.array_equal(again, loop.draw_clip_first(clips, batch_size=30, seed=2, step=7))
+
+
 # -- the loop ----------------------------------------------------------------------------------------------------
 
 class Killed(Exception):
@@ -89,10 +101,10 @@ def regression(*, seed=0):
 
 
 def fit(model, loss_of, folder, *, identity="a" * 40, steps=20, epoch_steps=4, lr=0.05, grad_clip=math.inf, snapshots=3,
-        say=None):
+        cycles=1, say=None):
     said, ticks = [] if say is None else say, []
     history = loop.fit(model, loss_of=loss_of, steps=steps, epoch_steps=epoch_steps, lr=lr, grad_clip=grad_clip,
-                           batch_size=4, snapshots=snapshots, folder=folder, identity=identity, tick=lambda *a: ticks.append(a),
+                           batch_size=4, snapshots=snapshots, cycles=cycles, folder=folder, identity=identity, tick=lambda *a: ticks.append(a),
                            say=said.append)
     return history, ticks
 
@@ -196,7 +208,7 @@ def test_it_learns_and_history_says_so(tmp_path):
     assert list(rows[0]) == ["epoch", "step", "lr", "loss", "square", "grad_norm", "windows_per_second"]
     for row, kept in zip(rows, history, strict=True):
         assert {k: float(v) for k, v in row.items()} == pytest.approx(kept)
-        assert float(row["lr"]) == pytest.approx(loop.cosine(int(row["step"]) - 1, steps=18, lr=0.2))
+        assert float(row["lr"]) == pytest.approx(loop.cosine(int(row["step"]) - 1, steps=18, lr=0.2, cycles=1))
     assert history[-1]["loss"] < history[0]["loss"] / 3
 
 
@@ -224,6 +236,33 @@ def test_gradients_are_clipped_but_reported_as_they_were(tmp_path):
         return loss, {"steep": loss}
     history, _ = fit(model, steep, tmp_path, steps=3, grad_clip=2.0)
     assert gradients == pytest.approx([2.0, 2.0], rel=1e-4) and history[0]["grad_norm"] == pytest.approx(1000)
+
+
+def test_the_cosine_restarts(tmp_path):
+    rates = [loop.cosine(k, steps=12, lr=0.4, cycles=3) for k in range(12)]
+    assert rates == pytest.approx(3 * [loop.cosine(k, steps=4, lr=0.4, cycles=1) for k in range(4)])
+    uneven = [loop.cosine(k, steps=10, lr=0.4, cycles=3) for k in range(10)]    # cycles of 3 1/3 steps
+    assert [k for k in range(1, 10) if uneven[k] > uneven[k - 1]] == [4, 7] and uneven[0] == 0.4 and min(uneven) > 0
+    history, _ = fit(*regression(), tmp_path, steps=20, epoch_steps=5, cycles=2, lr=0.1)
+    assert [row["lr"] for row in history] == pytest.approx([loop.cosine(k % 10, steps=10, lr=0.1, cycles=1)
+                                                            for k in (4, 9, 14, 19)])
+
+
+def test_a_processor_that_is_slow_in_bfloat16_is_told_of(monkeypatch):
+    config = resolve("quick", "synthetic", {"machine.precision": "bfloat16", "machine.device": "cpu"})
+    seconds = {torch.float32: 0.01, torch.bfloat16: 0.03}
+    monkeypatch.setattr(loop, "_convolution_seconds", seconds.__getitem__)
+    loop.check_precision(config)
+    seconds[torch.bfloat16] = 0.25
+    with pytest.raises(TrainingError, match="25 times as long .* --set machine.precision=float32"):
+        loop.check_precision(config)
+    loop.check_precision(resolve("quick", "synthetic", {"machine.precision": "float32"}))
+
+
+def test_the_probe_of_the_precision_takes_a_moment_and_leaves_no_trace():
+    before, started = torch.get_rng_state(), time.perf_counter()
+    assert 0 < loop._convolution_seconds(torch.float32) < 5 and 0 < loop._convolution_seconds(torch.bfloat16)
+    assert time.perf_counter() - started < 30 and torch.equal(before, torch.get_rng_state())
 
 
 def test_adam_moves_by_the_rate_of_the_cosine(tmp_path):
@@ -416,6 +455,36 @@ def test_stage_1_windows_stay_within_clips(tmp_path, monkeypatch):
     assert seen == {*range(0, 5), *range(12, 19)}                    # 12 windows, 6 steps of 2: each once
 
 
+def test_stage_1_draws_clips_first_if_told_to(tmp_path, monkeypatch):
+    seen, load = [], stage1.load_windows
+    monkeypatch.setattr(stage1, "load_windows", lambda frames, starts, **k: (seen.extend(starts), load(frames, starts, **k))[1])
+    train(tmp_path, **{"autoencoder.steps": 6, "autoencoder.windows": "clip_first"})
+    clips = np.repeat([0, 1], [5, 7])                                # windows 0 to 4 of one clip, 12 to 18 of the other
+    starts = np.array([*range(0, 5), *range(12, 19)])
+    expected = [loop.draw_clip_first(clips, batch_size=2, seed=0, step=k) for k in range(6)]
+    assert seen == starts[np.concatenate(expected)].tolist()
+
+
+def test_stage_1_sees_no_background_if_told_so(tmp_path, monkeypatch):
+    """Input and target are one tensor, in which everything but what moves is black; each clip has its own background."""
+    data, seen, load = OnlyTraining(), [], stage1.load_windows
+    data.array[:12], data.array[12:] = 90, 160
+    data.array[6, 2:4, 2:4] = data.array[20, 5:7, 5:7] = 250
+    monkeypatch.setattr(stage1, "load_windows", lambda frames, starts, **k: (seen.append(starts), load(frames, starts, **k))[1])
+    loss = stage1.reconstruction_loss
+    monkeypatch.setattr(stage1, "reconstruction_loss", lambda I, I_hat, **k: (seen.append(I), loss(I, I_hat, **k))[1])
+    train(tmp_path, data=data, **{"autoencoder.steps": 6, "error.background": "input"})
+    assert len(seen) == 12
+    for starts, I in zip(seen[::2], seen[1::2]):
+        for start, window in zip(starts, I):
+            at = {6: 90, 20: 160}
+            for t in range(8):
+                if start + t in at:                                  # a moving square and five steps around it
+                    assert window[0, t].max() > 0.9 and (window[0, t] > -1).sum() >= 4
+                else:
+                    assert (window[0, t] == -1).all()
+
+
 def test_seeds_decide_and_nothing_else_does(tmp_path):
     torch.manual_seed(123)
     before = torch.get_rng_state()
@@ -455,14 +524,14 @@ def test_stage_1_hands_the_loss_and_the_loop_their_parameters(tmp_path, monkeypa
     for input_range, low, span in (("-1..1", -1, 2), ("0..1", 0, 1)):
         seen.clear()
         train(tmp_path / input_range, **{
-            "model.input_range": input_range, "loss.l2": "norm", "loss.l2_weight": 0.7, "loss.gradient_weight": 0.3,
+            "model.input_range": input_range, "loss.l2": "frame_norm", "loss.l2_weight": 0.7, "loss.gradient_weight": 0.3,
             "autoencoder.lr": 0.01, "autoencoder.batch_size": 3})
         k = seen[0]
         assert (k["steps"], k["epoch_steps"], k["lr"], k["batch_size"], k["grad_clip"]) == (4, 2, 0.01, 3, math.inf)
         I, k = seen[1]
         assert I.shape == (3, 1, 8, 8, 8) and low <= I.min() < low + 0.1 * span and I.max() > low + 0.9 * span
-        assert (k["l2"], k["l2_weight"], k["gradient_weight"], k["ms_ssim_weight"]) == ("norm", 0.7, 0.3, 0.0)
-        assert k["data_range"] == span
+        assert (k["l2"], k["l2_weight"], k["gradient_weight"], k["ms_ssim_weight"]) == ("frame_norm", 0.7, 0.3, 0.0)
+        assert k["input_range"] == input_range
 
 
 def test_no_training_clips_is_said(tmp_path):
