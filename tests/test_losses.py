@@ -7,6 +7,7 @@ import torch
 from scipy.ndimage import correlate1d
 
 from lib import losses
+from lib.kernels import ms_ssim as similarity
 
 pytorch_msssim = pytest.importorskip("pytorch_msssim")
 
@@ -166,7 +167,7 @@ def test_ms_ssim_does_not_depend_on_how_many_frames_are_worked_on_at_once(monkey
     I, I_hat = frames(T=5)
     results = []
     for pixels in (1, 2 * 96 * 112, 10 ** 9):
-        monkeypatch.setattr(losses, "CACHED_PIXELS", pixels)
+        monkeypatch.setattr(similarity, "CACHED_PIXELS", pixels)
         leaf = I_hat.clone().requires_grad_()
         value = losses.ms_ssim(I, leaf, ms_ssim_window=5, data_range=2.0)
         results.append((value, *torch.autograd.grad(value[0, 0] @ torch.arange(1.0, 6.0), leaf)))
