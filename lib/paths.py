@@ -32,6 +32,11 @@ def prepared(dataset: str, key: str) -> Path:
     return ROOT / "data" / "prepared" / f"{dataset}-{key}"
 
 
+def digests() -> Path:
+    """The sha256 of raw files, with the sizes and times that they belong to."""
+    return ROOT / "data" / "prepared" / "digests.json"
+
+
 def report(profile: str) -> Path:
     """All that the runs of a profile produce. KIT_REPORTS names another folder than reports/, for trying things out."""
     return Path(os.environ.get("KIT_REPORTS") or ROOT / "reports") / profile

@@ -5,7 +5,7 @@ it is interrupted, and these archives are large. An archive that somebody put in
 
 The sha256 sums are those that the anomalib library publishes for the same addresses; for Ped2 and Avenue a second
 project has written down the same sums and the sizes. That the content is complete is checked again, frame by frame,
-when it is prepared (`readers.compare_with_official`).
+when it is prepared (`layouts.compare_with_official`).
 """
 
 from __future__ import annotations

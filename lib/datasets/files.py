@@ -22,7 +22,10 @@ from lib.errors import DataError
 
 IMAGES = {".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp"}
 VIDEOS = {".avi", ".mp4", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg"}
-JUNK = re.compile(r"(?i)^(\._.*|\.DS_Store|Thumbs\.db|desktop\.ini|__MACOSX|\.ipynb_checkpoints)$")
+JUNK = re.compile(
+    r"(?i)^(\._.*|\.DS_Store|Thumbs\.db|desktop\.ini|__MACOSX|\.ipynb_checkpoints|@eaDir|#recycle|\$RECYCLE\.BIN|"
+    r"System Volume Information|lost\+found|\.Trash.*)$"
+)
 AGAIN = "Unpack the archive again, or fetch it again if that does not help."
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet: what is wrong with a video is said here, once
 

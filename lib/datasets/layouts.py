@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lib.datasets.contents import Digests, state
 from lib.datasets.files import (
     AGAIN,
     VIDEOS,
@@ -122,15 +123,14 @@ class Raw:
 class Looker:
     """Remembers what a first look at a large file found (frames of a video, abnormal frames of a mask file).
 
-    `memory` is plain JSON, keyed by name, size and time of the file; the caller may save it and pass it in again.
+    `memory` is plain JSON, keyed by name and content of the file; the caller may save it and pass it in again.
     """
 
-    def __init__(self, memory: dict, progress: Callable[[str], None]):
-        self.memory, self.progress = memory, progress
+    def __init__(self, memory: dict, progress: Callable[[str], None], digests: Digests | None = None):
+        self.memory, self.progress, self.digests = memory, progress, digests or Digests()
 
     def remembered(self, path: Path, find: Callable):
-        state = path.stat()
-        key = f"{path.parent.name}/{path.name} {state.st_size} {state.st_mtime_ns}"
+        key = f"{path.parent.name}/{path.name} {self.digests.of(path)}"
         if key not in self.memory:
             self.progress(f"looking at {path.parent.name}/{path.name}")
             self.memory[key] = find(path)
@@ -222,6 +222,27 @@ def find_raw(dataset: str, data_root: Path) -> Path:
         f"{dataset} was not found: {there}. Get it with ./run_all.sh --fetch {dataset}, or by hand from "
         f"{OWNERS[dataset]} (data/README.md says how it must lie)."
     )
+
+
+def raw_state(dataset: str, folder: Path, digests: Digests) -> list:
+    """Plain data that change when anything of a raw data set does: its folder, and the labels that may lie beside it."""
+    beside = [folder.parent / name for name in mask_folders()] if dataset == "avenue" else []
+    labels = [folder.parent / name for name in label_names(dataset)] if looks_folders(folder) else []
+    return state(
+        [folder, *(path for path in beside if path.is_dir())],
+        [path for path in labels if path.is_file()],
+        digests,
+    )
+
+
+def mask_folders() -> tuple[str, ...]:
+    """Where Avenue's masks lie, in the set's folder or beside it."""
+    return "ground_truth_demo/testing_label_mask", "testing_label_mask"
+
+
+def label_names(dataset: str) -> tuple[str, ...]:
+    """The label files of the community's layout, in the set's folder, in testing/ or beside it."""
+    return f"{dataset}.mat", f"frame_labels_{dataset}.npy", f"{dataset}.npy", f"UCSD{dataset}.m"
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -463,11 +484,7 @@ def label_avenue(
     test: list[Source], folder: Path, avenue_labels: str, size: tuple[int, int], look: Looker
 ) -> tuple[list[Source], tuple[Path, ...]]:
     """Labels of Avenue, by the official masks or by the intervals; and the masks in both cases if they are there."""
-    places = [
-        place / below
-        for place in (folder, folder.parent)
-        for below in ("ground_truth_demo/testing_label_mask", "testing_label_mask")
-    ]
+    places = [place / below for place in (folder, folder.parent) for below in mask_folders()]
     masks = next((place for place in places if place.is_dir()), None)
     if masks is None and avenue_labels == "masks" and test:
         raise DataError(
@@ -562,7 +579,7 @@ def label_folders(dataset: str, test: list[Source], folder: Path) -> tuple[list[
             files = tuple(path for path in entries(place) if path.suffix == ".npy")
             return label_by_arrays(test, place), files
     for place in (folder, folder.parent, folder / "testing"):
-        for name in (f"{dataset}.mat", f"frame_labels_{dataset}.npy", f"{dataset}.npy", f"UCSD{dataset}.m"):
+        for name in label_names(dataset):
             path = place / name
             if path.is_file() and path.suffix == ".npy":
                 return label_by_flat_array(test, path), (path,)
@@ -643,13 +660,14 @@ def read(
     subset: bool,
     memory: dict,
     progress: Callable[[str], None],
+    digests: Digests | None = None,
 ) -> Raw:
-    """Looks at a raw data set. `memory`: see `Looker`.
+    """Looks at a raw data set. `memory`: see `Looker`; `digests`: what is known of the files' content.
 
     Raises DataError where something is wrong with it. What it lacks of the official release is an error too, unless
     `subset`: then it stands in `Raw.missing`.
     """
-    folder, look = Path(raw), Looker(memory, progress)
+    folder, look = Path(raw), Looker(memory, progress, digests)
     if looks_ucsd(folder):
         found = read_ucsd(dataset, folder, subset, look)
     elif looks_avenue(folder):

@@ -18,17 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from lib import paths
-from lib.datasets.files import (
-    AGAIN,
-    VIDEOS,
-    Source,
-    digest,
-    entries,
-    listing,
-    read_bytes,
-    read_frames,
-    video_files,
-)
+from lib.datasets.contents import Digests
+from lib.datasets.files import AGAIN, VIDEOS, Source, entries, listing, read_bytes, read_frames, video_files
 from lib.datasets.layouts import Looker, Raw, shape_text
 from lib.errors import DataError
 
@@ -101,19 +92,23 @@ def videos_in(folder: Path) -> tuple[Path, ...]:
     return found
 
 
-def state(videos: Videos) -> list:
-    """Plain data that change when a video is added, removed or replaced, or when the labels change."""
-    files = [[[path.name, path.stat().st_size] for path in videos_in(folder)] for folder in videos.folders]
-    return [files, digest([videos.labels]) if videos.labels else None]
+def state(videos: Videos, digests: Digests) -> list:
+    """Plain data that change when a video is added, removed, renamed or changed, or when the labels change."""
+    found = [[[path.name, digests.of(path)] for path in videos_in(folder)] for folder in videos.folders]
+    found.append(digests.of(videos.labels) if videos.labels else None)
+    digests.save()
+    return found
 
 
-def read_videos(videos: Videos, memory: dict, progress: Callable[[str], None]) -> Raw:
-    """Looks at your own video as `readers.read` looks at a benchmark; `memory` and `progress` as there.
+def read_videos(
+    videos: Videos, memory: dict, progress: Callable[[str], None], digests: Digests | None = None
+) -> Raw:
+    """Looks at your own video as `layouts.read` looks at a benchmark; `memory`, `progress` and `digests` as there.
 
     Raises DataError, with the file's name, for a video that cannot be decoded, that is shorter than a window or of
     another size than the first one, and for labels that do not fit.
     """
-    look, clips, size, first = Looker(memory, progress), [], None, None
+    look, clips, size, first = Looker(memory, progress, digests), [], None, None
     for split, folder in zip(("train", "test"), videos.folders):
         for path in videos_in(folder):
             try:

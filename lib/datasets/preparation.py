@@ -1,6 +1,6 @@
 """Preparing a data set once: frames decoded, resized and written into one memory-mapped array a split.
 
-    raw folder  --readers.read-->  clips, labels  --prepare-->  train_frames.npy, test_frames.npy, test_labels.npy,
+    raw folder  --layouts.read-->  clips, labels  --prepare-->  train_frames.npy, test_frames.npy, test_labels.npy,
                                                                 test_masks.npy, tracks.csv, manifest.json
 
 Training and scoring never decode an image: they slice windows of T frames out of the arrays ("Implementations":
@@ -25,6 +25,8 @@ from torch.nn.functional import adaptive_max_pool2d
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
+from lib.datasets import contents
+from lib.datasets.contents import Digests
 from lib.datasets.files import AGAIN, Source, digest, read_frames, read_masks
 from lib.datasets.layouts import Raw, official_counts, read
 from lib.datasets.own_video import Videos, read_videos
@@ -32,7 +34,7 @@ from lib.datasets.prepared import FORMAT, JOURNAL, Prepared, open_prepared
 from lib.errors import DataError
 
 SPLITS = ("train", "test")
-LOOKED = "looked.json"  # what a first look at large files found, see readers.Looker
+LOOKED = "looked.json"  # what a first look at large files found, see layouts.Looker
 ARRAYS = ("train_frames.npy", "test_frames.npy", "test_labels.npy", "test_masks.npy", "tracks.csv")
 
 
@@ -95,9 +97,11 @@ def prepare(
                 f"{out} lies inside the raw data set {folder}, which is never written to. Choose another folder."
             )
     out.mkdir(parents=True, exist_ok=True)
-    found = look(dataset, raw, out, avenue_labels, subset, progress)
+    digests = Digests(out.parent / contents.NAME)
+    found = look(dataset, raw, out, avenue_labels, subset, progress, digests)
     parameters = {"height": height, "width": width, "channels": channels, "avenue_labels": avenue_labels}
-    key = fingerprint(found, parameters)
+    key = fingerprint(found, parameters, digests)
+    digests.save()
     if (out / "manifest.json").exists():
         manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
         if manifest.get("key") == key:
@@ -131,14 +135,22 @@ def prepare(
     return open_prepared(out)
 
 
-def look(dataset: str, raw: Path | Videos, out: Path, avenue_labels: str, subset: bool, progress) -> Raw:
-    """readers.read, with what it found out about large files kept in `out` for the next time."""
+def look(
+    dataset: str,
+    raw: Path | Videos,
+    out: Path,
+    avenue_labels: str,
+    subset: bool,
+    progress: Callable[[str], None],
+    digests: Digests,
+) -> Raw:
+    """layouts.read, with what it found out about large files kept in `out` for the next time."""
     path = out / LOOKED
     memory = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     before = len(memory)
     try:
         if isinstance(raw, Videos):
-            return read_videos(raw, memory, progress)
+            return read_videos(raw, memory, progress, digests)
         return read(
             dataset=dataset,
             raw=raw,
@@ -146,6 +158,7 @@ def look(dataset: str, raw: Path | Videos, out: Path, avenue_labels: str, subset
             subset=subset,
             memory=memory,
             progress=progress,
+            digests=digests,
         )
     finally:
         if len(memory) > before:
@@ -160,19 +173,18 @@ def scale_tracks(found: Raw, height: int, width: int) -> pd.DataFrame:
     return tracks
 
 
-def fingerprint(found: Raw, parameters: dict) -> str:
-    """Changes when the parameters or the raw files (names, sizes, times) change."""
-    digest = hashlib.sha256(json.dumps([FORMAT, found.dataset, parameters], sort_keys=True).encode())
+def fingerprint(found: Raw, parameters: dict, digests: Digests) -> str:
+    """Changes when the parameters or the raw files (names, contents) change."""
+    sha = hashlib.sha256(json.dumps([FORMAT, found.dataset, parameters], sort_keys=True).encode())
     files = [(clip.name, path) for clip in found.clips for path in clip.files]
     files += [("labels", path) for path in found.label_files] + (
         [("tracks", found.tracks)] if found.tracks else []
     )
     for name, path in files:
-        state = path.stat()
-        digest.update(f"{name}/{path.name} {state.st_size} {state.st_mtime_ns}\n".encode())
+        sha.update(json.dumps([name, path.name, digests.of(path)]).encode())
     for clip in found.split("test"):
-        digest.update(b"-" if clip.labels is None else np.packbits(clip.labels).tobytes())
-    return digest.hexdigest()
+        sha.update(b"-" if clip.labels is None else np.packbits(clip.labels).tobytes())
+    return sha.hexdigest()
 
 
 def array_shapes(

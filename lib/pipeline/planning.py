@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lib import paths
 from lib.config import Config, resolve, values
-from lib.datasets import layouts, own_video
+from lib.datasets import contents, layouts, own_video
 from lib.errors import DataError
 from lib.pipeline import records
 from lib.pipeline.steps import STEPS, TARGETS, Job, jobs_of, upstream
@@ -198,26 +198,22 @@ def stands(job: Job) -> bool:
 
 
 def raw_listing(dataset: str, config: Config) -> str | None:
-    """A hash of the names and sizes of a raw data set's files, None where there is none to look at.
+    """A hash of the names and contents of a raw data set's files, None where there is none to look at.
 
-    The generated set has none: it follows from its parameters.
+    The generated set has none: it follows from its parameters. A file is read again only when its size or times
+    changed.
     """
     if dataset == "synthetic":
         return None
+    digests = contents.Digests(paths.digests())
     try:
         if dataset == "own":
-            return records.digest(
-                own_video.state(own_video.own_videos(**values(config.own), T=config.model.T))
-            )
+            videos = own_video.own_videos(**values(config.own), T=config.model.T)
+            return records.digest(own_video.state(videos, digests))
         folder = layouts.find_raw(dataset, paths.data_root())
+        return records.digest(layouts.raw_state(dataset, folder, digests))
     except DataError:
         return None
-    files = []
-    for at, _, names in os.walk(folder, followlinks=True):
-        for name in names:
-            path = Path(at) / name
-            files.append([str(path.relative_to(folder)), path.stat().st_size if path.exists() else -1])
-    return records.digest(sorted(files))
 
 
 # -- markers -----------------------------------------------------------------------------------------------------

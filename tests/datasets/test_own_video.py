@@ -8,6 +8,7 @@ import pytest
 from made_videos import SIZE, frame, save_video
 
 from lib.datasets import own_video
+from lib.datasets.contents import Digests
 from lib.datasets.own_video import own_videos, read_videos, state
 from lib.datasets.preparation import prepare
 from lib.datasets.prepared import Clip
@@ -105,20 +106,23 @@ def test_labels_in_each_form(folders, table):
 
 
 def test_what_changes_is_noticed(folders):
-    """State decides whether preparing runs again, and preparing itself looks at sizes and times."""
-    first, labels = state(own(folders)), write(folders / "labels.csv", "clip,first,last\ncam,2,3\n")
+    """State decides whether preparing runs again, and preparing itself looks at the same contents."""
+    first, labels = (
+        state(own(folders), Digests()),
+        write(folders / "labels.csv", "clip,first,last\ncam,2,3\n"),
+    )
     prepared(folders)
     lines = []
     prepared(folders, lines=lines)
     assert "own: prepared already" in lines
     (folders / "new" / "notes.txt").write_text("other notes")
-    assert state(own(folders)) == first
-    with_labels = state(own(folders, labels))
+    assert state(own(folders), Digests()) == first
+    with_labels = state(own(folders, labels), Digests())
     assert with_labels != first
     write(folders / "labels.csv", "clip,first,last\ncam,2,4\n")  # of the same size
-    assert state(own(folders, labels)) != with_labels
+    assert state(own(folders, labels), Digests()) != with_labels
     save_video(folders / "new" / "more.avi", 80, 7)
-    assert state(own(folders)) != first
+    assert state(own(folders), Digests()) != first
     assert [clip.name for clip in prepared(folders).clips("test")] == ["cam", "more", "tür"]
 
 

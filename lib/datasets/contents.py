@@ -1,0 +1,101 @@
+"""What lies in the files of a raw data set, by their content, at the cost of a look at their sizes and times.
+
+A file's sha256 is taken once and kept with its size and times; as long as these stay, it is not read again. So a
+label file that was corrected in place is noticed though its size stays, and a data set that was copied or touched is
+not taken for another one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from pathlib import Path
+
+from lib.datasets.files import JUNK, digest
+from lib.errors import DataError
+
+NAME = "digests.json"  # lies beside the prepared sets
+COARSE = 2_000_000_000  # nanoseconds; the coarsest time stamps in use, those of FAT, go by two seconds
+
+
+class Digests:
+    """The sha256 of files, remembered between calls in one JSON file; `None` remembers nothing.
+
+    An entry holds while size, time of content and time of status are what they were. None is kept for a file that had
+    changed within two seconds before its digest was taken: a further change could carry the same time stamp.
+    """
+
+    def __init__(self, kept_in: Path | None = None):
+        self.kept_in, self.known, self.new = kept_in, {}, False
+        if kept_in is not None:
+            with contextlib.suppress(
+                OSError, ValueError
+            ):  # not there yet, or cut off: the files are read again
+                self.known = json.loads(kept_in.read_text(encoding="utf-8"))
+
+    def of(self, path: Path) -> str:
+        """The sha256 of a file's content. DataError if it cannot be read."""
+        try:
+            state = path.stat()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+        seen = [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
+        name = os.path.abspath(path)
+        entry = self.known.get(name)
+        if entry is None or entry[:3] != seen:
+            begun = time.time_ns()
+            entry = [*seen, digest([path])[1]]
+            if max(seen[1:]) < begun - COARSE:
+                self.known[name] = entry
+                self.new = True
+        return entry[3]
+
+    def save(self) -> None:
+        """Writes down what is new. Where that is not possible, the files are read again next time."""
+        if self.kept_in is None or not self.new:
+            return
+        kept = {name: entry for name, entry in self.known.items() if os.path.exists(name)}
+        partial = self.kept_in.with_name(f"{NAME}.{os.getpid()}.part")
+        try:
+            self.kept_in.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(json.dumps(kept), encoding="utf-8")
+            os.replace(partial, self.kept_in)
+        except OSError:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+        self.new = False
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Every file below a folder, links followed, by name; without what operating systems leave there."""
+    found, seen = [], set()
+    for at, folders, names in os.walk(folder, followlinks=True):
+        here = os.path.realpath(at)
+        if here in seen:  # a link that leads back
+            folders.clear()
+            continue
+        seen.add(here)
+        folders[:] = [name for name in folders if not JUNK.match(name)]
+        found += [Path(at) / name for name in names if not JUNK.match(name)]
+    return sorted(found)
+
+
+def state(folders: list[Path], files: list[Path], digests: Digests) -> list[list[str]]:
+    """Plain data that change when a file below the folders, or one of `files`, comes, goes, is renamed or changed."""
+    found = [
+        [f"{number}/{path.relative_to(folder)}", _digest_or_reason(path, digests)]
+        for number, folder in enumerate(folders)
+        for path in files_below(folder)
+    ]
+    found += [[path.name, _digest_or_reason(path, digests)] for path in files]
+    digests.save()
+    return found
+
+
+def _digest_or_reason(path: Path, digests: Digests) -> str:
+    try:
+        return digests.of(path)
+    except DataError:
+        return "cannot be read"  # said by the reader, where the file is needed
