@@ -173,6 +173,7 @@ FAULTS = [Fault(*entry) for entry in (
     ("likelihoods_of_later_clips_shifted", "scoring", "windows[own, 1] - clip.start, T=T",
      "windows[own, 1] - clip.start + (clip.start > 0), T=T", "scoring"),
     ("centre_off_by_one", "scoring", "centres = starts + T // 2", "centres = starts + T // 2 - 1", "scoring"),
+    ("reconstructions_too_dark", "extraction", "(I_hat + 1) / 2 if", "I_hat / 2 if", "extraction"),
     ("errors_shifted_by_one", "extraction", "self.readings[at:at + len(values)] = values",
      "self.readings[at + 1:at + 1 + len(values)] = values[:len(self.readings) - at - 1]", "extraction"),
     ("windows_shifted_by_one", "stage1", "frames[s:s + T] for s",

@@ -8,6 +8,7 @@ Written into the run's folder, for both splits:
     {split}_errors.npz            Eq. 7 of each frame in all its readings, see `scoring.readings`          (N,) each
     test_errors_over_training.npz   the readings at the autoencoder's snapshots: step (m,), (m, N) each
     test_error_maps.npy           |I - I^| in [0, 1], mean over all windows with the frame                 (N, H, W) float16
+    test_reconstructions.npy      I^ as 8-bit frames, mean over the same windows; to look at                (N, H, W, C) uint8
     {split}_windows.npy           index of the clip, first row in the split's array                        (n, 2)
     {split}_app.npy, {split}_mot.npy             pooled features of each window (two paths only)           (n, C, h, w)
     {split}_app_range.npy, {split}_mot_range.npy   their least and largest value, for Eq. 8                (n, 2)
@@ -80,7 +81,7 @@ def extract(model: ITAE, data: Prepared, config: Config, *, folder: Path, identi
 def _extract_clip(model: ITAE, data: Prepared, config: Config, clip: Clip, starts, row: int, arrays: "_Arrays",
                   tick: Callable) -> None:
     """One clip: its windows in batches of BATCH, always cut the same way, so that resuming changes nothing."""
-    passing, at_frame = _Pass(model, data, config, clip), clip.start
+    passing, at_frame = _Pass(model, data, config, clip, pictures=clip.split == "test"), clip.start
     for first in range(0, len(starts), BATCH):
         chosen = starts[first:first + BATCH]
         I, out, finished = passing.batch(chosen)
@@ -128,19 +129,21 @@ def errors_over_training(model: ITAE, snapshots: dict[int, dict], data: Prepared
 
 
 class _Pass:
-    """A network's pass over the windows of one clip: gives the readings and error maps of frames as they are finished."""
+    """A network's pass over the windows of one clip: gives the readings and error maps of frames, and with `pictures` their
+    reconstructions, as they are finished."""
 
-    def __init__(self, model: ITAE, data: Prepared, config: Config, clip: Clip):
+    def __init__(self, model: ITAE, data: Prepared, config: Config, clip: Clip, *, pictures: bool = False):
         self.model, self.config, self.frames = model, config, data.frames(clip.split)
         self.clip, self.background = clip, None
         if config.error.background != "none":
             self.background = mog_background(self.frames[clip.start:clip.start + clip.length])
         self.eq7 = {"clamp": config.error.clamp, "patch": config.error.patch, "patch_stride": config.error.patch_stride}
         self.readings, self.maps = (WindowMean(T=config.model.T, length=clip.length) for _ in range(2))
+        self.seen = WindowMean(T=config.model.T, length=clip.length) if pictures else None
 
     def batch(self, starts):
         """Windows by their first rows -> I and the network's output, both on its device, and the finished frames: their
-        readings (n, R) and error maps (n, H, W), as arrays."""
+        readings (n, R), error maps (n, H, W) and, with pictures, reconstructions (n, H, W, C) uint8, as arrays."""
         model = self.config.model
         black = [self.background] * len(starts) if self.config.error.background == "input" else None
         I = load_windows(self.frames, starts, T=model.T, input_range=model.input_range, backgrounds=black)
@@ -148,23 +151,33 @@ class _Pass:
         I = I.to(out.reconstruction.device)
         errors = absolute_error(I, out.reconstruction, value_range=data_range(model.input_range))  # (n, T, C, H, W)
         finished = []
-        for error, start in zip(errors, starts):
+        for error, I_hat, start in zip(errors, out.reconstruction, starts):
             if self.config.error.background == "error":
                 kept = foreground(np.asarray(self.frames[start:start + model.T]), self.background)
                 error = error * torch.from_numpy(kept)[:, None].to(error.device)
             at = int(start) - self.clip.start
             reduced = self.readings.add(at, readings_of_windows(error, **self.eq7).cpu())
-            finished.append(self._arrays(reduced, self.maps.add(at, eq7_maps(error, clamp=self.eq7["clamp"]))))
+            maps = self.maps.add(at, eq7_maps(error, clamp=self.eq7["clamp"]))
+            seen = self.seen.add(at, I_hat.transpose(0, 1).float()) if self.seen else None
+            finished.append(self._arrays(reduced, maps, seen))
         return I, out, tuple(np.concatenate(part) for part in zip(*finished))
 
     def finish(self):
-        """The readings and error maps of the frames that are left."""
-        return self._arrays(self.readings.finish(), self.maps.finish())
+        """The same of the frames that are left."""
+        return self._arrays(self.readings.finish(), self.maps.finish(), self.seen.finish() if self.seen else None)
 
-    def _arrays(self, reduced, maps):
-        """Both halves of the readings of some frames, (n, R), and their |I - I^|, averaged over the colours, (n, H, W)."""
+    def _arrays(self, reduced, maps, seen):
+        """Both halves of the readings of some frames, (n, R), and their |I - I^|, averaged over the colours, (n, H, W); and
+        I^ as 8-bit frames, (n, H, W, C), where there are pictures."""
         values = torch.cat((reduced, readings_of_means(maps, **self.eq7).cpu()), dim=-1)
-        return values.numpy(), maps[:, :self.config.data.channels].mean(1).cpu().numpy()
+        arrays = values.numpy(), maps[:, :self.config.data.channels].mean(1).cpu().numpy()
+        return arrays if seen is None else (*arrays, as_frames(seen, input_range=self.config.model.input_range))
+
+
+def as_frames(I_hat: torch.Tensor, *, input_range: str) -> np.ndarray:
+    """Reconstructed frames (n, C, H, W) in the network's range as 8-bit ones, (n, H, W, C); what lies outside is cut off."""
+    scaled = (I_hat + 1) / 2 if input_range == "-1..1" else I_hat
+    return (scaled.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
 class _Arrays:
@@ -172,9 +185,12 @@ class _Arrays:
 
     def __init__(self, folder: Path, split: str, data: Prepared, config: Config, model: ITAE, count: int, fresh: bool):
         self.folder, self.split, self.names = folder, split, readings(config.data.channels)
-        N, H, W, _ = data.frames(split).shape
+        N, H, W, C = data.frames(split).shape
         self.readings = self._open(f"{split}_readings.npy", (N, len(self.names)), np.float64, fresh)
-        self.maps = self._open("test_error_maps.npy", (N, H, W), np.float16, fresh) if split == "test" else None
+        self.maps = self.seen = None
+        if split == "test":
+            self.maps = self._open("test_error_maps.npy", (N, H, W), np.float16, fresh)
+            self.seen = self._open("test_reconstructions.npy", (N, H, W, C), np.uint8, fresh)
         self.features = {}
         if model.two_path:
             stacked = {"stack": 1, "mean": 0}[config.features.time]
@@ -191,19 +207,20 @@ class _Arrays:
             return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
         return np.lib.format.open_memmap(path, mode="r+")
 
-    def put_frames(self, at: int, values: np.ndarray, maps: np.ndarray) -> int:
-        """Readings and error maps of the frames from row `at` on; returns the row after them."""
+    def put_frames(self, at: int, values: np.ndarray, maps: np.ndarray, seen: np.ndarray | None = None) -> int:
+        """Readings, error maps and reconstructions of the frames from row `at` on; returns the row after them."""
         self.readings[at:at + len(values)] = values
         if self.maps is not None:
             self.maps[at:at + len(maps)] = maps
+            self.seen[at:at + len(maps)] = seen
         return at + len(values)
 
     def flush(self) -> None:
-        for array in (self.readings, *([] if self.maps is None else [self.maps]), *self.features.values()):
+        for array in (self.readings, *([] if self.maps is None else [self.maps, self.seen]), *self.features.values()):
             array.flush()
 
     def finish(self) -> list[str]:
         """Names of the files, the readings having been put together as one."""
         np.savez(self.folder / f"{self.split}_errors.npz", **{n: self.readings[:, i] for i, n in enumerate(self.names)})
-        maps = [] if self.maps is None else ["test_error_maps.npy"]
+        maps = [] if self.maps is None else ["test_error_maps.npy", "test_reconstructions.npy"]
         return [f"{self.split}_errors.npz", *maps, *(f"{self.split}_{name}.npy" for name in self.features)]

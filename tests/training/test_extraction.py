@@ -154,6 +154,25 @@ def test_errors_of_each_frame_are_the_mean_over_its_windows(whole, data, split):
         np.testing.assert_allclose(stored.astype(float), maps, atol=1e-3)
 
 
+def test_reconstructions_are_the_mean_over_windows_as_frames(whole, data):
+    model, found, _ = whole
+    frames, stored = data.frames("test"), found["test_reconstructions.npy"]
+    sums, counts = np.zeros(frames.shape), np.zeros((len(frames), 1, 1, 1))
+    for _, start in STARTS["test"]:
+        I_hat = run_window(model, frames, start)[1]
+        sums[start:start + T] += I_hat.transpose(1, 2, 3, 0)             # (C, T, H, W) -> (T, H, W, C)
+        counts[start:start + T] += 1
+    expected = (sums / counts + 1) / 2 * 255
+    assert stored.shape == frames.shape and stored.dtype == np.uint8 and expected.std() > 5
+    assert np.abs(stored - expected).max() <= 0.51
+
+
+def test_what_lies_outside_the_range_of_grey_is_cut_off():
+    for input_range, values in (("-1..1", (-1.2, -1.0, 0.0, 1.0, 1.7)), ("0..1", (-0.1, 0.0, 0.5, 1.0, 1.4))):
+        got = extraction.as_frames(torch.tensor(values).reshape(1, 1, 1, 5), input_range=input_range)
+        assert got.shape == (1, 1, 5, 1) and got.ravel().tolist() == [0, 0, 128, 255, 255]
+
+
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_rows_of_the_features_belong_to_their_windows(whole, data, split):
     model, found, _ = whole
@@ -180,7 +199,7 @@ def test_one_path_has_errors_and_no_features(config, data, tmp_path):
     model = autoencoder(config, two_path=False)
     names = extract(model, data, config, tmp_path)
     assert names == {"train": ["train_errors.npz", "train_windows.npy"],
-                     "test": ["test_errors.npz", "test_error_maps.npy", "test_windows.npy"]}
+                     "test": ["test_errors.npz", "test_error_maps.npy", "test_reconstructions.npy", "test_windows.npy"]}
     expected, maps, _ = frame_by_frame(model, data.frames("test"), STARTS["test"], sum(LENGTHS["test"]))
     np.testing.assert_allclose(np.load(tmp_path / "test_errors.npz")[MEAN], expected[MEAN], rtol=2e-5)
     np.testing.assert_allclose(np.load(tmp_path / "test_error_maps.npy").astype(float), maps, atol=1e-3)
