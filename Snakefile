@@ -1,43 +1,59 @@
 # The pipeline: one rule a step, each job one notebook executed by papermill. What the steps are and what each reads is in
-# lib/pipeline/steps.py; when a job has to run again is decided in lib/pipeline/records.py, by its record and not by the times of files.
+# lib/pipeline/steps.py. Which jobs have to run is decided before, by records and not by the times of files, and written
+# down: this file reads the plan (lib/pipeline/plans.py) and decides nothing.
 #
 # ./run_all.sh calls this with plain words. By hand, and with everything that Snakemake can do (clusters, drawing):
-#     snakemake --cores 2 --rerun-triggers mtime --config 'grid={"profile":"quick","datasets":["synthetic"],"seeds":[0],"settings":[],"again":[]}'
-import json
+#     ./run_all.sh --plan table3 --dataset ped2 --profile long    a plan of what would run; it prints where it lies
+#     snakemake --cores 2 --rerun-triggers mtime --config plan=reports/long/.state/by_hand/plan.json
+# Without a plan, one is made of everything on the generated data set at profile quick.
 import shlex
+import subprocess
 import sys
 
 sys.path.insert(0, workflow.basedir)
-from lib.pipeline import planning, steps
-
-GIVEN = config.get("grid", {"profile": "quick", "datasets": ["synthetic"], "seeds": [0]})
-GRID = planning.Grid.from_json(GIVEN if isinstance(GIVEN, str) else json.dumps({"settings": [], "again": []} | GIVEN))
-WANTED = GRID.jobs(config.get("targets", "all").split(","))
-WHY = planning.plan(GRID, WANTED)
-if workflow.is_main_process:
-    planning.set_markers(WANTED, WHY)
-MARKER = str(planning.marker(steps.Job(GRID.profile, "DATASET", "STEP")).parent)
+from lib.pipeline import plans
 
 
-def job(step, wildcards):
-    return steps.from_name(GRID.profile, f"{wildcards.dataset}/{step}{wildcards.rest.replace('.', '/')}")
+def shell_word(text):
+    """A word for the shell, in which Snakemake finds nothing to fill in."""
+    return shlex.quote(str(text)).replace("{", "{{").replace("}", "}}")
+
+
+FILE = config.get("plan")
+if not FILE:
+    FILE = plans.by_hand("quick")
+    if workflow.is_main_process:
+        subprocess.run([sys.executable, "-m", "lib.commands.cli", "--plan"], cwd=workflow.basedir, check=True, stdout=sys.stderr)
+PLAN = plans.read(FILE)
+if PLAN.by_hand and workflow.is_main_process:
+    LOCK = plans.hold(PLAN.profile)
+    LOCK.__enter__()  # until Snakemake ends
+STEPS = {line.step: line for line in PLAN.lines.values()}
+ROOT = shell_word(workflow.basedir)
+RUN = f"cd {ROOT} && {shell_word(sys.executable)} -m lib.pipeline.execution --plan {shell_word(PLAN.file)}"
+
+
+def line_of(step, wildcards):
+    return PLAN.lines[f"{wildcards.dataset}/{step}{wildcards.rest.replace('.', '/')}"]
+
+
+workdir: str(PLAN.folder)
 
 
 rule all:
-    input: [str(planning.marker(j)) for j in WANTED]
+    input: [line.marker for line in PLAN.lines.values()]
     default_target: True
 
 
-for STEP in steps.STEPS:
+for STEP in STEPS:
     rule:
         name: STEP
-        input: lambda wildcards, step=STEP: [str(planning.marker(j)) for j in GRID.inputs(job(step, wildcards))]
-        output: f"{MARKER}/{{dataset}}.{STEP}{{rest,(\\.\\w+)*}}"
+        input: lambda wildcards, step=STEP: [PLAN.lines[name].marker for name in line_of(step, wildcards).waits_for]
+        output: f"{{dataset}}.{STEP}{{rest,(\\.\\w+)*}}"
         params:
-            grid=shlex.quote(GRID.to_json()),
-            job=lambda wildcards, step=STEP: job(step, wildcards).name,
-            why=lambda wildcards, step=STEP: WHY.get(job(step, wildcards), "")
+            job=lambda wildcards, step=STEP: line_of(step, wildcards).job,
+            why=lambda wildcards, step=STEP: line_of(step, wildcards).why
         message: "{params.job}: {params.why}"
-        threads: lambda wildcards, step=STEP: GRID.config(job(step, wildcards)).machine.threads if steps.STEPS[step].trains else 1
-        resources: gpu=1 if steps.STEPS[STEP].trains else 0
-        shell: f"{shlex.quote(sys.executable)} -m lib.pipeline.execution run --grid {{params.grid}} {{params.job}}"
+        threads: lambda wildcards, step=STEP: line_of(step, wildcards).threads
+        resources: gpu=int(STEPS[STEP].trains)
+        shell: f"{RUN} {{params.job}}"

@@ -88,6 +88,12 @@ class CurateError(KitError):
     """There is nothing to curate, or it is too much."""
 
 
+class BusyError(KitError):
+    """Another process is at it."""
+
+    exit_code = EXIT_USAGE
+
+
 class JobError(KitError):
     """A job that did not complete, with the exit code of its reason."""
 

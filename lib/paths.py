@@ -1,6 +1,9 @@
-"""Where things lie. No other module builds a path of the kit."""
+"""Where things lie, and how a file is written and hashed. No other module builds a path of the kit, or writes in another way
+what must never be half there."""
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -70,3 +73,34 @@ def given(text: str) -> Path:
     """The path that `shown` turned into text, or that a person wrote: ~ is the home folder, and what is relative is
     relative to the checkout."""
     return ROOT / os.path.expanduser(text)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file in one piece, and its folder where that is missing. Until all of it is on the disk, what was there before
+    stays. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value) -> None:
+    """Plain data, indented, so that a person can read it."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

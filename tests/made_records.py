@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lib import paths
 from lib.config import resolve
 from lib.evaluation import protocols
 from lib.pipeline import records
@@ -79,11 +80,11 @@ def record(
         "metrics": {"subset": subset} | (metrics or {}),
         "notes": notes or {},
         "outputs": [
-            {"file": path.name, "bytes": path.stat().st_size, "sha256": records.sha256_of(path)}
+            {"file": path.name, "bytes": path.stat().st_size, "sha256": paths.sha256_of(path)}
             for path in sorted(job.folder.glob("*.csv"))
         ],
     }
-    records.write_json(job.folder / "run.json", found)
+    paths.write_json(job.folder / "run.json", found)
     return found
 
 

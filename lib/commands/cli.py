@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import re
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 from lib import errors, paths
 from lib.config import DATASETS, PROFILES, check_name, nearest, parameters, resolve, values
 from lib.errors import ConfigError
-from lib.pipeline import execution, planning, records, terminal
+from lib.pipeline import execution, planning, plans, records, terminal
 from lib.pipeline.steps import STEPS, TARGETS
 
 WIDTH = 46  # of the column of job names
+ENGINE_LOG = "engine.log"  # Snakemake's own words, beside the plan
 
 
 def parser() -> argparse.ArgumentParser:
@@ -98,6 +100,11 @@ def parser() -> argparse.ArgumentParser:
         "--again", nargs="+", default=[], metavar="STEP", help="run these steps though nothing has changed"
     )
     p.add_argument("--dry-run", action="store_true", help="show what would run, and why")
+    p.add_argument(
+        "--plan",
+        action="store_true",
+        help="write down what would run, for calling Snakemake by hand (see Snakefile)",
+    )
     p.add_argument("--list", action="store_true", help="targets, profiles and parameters")
     p.add_argument(
         "--why",
@@ -170,8 +177,15 @@ def main(arguments: list[str]) -> int:
             return 0
         if options.dry_run:
             return run(grid, targets, options, passed_on)
-        with execution.alone(paths.report(grid.profile) / ".state" / "lock", f"Profile {grid.profile}"):
-            return run(grid, targets, options, passed_on)
+        with plans.hold(grid.profile) as lock:
+            if options.plan:
+                lines = planning.decide(grid, grid.jobs(targets))
+                plan = planning.make(grid, lines, plans.by_hand(grid.profile).parent, by_hand=True)
+                print(
+                    f"{len(plan.to_run())} of {len(plan.lines)} steps have to run. {paths.shown(plan.file)}"
+                )
+                return 0
+            return run(grid, targets, options, passed_on, lock)
     except errors.KitError as problem:
         print(problem, file=sys.stderr)
         return problem.exit_code
@@ -204,12 +218,12 @@ def understand(options) -> tuple[planning.Grid, list[str]]:
                 raise ConfigError(f"--{option.replace('_', '-')} goes with --dataset own.")
             settings[f"own.{option}"] = paths.shown(typed(getattr(options, option)))
     if "own" in datasets:
+        from lib.datasets.contents import Digests
         from lib.datasets.own_video import own_videos, state
 
         config = resolve(options.profile, "own", settings)
-        state(
-            own_videos(**values(config.own), T=config.model.T)
-        )  # raises DataError for what can be seen at once
+        # raises DataError for what can be seen at once
+        state(own_videos(**values(config.own), T=config.model.T), Digests(paths.digests()))
     for step in options.again:
         check_name("step", step, STEPS)
     for dataset in datasets:
@@ -247,37 +261,56 @@ def get(dataset: str, data_root: str | None) -> int:
     return 0
 
 
-def run(grid: planning.Grid, targets: list[str], options, passed_on: list[str]) -> int:
+def run(grid: planning.Grid, targets: list[str], options, passed_on: list[str], lock=None) -> int:
     """Plans, lets Snakemake run what has to, and says what came of it."""
     jobs = grid.jobs(targets)
-    reasons = planning.plan(grid, jobs)
-    if not reasons and not passed_on:
+    lines = planning.decide(grid, jobs)
+    stale = [line for line in lines.values() if line.why]
+    if not stale and not passed_on:
         print(f"Nothing to do: all {len(jobs)} steps are up to date.")
         return show_results(grid, jobs, changed=False)
     cores = records.hardware()["cores"] if options.cores is None else options.cores
     if cores < 1:
         raise ConfigError("--cores must be at least 1.")
     if options.dry_run and not passed_on:
-        for job, reason in reasons.items():
-            print(f"  {job.name:<{WIDTH}} {reason}")
-        print(f"{len(reasons)} of {len(jobs)} steps would run.")
+        for line in stale:
+            print(f"  {line.job:<{WIDTH}} {line.why}")
+        print(f"{len(stale)} of {len(jobs)} steps would run.")
         return 0
-    if reasons:
+    if stale:
         print(
-            f"{len(reasons)} of {len(jobs)} steps to run on {cores} cores, profile {grid.profile}: "
+            f"{len(stale)} of {len(jobs)} steps to run on {cores} cores, profile {grid.profile}: "
             f"{', '.join(grid.datasets)}; seeds {', '.join(map(str, grid.seeds))}.",
             file=sys.stderr,
         )
-    failure = paths.report(grid.profile) / ".state" / "failed.json"
-    failure.unlink(missing_ok=True)
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
+    if options.dry_run:
+        folder = plans.state(grid.profile)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix="look-") as look:
+            plan = planning.make(grid, lines, Path(look))
+            return run_engine(plan, cores, ["--dry-run", *passed_on])[0]
+    plan = planning.make(grid, lines, plans.state(grid.profile) / "call")
+    started = time.time()
+    code, interrupted = run_engine(plan, cores, passed_on, lock)
+    if passed_on and not any(planning.ran(plan, line) for line in stale):
+        return code  # Snakemake was asked to show something
+    problems = planning.incomplete(plan)
+    if problems:
+        return tell_problems(plan, problems, interrupted)
+    print(f"\n{len(stale)} steps in {terminal.duration(time.time() - started)}.")
+    return show_results(grid, jobs, changed=True)
+
+
+def run_engine(plan: plans.Plan, cores: int, passed_on: list[str], lock=None) -> tuple[int, bool]:
+    """Lets Snakemake run a plan. Returns its exit code, which says nothing of the jobs, and whether Ctrl-C was pressed.
+
+    `lock`: the profile's, which has to be held for as long as Snakemake lives, even if this process is killed.
+    """
+    command = [sys.executable, "-m"]
+    command += ["snakemake"] if passed_on else ["lib.pipeline.engine", str(plan.folder / ENGINE_LOG)]
+    command += [
         "--snakefile",
         str(paths.ROOT / "Snakefile"),
-        "--directory",
-        str(paths.ROOT),
         "--cores",
         str(cores),
         "--resources",
@@ -286,38 +319,66 @@ def run(grid: planning.Grid, targets: list[str], options, passed_on: list[str]) 
         "mtime",
         "--nolock",
         "--config",
-        f"targets={','.join(targets)}",
-        f"grid={grid.to_json()}",
+        f"plan={plan.file}",
+        *passed_on,
     ]
-    command += ["--dry-run"] if options.dry_run else []
-    command += passed_on if passed_on else ["--quiet", "all"]
-    started = time.time()
+    process = subprocess.Popen(
+        command,
+        cwd=paths.ROOT,
+        env=os.environ | {"PYTHONPATH": str(paths.ROOT)},
+        pass_fds=[lock.descriptor] if lock else [],
+    )
+    if lock:
+        lock.add_holder(process.pid)
     # Ctrl-C reaches Snakemake and the notebooks directly; this process waits until they have put their things in order.
-    process = subprocess.Popen(command, cwd=paths.ROOT, env=os.environ | {"PYTHONPATH": str(paths.ROOT)})
     interrupted = False
     while True:
         try:
-            code = process.wait()
-            break
+            return process.wait(), interrupted
         except KeyboardInterrupt:
             interrupted = True
-    if passed_on or options.dry_run:
-        return code
-    if interrupted or code in (-signal.SIGINT, 130):
-        print(
-            f"\nInterrupted. Nothing is lost: ./run_all.sh {shlex.join(sys.argv[1:])} continues.",
-            file=sys.stderr,
-        )
+
+
+def tell_problems(plan: plans.Plan, problems: dict[str, planning.Problem], interrupted: bool) -> int:
+    """Says of each job that was to run and is not complete why that is so. Returns the exit code."""
+    # Jobs that were stopped with the rest, or wait for one that failed, are named below those that are to blame.
+    first = {name: problem for name, problem in problems.items() if not problem.waits_for}
+    failed = {n: p for n, p in first.items() if p.exit_code != errors.EXIT_INTERRUPTED and not p.not_started}
+    for name, problem in failed.items():
+        print(f"\n✗ {name}: {problem.text}", file=sys.stderr)
+    stopped = [name for name in first if name not in failed and not first[name].not_started]
+    left = [name for name in problems if name not in failed and name not in stopped]
+    if stopped:
+        print(f"\nInterrupted: {names(stopped)}.", file=sys.stderr)
+    if left and not failed and not stopped and not interrupted:
+        said = engine_says(plan.folder / ENGINE_LOG)
+        print(f"\n✗ The workflow engine (Snakemake) stopped before it was done{said}", file=sys.stderr)
+    if left:
+        print(f"\nNot started: {names(left)}.", file=sys.stderr)
+    again = f"./run_all.sh {shlex.join(sys.argv[1:])}"
+    if interrupted or (stopped and not failed):
+        print(f"\nInterrupted. Nothing is lost: {again} continues.", file=sys.stderr)
         return errors.EXIT_INTERRUPTED
-    if code:
-        failed = json.loads(failure.read_text()) if failure.exists() else {"exit": errors.EXIT_NOTEBOOK}
-        print(
-            f"Stopped. What was finished before is kept; to continue: ./run_all.sh {shlex.join(sys.argv[1:])}",
-            file=sys.stderr,
-        )
-        return failed["exit"]
-    print(f"\n{len(reasons)} steps in {terminal.duration(time.time() - started)}.")
-    return show_results(grid, jobs, changed=True)
+    print(f"\nStopped. What was finished before is kept; to continue: {again}", file=sys.stderr)
+    return next(iter(failed.values())).exit_code if failed else errors.EXIT_NOTEBOOK
+
+
+def names(jobs: list[str], most: int = 12) -> str:
+    """Names of jobs in one line."""
+    return ", ".join(jobs[:most]) + (f" and {len(jobs) - most} more" if len(jobs) > most else "")
+
+
+def engine_says(log: Path) -> str:
+    """The last error in Snakemake's own words, to go on a sentence with."""
+    try:
+        lines = [line.strip() for line in log.read_text(encoding="utf-8").splitlines()]
+    except OSError:
+        return "."
+    found = [i for i, line in enumerate(lines) if re.match(r"(\w+\.)*\w*(Error|Exception)\b.*:|error:", line)]
+    if not found:
+        return f"; {paths.shown(log)} has its words."
+    said = " ".join(line for line in lines[found[-1] : found[-1] + 3] if line)
+    return f": {said[:400]}\n    (all of it is in {paths.shown(log)})"
 
 
 def gpus() -> int:

@@ -13,6 +13,7 @@ import os
 import time
 from pathlib import Path
 
+from lib import paths
 from lib.datasets.files import JUNK, digest
 from lib.errors import DataError
 
@@ -57,14 +58,8 @@ class Digests:
         if self.kept_in is None or not self.new:
             return
         kept = {name: entry for name, entry in self.known.items() if os.path.exists(name)}
-        partial = self.kept_in.with_name(f"{NAME}.{os.getpid()}.part")
-        try:
-            self.kept_in.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps(kept), encoding="utf-8")
-            os.replace(partial, self.kept_in)
-        except OSError:
-            with contextlib.suppress(OSError):
-                partial.unlink()
+        with contextlib.suppress(OSError):
+            paths.write_text(self.kept_in, json.dumps(kept))
         self.new = False
 
 

@@ -11,7 +11,6 @@ when it is prepared (`layouts.compare_with_official`).
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
 import shutil
@@ -28,6 +27,7 @@ from typing import BinaryIO
 import pooch
 import requests
 
+from lib import paths
 from lib.datasets.files import JUNK
 from lib.datasets.layouts import OWNERS, find_raw
 from lib.errors import DataError
@@ -102,7 +102,7 @@ def fetch(dataset: str, data_root: Path, progress: Callable[[str], None]) -> Pat
         path = data_root / archive.name
         if path.is_file():
             progress(f"{archive.name}: is there already")
-            if sha256(path) != archive.sha256:
+            if paths.sha256_of(path) != archive.sha256:
                 progress(
                     f"{archive.name}: its sha256 is not that of the official archive; it is unpacked all the "
                     "same, and its content is checked when it is prepared"
@@ -259,11 +259,6 @@ class Resuming:
 
 def megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
-
-
-def sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def disk_error(error: OSError, folder: Path) -> DataError:

@@ -10,6 +10,7 @@ Training and scoring never decode an image: they slice windows of T frames out o
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ from torch.nn.functional import adaptive_max_pool2d
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
+from lib import paths
 from lib.datasets import contents
 from lib.datasets.contents import Digests
 from lib.datasets.files import AGAIN, Source, digest, read_frames, read_masks
@@ -125,12 +127,13 @@ def prepare(
 
     labels = [clip.labels for clip in found.split("test")]
     if labels and labels[0] is not None:
-        write_atomically(out / "test_labels.npy", lambda file: np.save(file, np.concatenate(labels)))
+        buffer = io.BytesIO()
+        np.save(buffer, np.concatenate(labels))
+        paths.write_bytes(out / "test_labels.npy", buffer.getvalue())
     if found.tracks is not None:
         scale_tracks(found, height, width).to_csv(out / "tracks.csv", index=False)
     manifest = make_manifest(found, parameters, key, done, out)
-    text = json.dumps(manifest, indent=1, ensure_ascii=False)
-    write_atomically(out / "manifest.json", lambda file: file.write(text.encode("utf-8")))
+    paths.write_json(out / "manifest.json", manifest)
     (out / JOURNAL).unlink()
     return open_prepared(out)
 
@@ -162,7 +165,7 @@ def look(
         )
     finally:
         if len(memory) > before:
-            write_atomically(path, lambda file: file.write(json.dumps(memory).encode("utf-8")))
+            paths.write_text(path, json.dumps(memory))
 
 
 def scale_tracks(found: Raw, height: int, width: int) -> pd.DataFrame:
@@ -290,22 +293,12 @@ def start_journal(path: Path, key: str, done: dict[str, dict]) -> None:
     """Writes the journal anew, without a last line that a killed run may have left unfinished."""
     lines = [{"key": key}, *({"clip": name, **record} for name, record in done.items())]
     text = "".join(json.dumps(line) + "\n" for line in lines)
-    write_atomically(path, lambda file: file.write(text.encode("utf-8")))
+    paths.write_text(path, text)
 
 
 def append_line(path: Path, line: dict) -> None:
     with open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
-
-
-def write_atomically(path: Path, write: Callable) -> None:
-    """`write` is given an open binary file; the path appears only when it is complete."""
-    partial = path.with_name(path.name + ".part")
-    with open(partial, "wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def make_manifest(found: Raw, parameters: dict, key: str, done: dict[str, dict], out: Path) -> dict:

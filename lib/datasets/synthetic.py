@@ -21,7 +21,6 @@ Units: lengths are heights of the picture, or of the body where it says so; time
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import os
 import shutil
@@ -32,6 +31,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from lib import paths
 from lib.errors import SyntheticError
 
 # What the test clips show, in turn: each kind twice in twelve, but for wrong_way, whose second place a wholly normal
@@ -498,7 +498,7 @@ def generate(
         lowest, highest = LIMITS[name]
         if not lowest <= value <= highest:
             raise SyntheticError(f"{name} is {value}; the generated data set takes {lowest} to {highest}.")
-    wanted = parameters | {"code": hashlib.sha256(Path(__file__).read_bytes()).hexdigest()}
+    wanted = parameters | {"code": paths.sha256_of(Path(__file__))}
     note = folder / "generator.json"
     if folder.is_dir() and any(folder.iterdir()):
         if not note.is_file():

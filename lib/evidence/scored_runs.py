@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lib import paths
 from lib.errors import ResultError
 from lib.evaluation import protocols
 from lib.evaluation.protocols import PROTOCOLS, Interval, Protocol
@@ -85,7 +86,7 @@ class Result:
             return f"{file['file']} of {self.job.name} is missing"
         return (
             ""
-            if records.sha256_of(path) == file["sha256"]
+            if paths.sha256_of(path) == file["sha256"]
             else (f"{file['file']} of {self.job.name} is not the file that its record describes")
         )
 

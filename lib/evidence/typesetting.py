@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from lib import paths
 from lib.evidence.tables import NAMES, Table, mark
 
 DASH, NOT_RUN = "–", "not run"
@@ -474,8 +475,8 @@ def write(table: Table, folder: Path) -> list[str]:
     """Writes the csv (cells, in full precision), Markdown and LaTeX, with Table 3 regions.csv; returns their names."""
     folder.mkdir(parents=True, exist_ok=True)
     table.cells.astype({"n": "Int64"}).to_csv(folder / f"{table.name}.csv", index=False, lineterminator="\n")
-    (folder / f"{table.name}.md").write_text(markdown(table), encoding="utf-8")
-    (folder / f"{table.name}.tex").write_text(latex(table), encoding="utf-8")
+    paths.write_text(folder / f"{table.name}.md", markdown(table))
+    paths.write_text(folder / f"{table.name}.tex", latex(table))
     names = [f"{table.name}.{kind}" for kind in ("csv", "md", "tex")]
     if table.regions is not None and not table.regions.empty:
         table.regions.to_csv(folder / "regions.csv", index=False, lineterminator="\n")

@@ -30,6 +30,7 @@ from lib.evaluation.protocols import Protocol
 from lib.evidence.scored_runs import Result, apart
 from lib.evidence.tables import NAMES, PAPER_SETS, TABLE3, measured, order_of, paper_value
 from lib.evidence.typesetting import Face, change, interval, interval_of_change, markdown_table, number
+from lib.pipeline import records
 
 REPLICATED, NOT_REPLICATED, OPEN, NOT_TESTED = "replicated", "not replicated", "not established", "not tested"
 MARGIN = 0.01  # one point of AUC: twice the half point that the paper claims as a gain
@@ -165,8 +166,8 @@ def _auc(results, paper, dataset, *, protocol, resamples) -> list[Finding]:
 
 def kinds_of(result: Result) -> pd.DataFrame | None:
     """Clip, frame and kind of each anomaly, for a data set with tracks; otherwise None."""
-    prepared = result.beneath.get(result.job.other("prepare").name, {}).get("notes", {}).get("prepared")
-    path = prepared and paths.ROOT / prepared / "tracks.csv"
+    prepared = records.prepared_of(result.beneath.get(result.job.other("prepare").name, {}))
+    path = prepared and prepared / "tracks.csv"
     return pd.read_csv(path) if path and path.exists() else None
 
 
@@ -410,5 +411,5 @@ def write(found: list[Finding], results, under: str, folder: Path, protocol: Pro
     ]
     pd.concat(clips).set_index("dataset").to_csv(folder / "clips.csv", lineterminator="\n")
     frame(found).to_csv(folder / "verdict.csv", index=False, lineterminator="\n")
-    (folder / "verdict.md").write_text(markdown(found, results, under), encoding="utf-8")
+    paths.write_text(folder / "verdict.md", markdown(found, results, under))
     return ["verdict.csv", "verdict.md", "clips.csv"]

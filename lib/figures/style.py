@@ -19,6 +19,8 @@ from matplotlib.textpath import TextToPath
 from matplotlib.ticker import MaxNLocator
 from scipy.ndimage import binary_dilation, binary_fill_holes
 
+from lib import paths
+
 COLUMN, PAGE = 3.3, 7.0  # widths of the paper's column and page, in inches
 SCALE = {"paper": 1.0, "screen": 1.6}  # the same drawing, larger
 DPI = {"paper": 300, "screen": 200}
@@ -297,4 +299,4 @@ def enlarge(path: Path, scale: float) -> None:
         f'{key}="{float(value[:-2]) * scale:g}pt"' if key in ("width", "height") else f'{key}="{value}"'
         for key, value in (part.split('="') for part in tag.rstrip().rstrip('"').split('" '))
     ]
-    path.write_text(head + mark + " ".join(parts) + close + body, encoding="utf-8")
+    paths.write_text(path, head + mark + " ".join(parts) + close + body)

@@ -1,15 +1,13 @@
 """How one job is run: its notebook through papermill, its record, its progress.
 
-    python -m lib.pipeline.execution run --grid '{...}' ped2/autoencoder/two_path/seed0
+    python -m lib.pipeline.execution --plan reports/quick/.state/call/plan.json ped2/autoencoder/two_path/seed0
 
-is what Snakemake calls for each job.
+is what Snakemake calls for each job. Whether it has to run stands in the plan.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import fcntl
 import json
 import os
 import re
@@ -21,53 +19,31 @@ import time
 from pathlib import Path
 
 from lib import errors, paths
-from lib.errors import (
-    EXIT_DISK,
-    EXIT_INTERRUPTED,
-    EXIT_NOTEBOOK,
-    EXIT_USAGE,
-    ConfigError,
-    JobError,
-    RecordError,
-)
-from lib.pipeline import records
-from lib.pipeline.planning import Grid, command_for, marker, raw_listing, set_markers, why_stale
-from lib.pipeline.steps import STEPS, Job, from_name, upstream
+from lib.datasets import locks
+from lib.errors import EXIT_DISK, EXIT_INTERRUPTED, EXIT_NOTEBOOK, JobError, RecordError
+from lib.pipeline import plans, records
+from lib.pipeline.planning import Grid, command_for, unchanged
+from lib.pipeline.plans import Line, Plan, state
+from lib.pipeline.steps import STEPS, Job, from_name
 from lib.pipeline.terminal import duration, headline, say, show_progress, tell
 
 
-@contextlib.contextmanager
-def alone(path: Path, what: str):
-    """Holds a lock while something runs that must not run twice. The system lets go of it however the process ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise JobError(
-                f"{what} is being run by another process. Wait for it, or stop it, and run this again.",
-                EXIT_USAGE,
-            ) from None
-        yield
+def execute(plan: Plan, line: Line) -> None:
+    """Runs a job's notebook and writes its record, as the plan has it. Raises JobError."""
+    job = from_name(plan.profile, line.job)
+    with locks.alone(state(plan.profile) / "locks" / line.marker, job.name):
+        if not line.certain and unchanged(plan, line):
+            say(job, "unchanged: its inputs came out as before")
+        else:
+            _execute(plan, line, job)
+    (plan.folder / line.marker).touch()
 
 
-def execute(grid: Grid, job: Job) -> None:
-    """Runs a job's notebook and writes its record. Raises JobError."""
-    with alone(marker(job).with_name(job.name.replace("/", ".") + ".lock"), job.name):
-        _execute(grid, job)
-
-
-def _execute(grid: Grid, job: Job) -> None:
+def _execute(plan: Plan, line: Line, job: Job) -> None:
+    grid = Grid.from_dict(plan.grid)
     config = grid.config(job)
-    if (
-        job.name not in grid.again
-        and job.step not in grid.again
-        and not why_stale(job, config, grid.scored())
-    ):
-        say(job, "unchanged: its inputs came out as before")
-        return
     inputs = {}
-    for needed in upstream(job, grid.scored()):
+    for needed in (from_name(plan.profile, name) for name in line.reads):
         record = records.read(needed.folder)
         if record is None or record["status"] != "complete":
             raise JobError(f"{job.name} reads {needed.name}, which is not complete.", EXIT_NOTEBOOK)
@@ -86,6 +62,8 @@ def _execute(grid: Grid, job: Job) -> None:
         "variant": job.variant,
         "seed": job.seed,
         "status": "was interrupted",
+        "plan": plan.id,
+        "why": line.why,
         "identity": identity,
         "command": command_for(grid, job),
         "settings": dict(grid.settings),
@@ -101,8 +79,8 @@ def _execute(grid: Grid, job: Job) -> None:
         "outputs": [],
     }
     if job.step == "prepare":
-        record["raw"] = raw_listing(job.dataset, config)
-    records.write_json(folder / "run.json", record)
+        record["raw"] = line.raw
+    paths.write_json(folder / "run.json", record)
     notebook = paths.NOTEBOOKS / f"{STEPS[job.step].notebook}.ipynb"
     given = {
         "profile": job.profile,
@@ -120,22 +98,22 @@ def _execute(grid: Grid, job: Job) -> None:
                 notebook, folder / notebook.name, {k: v for k, v in given.items() if k in known}, order, watch
             )
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    except JobError as problem:
-        records.write_json(
-            folder / "run.json",
-            record
-            | {
-                "status": "was interrupted" if problem.exit_code == EXIT_INTERRUPTED else "failed",
-                "error": str(problem),
-            },
-        )
-        raise
-    except FileNotFoundError:
-        raise JobError(
-            f"{paths.shown(notebook)} ended without calling run.finish, so it has no result.", EXIT_NOTEBOOK
-        ) from None
+    except (JobError, FileNotFoundError) as problem:
+        if isinstance(problem, FileNotFoundError):
+            problem = JobError(
+                f"{paths.shown(notebook)} ended without calling run.finish, so it has no result.",
+                EXIT_NOTEBOOK,
+            )
+        interrupted = problem.exit_code == EXIT_INTERRUPTED
+        ended = {
+            "status": "was interrupted" if interrupted else "failed",
+            "error": str(problem),
+            "exit_code": problem.exit_code,
+        }
+        paths.write_json(folder / "run.json", record | ended)
+        raise problem from None
     seconds = time.time() - started
-    records.write_json(
+    paths.write_json(
         folder / "run.json",
         record
         | result
@@ -243,7 +221,7 @@ def install_kernel() -> Path:
     }
     path = folder / "kernel.json"
     if not path.exists() or json.loads(path.read_text()) != spec:
-        records.write_json(path, spec)
+        paths.write_json(path, spec)
     return paths.KERNELS
 
 
@@ -310,30 +288,24 @@ def last_line(channel: Path):
 
 def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m lib.pipeline.execution", description="Run one job of the pipeline."
+        prog="python -m lib.pipeline.execution", description="Run one job of a plan."
     )
-    parser.add_argument("verb", choices=["run"])
-    parser.add_argument("--grid", required=True, help="the grid as JSON, as the Snakefile has it")
+    parser.add_argument("--plan", required=True, type=Path, help="the plan's file")
     parser.add_argument("job", help="such as ped2/autoencoder/two_path/seed0")
     options = parser.parse_args(arguments)
-    grid = Grid.from_json(options.grid)
-    job = from_name(grid.profile, options.job)
     try:
-        execute(grid, job)
-    except JobError as problem:
-        show_progress(None)
-        tell(f"\n✗ {job.name}: {problem}\n")
-        (paths.report(grid.profile) / ".state").mkdir(parents=True, exist_ok=True)
-        records.write_json(
-            paths.report(grid.profile) / ".state" / "failed.json",
-            {"job": job.name, "exit": problem.exit_code},
-        )
+        plan = plans.read(options.plan)
+        line = plan.lines[options.job]
+    except RecordError as problem:
+        tell(f"\n✗ {options.job}: {problem}\n")
         return problem.exit_code
-    except (ConfigError, RecordError) as problem:
-        tell(f"\n✗ {job.name}: {problem}\n")
-        return EXIT_USAGE
-    set_markers([job], ())
-    os.utime(marker(job))  # Snakemake expects the output of a job to be newer than the job
+    try:
+        execute(plan, line)
+    except errors.KitError as problem:
+        show_progress(None)
+        # The call that made the plan tells the reasons, from the records, when the other jobs have ended.
+        tell(f"\n✗ {line.job}: {problem}\n" if plan.by_hand else f"  {line.job:<46} failed")
+        return problem.exit_code
     return 0
 
 

@@ -68,7 +68,7 @@ class Run:
                 f"{', '.join(there) or 'none at this profile'}. Ask for what stands on these, or train: leave out "
                 "--pretrained, or run that data set first."
             )
-        self.taken = {"file": paths.shown(path), "sha256": records.sha256_of(path)}
+        self.taken = {"file": paths.shown(path), "sha256": paths.sha256_of(path)}
         return path
 
     def tick(self, done: int, total: int, text: str = "") -> None:
@@ -83,9 +83,12 @@ class Run:
         """A line of output in the notebook."""
         print(line, flush=True)
 
-    def finish(self, *, metrics: dict, outputs=(), notes: dict | None = None) -> None:
+    def finish(
+        self, *, metrics: dict, outputs=(), notes: dict | None = None, prepared: Path | None = None
+    ) -> None:
         """Declares what came out. `metrics`: numbers in full precision; `outputs`: files in the folder that later steps
-        read; `notes`: what should be on record and is no result, such as a rate."""
+        read; `notes`: what should be on record and is no result, such as a rate; `prepared`: the folder of arrays that
+        step prepare made."""
         notes = dict(notes or {}) | {"notebook_seconds": time.perf_counter() - self.started}
         notes |= {"weights": self.taken} if self.taken else {}
         torch = sys.modules.get("torch")
@@ -99,11 +102,13 @@ class Run:
                 {
                     "file": name,
                     "bytes": (self.folder / name).stat().st_size,
-                    "sha256": records.sha256_of(self.folder / name),
+                    "sha256": paths.sha256_of(self.folder / name),
                 }
                 for name in outputs
             ],
         }
+        if prepared:
+            result["prepared"] = paths.shown(prepared)
         if self.by_hand:
             record = records.read(self.folder) or {}
             record |= {
@@ -115,10 +120,10 @@ class Run:
                 "parameters": records.parameters_of(self.job, self.config),
                 **result,
             }
-            records.write_json(self.folder / "run.json", record)
+            paths.write_json(self.folder / "run.json", record)
             print(f"Done by hand; results are in {paths.shown(self.folder)}.")
         else:
-            records.write_json(self.folder / "result.json", result)
+            paths.write_json(self.folder / "result.json", result)
             print("Done. The record is run.json beside this notebook.")
 
 
@@ -237,10 +242,8 @@ def _use_style() -> None:
         matplotlib.style.use(paths.STYLE)
 
 
-def open_data(run: Run):
-    """The prepared data set that a run reads (`datasets.Prepared`)."""
+def open_data(run: Run, of: Job | None = None):
+    """The prepared data set (`datasets.prepared.Prepared`) that a run reads, or that one of its inputs, `of`, was made from."""
     from lib.datasets.prepared import open_prepared
 
-    record = records.read(run.input("prepare"))
-    folder = Path(record["notes"]["prepared"])
-    return open_prepared(folder if folder.is_absolute() else paths.ROOT / folder)
+    return open_prepared(records.prepared_of(run.record((of or run.job).other("prepare"))))

@@ -1,25 +1,27 @@
-"""What one call of run_all.sh covers, which of its jobs have to run, and why.
+"""What one call of run_all.sh covers, which of its jobs have to run, and why; and afterwards, which of them are not complete.
 
-Snakemake decides by files. It sees one empty marker per job, below `reports/<profile>/.state/`, and nothing else; the
-markers are set to agree with the records before it looks. So what has to run follows from parameters, code and results,
-and never from the times of files.
+Both follow from records: parameters, code and results, never from the times of files and never from how Snakemake ended.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-import os
+import secrets
 import shlex
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lib import paths
 from lib.config import Config, resolve, values
 from lib.datasets import contents, layouts, own_video
-from lib.errors import DataError
+from lib.errors import EXIT_NOTEBOOK, DataError
 from lib.pipeline import records
-from lib.pipeline.steps import STEPS, TARGETS, Job, jobs_of, upstream
+from lib.pipeline.plans import Line, Plan
+from lib.pipeline.steps import STEPS, TARGETS, Job, from_name, jobs_of, upstream
+
+MISSING_INPUTS = "its inputs are missing"
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,7 @@ class Grid:
     again: tuple[str, ...] = ()  # names of jobs, or of steps, to run though their records hold
 
     @staticmethod
-    def from_json(text: str) -> Grid:
-        raw = json.loads(text)
+    def from_dict(raw: dict) -> Grid:
         return Grid(
             raw["profile"],
             tuple(raw["datasets"]),
@@ -43,8 +44,9 @@ class Grid:
             tuple(raw["again"]),
         )
 
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
+    def to_dict(self) -> dict:
+        """As plain data, as a plan keeps it."""
+        return json.loads(json.dumps(asdict(self)))
 
     def config(self, job: Job):
         """The configuration of a job. What covers all data sets reads no parameter that differs between them."""
@@ -126,22 +128,48 @@ def target_names() -> tuple[str, ...]:
 # -- what has to run ---------------------------------------------------------------------------------------------
 
 
-def plan(grid: Grid, jobs) -> dict[Job, str]:
-    """The jobs that have to run, in order, each with the reason. A job whose input runs again may turn out unchanged."""
-    reasons: dict[Job, str] = {}
+def make(grid: Grid, lines: dict[str, Line], folder: Path, by_hand: bool = False) -> Plan:
+    """Writes what was decided into a folder, which is emptied before."""
+    shutil.rmtree(folder, ignore_errors=True)
+    plan = Plan(secrets.token_hex(8), grid.profile, grid.to_dict(), by_hand, lines, folder)
+    plan.write()
+    return plan
+
+
+def decide(grid: Grid, jobs) -> dict[str, Line]:
+    """The lines of a plan: which jobs have to run, and why."""
+    lines: dict[str, Line] = {}
     for job in jobs:
+        config, reads = grid.config(job), upstream(job, grid.scored())
         again = job.name in grid.again or job.step in grid.again
-        reason = "asked to run again" if again else why_stale(job, grid.config(job), grid.scored())
-        waiting = next((needed for needed in upstream(job, grid.scored()) if needed in reasons), None)
-        if reason or waiting:
-            reasons[job] = (
-                reason if reason and reason != "its inputs are missing" else f"{waiting.name} runs first"
-            )
-    return reasons
+        own = "asked to run again" if again else why_stale_itself(job, config)
+        first = next(
+            (needed.name for needed in reads if needed.name in lines and lines[needed.name].why), None
+        )
+        changed = "" if own else why_inputs_changed(job, reads)
+        if first and changed in ("", MISSING_INPUTS):
+            changed = f"{first} runs first"
+        lines[job.name] = Line(
+            job=job.name,
+            step=job.step,
+            why=own or changed,
+            certain=bool(own),
+            waits_for=tuple(needed.name for needed in reads if grid.runs(needed)),
+            reads=tuple(needed.name for needed in reads),
+            threads=config.machine.threads if STEPS[job.step].trains else 1,
+            trains=STEPS[job.step].trains,
+            raw=raw_listing(job.dataset, config) if job.step == "prepare" and (own or changed) else None,
+        )
+    return lines
 
 
 def why_stale(job: Job, config: Config, scored: tuple[Job, ...]) -> str:
     """Why a job has to run, in words; empty if its record holds. The inputs' own state is not looked at here."""
+    return why_stale_itself(job, config) or why_inputs_changed(job, upstream(job, scored))
+
+
+def why_stale_itself(job: Job, config: Config) -> str:
+    """Why a job has to run whatever its inputs are; empty if nothing but its inputs can be the reason."""
     record = records.read(job.folder)
     if record is None:
         return "not run yet"
@@ -161,26 +189,75 @@ def why_stale(job: Job, config: Config, scored: tuple[Job, ...]) -> str:
         if not (job.folder / name).exists():
             return f"{name} is missing"
     if job.step == "prepare":
-        if not (paths.ROOT / record["notes"]["prepared"] / "manifest.json").exists():
+        if not records.prepared_stands(record):
             return "the prepared arrays are missing"
         if record["raw"] != raw_listing(job.dataset, config) is not None:
             return "the raw files changed"
     weights = record.get("notes", {}).get("weights")
     if weights and (
-        not (kept := paths.given(weights["file"])).exists() or records.sha256_of(kept) != weights["sha256"]
+        not (kept := paths.given(weights["file"])).exists() or paths.sha256_of(kept) != weights["sha256"]
     ):
         return "the weights that it took from the reference changed"
-    results = {
-        j.name: records.input_digest(job, r) for j in upstream(job, scored) if (r := records.read(j.folder))
-    }
-    if set(results) != set(record["inputs"]):
-        return (
-            "it covers other runs than asked for"
-            if STEPS[job.step].per == "all"
-            else "its inputs are missing"
-        )
-    changed = [name for name in results if results[name] != record["inputs"][name]]
+    return ""
+
+
+def why_inputs_changed(job: Job, reads) -> str:
+    """How the results that a job reads differ from those that its record was made from; empty if they do not."""
+    before, results = records.read(job.folder)["inputs"], {}
+    for needed in reads:
+        record = records.read(needed.folder)
+        if record:
+            results[needed.name] = records.input_digest(job, record)
+    if set(results) != set(before):
+        return "it covers other runs than asked for" if STEPS[job.step].per == "all" else MISSING_INPUTS
+    changed = [name for name in results if results[name] != before[name]]
     return f"the result of {changed[0]} changed" if changed else ""
+
+
+# -- what came of it ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a job that was planned is not complete."""
+
+    text: str
+    exit_code: int
+    waits_for: str = ""  # the job without which it could not begin
+    not_started: bool = False
+
+
+def incomplete(plan: Plan) -> dict[str, Problem]:
+    """The jobs of a plan that have to run and are not complete, each with the reason. Records alone are asked."""
+    found: dict[str, Problem] = {}
+    for line in plan.to_run():
+        job = from_name(plan.profile, line.job)
+        record = records.read(job.folder) or {}
+        waits_for = next((name for name in line.waits_for if name in found), "")
+        if ran(plan, line) and record["status"] != "complete":
+            text = record.get("error") or f"the run {record['status']}"
+            found[line.job] = Problem(text, record.get("exit_code", EXIT_NOTEBOOK))
+        elif waits_for:
+            text = f"{waits_for}, which it reads, is not complete"
+            found[line.job] = Problem(text, EXIT_NOTEBOOK, waits_for=waits_for)
+        elif not ran(plan, line) and not unchanged(plan, line):
+            found[line.job] = Problem("it was not started", EXIT_NOTEBOOK, not_started=True)
+    return found
+
+
+def ran(plan: Plan, line: Line) -> bool:
+    """Whether a job was run for this plan, however it ended."""
+    record = records.read(from_name(plan.profile, line.job).folder)
+    return bool(record) and record.get("plan") == plan.id
+
+
+def unchanged(plan: Plan, line: Line) -> bool:
+    """Whether a job that only had to wait for its inputs can stay as it is, because they came out as they were."""
+    job = from_name(plan.profile, line.job)
+    record = records.read(job.folder)
+    if line.certain or record is None or record["status"] != "complete":
+        return False
+    return not why_inputs_changed(job, [from_name(plan.profile, name) for name in line.reads])
 
 
 def stands(job: Job) -> bool:
@@ -192,7 +269,7 @@ def stands(job: Job) -> bool:
         or not all((job.folder / o["file"]).exists() for o in record["outputs"])
     ):
         return False
-    if job.step == "prepare" and not (paths.ROOT / record["notes"]["prepared"] / "manifest.json").exists():
+    if job.step == "prepare" and not records.prepared_stands(record):
         return False
     return all(stands(needed) for needed in upstream(job, ()))
 
@@ -214,26 +291,6 @@ def raw_listing(dataset: str, config: Config) -> str | None:
         return records.digest(layouts.raw_state(dataset, folder, digests))
     except DataError:
         return None
-
-
-# -- markers -----------------------------------------------------------------------------------------------------
-
-
-def marker(job: Job) -> Path:
-    """The empty file by which Snakemake sees that a job is done."""
-    return paths.report(job.profile) / ".state" / job.name.replace("/", ".")
-
-
-def set_markers(jobs, stale) -> None:
-    """Makes the markers agree with the records. All carry the same time, so that none looks newer than another."""
-    for job in jobs:
-        path = marker(job)
-        if job in stale:
-            path.unlink(missing_ok=True)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-            os.utime(path, (0, 0))
 
 
 def command_for(grid: Grid, job: Job) -> str:

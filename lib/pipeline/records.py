@@ -21,7 +21,6 @@ import json
 import os
 import platform
 import subprocess
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -165,7 +164,9 @@ def code_version(notebook: str) -> dict[str, str]:
                 if name.split(".")[0] not in PLUMBING:
                     hashes[name.split(".")[-1]], tables = found, tables | read
         hashes |= {
-            paths.shown(getattr(paths, t)): sha256_of(TABLES[t])[:16] for t in tables if TABLES[t].exists()
+            paths.shown(getattr(paths, t)): paths.sha256_of(TABLES[t])[:16]
+            for t in tables
+            if TABLES[t].exists()
         }
     except SyntaxError as problem:
         raise RecordError(f"The code under notebook {notebook} is not valid Python: {problem}.") from None
@@ -224,22 +225,17 @@ def read(folder: Path) -> dict | None:
     return record if isinstance(record, dict) and record.get("format") == FORMAT else None
 
 
-def write_json(path: Path, value) -> None:
-    """Writes plain data in one piece."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, suffix=".part", delete=False, encoding="utf-8"
-    ) as file:
-        try:
-            json.dump(value, file, indent=1, ensure_ascii=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        except BaseException:
-            os.unlink(file.name)
-            raise
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+def prepared_of(record: dict) -> Path | None:
+    """The folder of the arrays that a run of step prepare made, the one place where this is known; None if it made none."""
+    # records of before this had an entry of its own have it among their notes
+    told = record.get("prepared") or record.get("notes", {}).get("prepared")
+    return paths.given(told) if told else None
+
+
+def prepared_stands(record: dict) -> bool:
+    """Whether the arrays that a run of step prepare made are still there."""
+    folder = prepared_of(record)
+    return folder is not None and (folder / "manifest.json").exists()
 
 
 def find(profile: str) -> list[tuple[Job, dict]]:
@@ -259,11 +255,6 @@ def find(profile: str) -> list[tuple[Job, dict]]:
 
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def sha256_of(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def git_state() -> dict:

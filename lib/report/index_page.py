@@ -74,7 +74,7 @@ def write(profile: str) -> Path:
         )
     )
     path = paths.report(profile) / "index.html"
-    notebook_pages.put(path, page)
+    paths.write_text(path, page)
     return path
 
 

@@ -44,14 +44,6 @@ def templates() -> jinja2.Environment:
     )
 
 
-def put(path: Path, text: str) -> None:
-    """Writes a page in one piece."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
-
-
 def commit_of(record: dict) -> str:
     """The commit of a run, shortened, with a + where the tree had other changes."""
     git = record.get("git") or {}
@@ -73,7 +65,7 @@ def write_all(profile: str, known: dict[Job, dict]) -> dict[Job, Path]:
                 )
 
                 exporter = HTMLExporter(template_name="basic")
-            put(page, _page(exporter, profile, job, record, notebook))
+            paths.write_text(page, _page(exporter, profile, job, record, notebook))
         found[job] = page
     return found
 

@@ -158,7 +158,7 @@ def keep_notebook(path: Path, to: Path) -> None:
                         kind: value for kind, value in output["data"].items() if not kind.startswith("image/")
                     }
             cell["outputs"] = [o for o in cell["outputs"] if o["output_type"] == "stream" or o.get("data")]
-    (to / path.name).write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    paths.write_json(to / path.name, notebook)
 
 
 def _tables(profile: str, folder: Path) -> None:
@@ -221,7 +221,7 @@ def _figures(profile: str, drawn: Path, before: Path, to: Path, earlier: set[Pat
     for dataset in set.intersection(*mixed):
         own = {job: folder for job, folder in runs.items() if job.dataset == dataset}
         ready = [
-            paths.ROOT / records.read(folder)["notes"]["prepared"]
+            records.prepared_of(records.read(folder))
             for job, folder in own.items()
             if job.step == "prepare"
         ]
@@ -424,4 +424,4 @@ def update_readme(path: Path = README) -> None:
             text,
             flags=re.S,
         )
-    path.write_text(text, encoding="utf-8")
+    paths.write_text(path, text)

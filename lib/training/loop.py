@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 import sys
 import time
 from pathlib import Path
@@ -21,9 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.errors import TrainingError
+from lib import paths
 from lib.config import Config
-
+from lib.errors import TrainingError
 
 # As many times as long as float32. Measured: 25 times on a processor without instructions for bfloat16.
 SLOW_BFLOAT16 = 4
@@ -236,14 +235,8 @@ def read_csv(path: Path) -> list[dict]:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file in one piece. Raises TrainingError if the disk is full; what was there before stays."""
-    partial = path.with_name(path.name + ".part")
     try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        paths.write_bytes(path, content)
     except OSError as problem:
-        partial.unlink(missing_ok=True)
         raise TrainingError(f"{path} could not be written ({problem.strerror}). Make room on the disk and run again: "
                             "training continues from the last checkpoint.") from problem

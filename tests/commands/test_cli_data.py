@@ -121,7 +121,7 @@ def test_folders_become_parameters_without_the_users_name(folders, monkeypatch):
     again = understood(
         "--dataset", "own", "--set", "own.score_videos=~/new one's", "--set", "own.train_videos=~/normal"
     )
-    assert again == grid and Grid.from_json(grid.to_json()) == grid
+    assert again == grid and Grid.from_dict(grid.to_dict()) == grid
 
 
 def test_only_preparing_knows_the_folders(folders):
@@ -215,8 +215,8 @@ def pretend(job: Job) -> None:
     for needed in upstream(job, ()):
         pretend(needed)
     prepared = os.path.relpath(job.folder, paths.ROOT)
-    records.write_json(job.folder / "manifest.json", {})
-    records.write_json(
+    paths.write_json(job.folder / "manifest.json", {})
+    paths.write_json(
         job.folder / "run.json",
         {
             "format": records.FORMAT,
@@ -243,7 +243,7 @@ def test_other_data_sets_are_covered_and_never_run_again():
         ("synthetic", 0),
         ("all", None),
     }
-    records.write_json(
+    paths.write_json(
         before.other("features", "two_path").folder / "run.json",
         {"format": records.FORMAT, "status": "failed"},
     )

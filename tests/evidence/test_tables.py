@@ -179,7 +179,7 @@ def test_changed_scores_change_only_the_intervals_over_them(reports):
         pd.isna(cell(table(), "mot").low)
         and "not the file that its record describes" in cell(table(), "mot").notes
     )
-    made.change(job("mot"), lambda r: r["outputs"][0].update(sha256=records.sha256_of(path)))
+    made.change(job("mot"), lambda r: r["outputs"][0].update(sha256=paths.sha256_of(path)))
     found = changed_cells(before, table())
     assert found == {("mot", c) for c in ("low", "high", "difference_low", "difference_high")}
     assert cell(table(), "mot").low > 0
@@ -590,7 +590,7 @@ def test_motion_anomalies_are_judged_by_their_frames(empty, tmp_path, monkeypatc
     scores["nll_mot"] = np.where(moving, 10.0, 0.0) + scores["frame"] / 100
     scores["nll_app"] = np.where(moving, 0.0, 10.0 * scores["label"]) - scores["frame"] / 100
     scores.to_csv(run.folder / "scores.csv", index=False)
-    made.change(run, lambda r: r["outputs"][0].update(sha256=records.sha256_of(run.folder / "scores.csv")))
+    made.change(run, lambda r: r["outputs"][0].update(sha256=paths.sha256_of(run.folder / "scores.csv")))
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     (tmp_path / "prepared").mkdir()
     tracks = scores.loc[scores["label"] == 1, ["clip", "frame"]].assign(
@@ -628,7 +628,7 @@ def test_where_it_is_won_and_lost(empty):
         table = pd.read_csv(job.folder / "scores.csv", dtype={"clip": str})
         table.loc[table["clip"] == "03", "label"] = 1
         table.to_csv(job.folder / "scores.csv", index=False)
-        digest = records.sha256_of(job.folder / "scores.csv")
+        digest = paths.sha256_of(job.folder / "scores.csv")
         made.change(
             job,
             lambda r: (r["outputs"][0].update(sha256=digest), r["metrics"]["by_clip"].update({"03": None})),

@@ -78,7 +78,7 @@ def write_record(job, *, metrics=None, parameters=None, files=()):
         "git": {},
         "parameters": parameters or {},
         "metrics": metrics or {},
-        "outputs": [{"file": f, "bytes": 0, "sha256": records.sha256_of(job.folder / f)} for f in files],
+        "outputs": [{"file": f, "bytes": 0, "sha256": paths.sha256_of(job.folder / f)} for f in files],
     }
     (job.folder / "run.json").write_text(json.dumps(record))
 

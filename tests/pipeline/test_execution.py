@@ -450,3 +450,33 @@ def test_a_full_disk_leaves_the_last_checkpoint(fresh):
     )
     assert record(fresh, "synthetic/autoencoder/one_path/seed0")["status"] != "complete"
     assert fresh.tiny("autoencoder").returncode == 0
+
+
+# -- Snakemake by hand -------------------------------------------------------------------------------------------
+
+
+def test_snakemake_by_hand(fresh):
+    """From a plan, or without one; in a checkout whose name holds what a shell and Snakemake would read otherwise."""
+    odd = Checkout(fresh.folder.with_name('it\'s {odd} "so" $x'))
+    fresh.folder.rename(odd.folder)
+
+    def snakemake(*arguments) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-m", "snakemake", "--cores", "1", "--rerun-triggers", "mtime", *arguments],
+            cwd=odd.folder,
+            env=odd.environment(),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    assert odd.run("--plan", "fig2").returncode == 0
+    plan = "reports/quick/.state/by_hand/plan.json"
+    done = snakemake("--config", f"plan={plan}")
+    assert done.returncode == 0, done.stderr
+    assert record(odd, "all/figure/fig2")["why"] == "not run yet"
+    assert "Nothing to be done" in snakemake("--config", f"plan={plan}").stderr
+    everything = snakemake("--dry-run", "--quiet", "rules")
+    assert everything.returncode == 0 and re.search(r"total +\d\d", everything.stdout + everything.stderr)
+    jobs = json.loads((odd.folder / plan).read_text())["lines"]
+    assert {line["job"] for line in jobs if not line["why"]} == {"all/figure/fig2"} and len(jobs) > 30

@@ -110,7 +110,7 @@ def reports(tmp_path, monkeypatch):
         "inputs": {},
         "code": records.code_version(STEPS["features"].notebook),
     }
-    records.write_json(FEATURES.folder / "run.json", features)
+    paths.write_json(FEATURES.folder / "run.json", features)
     (JOB.folder).mkdir(parents=True)
     (JOB.folder / "flow.pt").write_bytes(b"weights")
     flow = {
@@ -123,12 +123,12 @@ def reports(tmp_path, monkeypatch):
         "inputs": {FEATURES.name: records.result_digest(features)},
         "code": records.code_version(STEPS["flow"].notebook),
     }
-    records.write_json(JOB.folder / "run.json", flow)
+    paths.write_json(JOB.folder / "run.json", flow)
     return tmp_path
 
 
 def change(job, **changes):
-    records.write_json(job.folder / "run.json", records.read(job.folder) | changes)
+    paths.write_json(job.folder / "run.json", records.read(job.folder) | changes)
 
 
 def why(**settings):
@@ -222,14 +222,14 @@ def test_upstream_of_each_kind_of_model():
 
 def test_json_is_written_in_one_piece(tmp_path, monkeypatch):
     path = tmp_path / "run.json"
-    records.write_json(path, {"a": 1})
+    paths.write_json(path, {"a": 1})
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(records.os, "fsync", full)
     with pytest.raises(OSError):
-        records.write_json(path, {"a": 2})
+        paths.write_json(path, {"a": 2})
     assert json.loads(path.read_text()) == {"a": 1} and [p.name for p in tmp_path.iterdir()] == ["run.json"]
 
 
