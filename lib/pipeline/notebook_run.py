@@ -39,6 +39,7 @@ class Run:
     started: float = field(default_factory=time.perf_counter)
     taken: dict | None = None  # which file of the reference its weights are, where they were not trained here
     _ticked: float = 0.0
+    _bar: object = None  # of tqdm, while something long runs by hand
 
     def input(self, step: str, variant: str = "") -> Path:
         """The folder of the one run that this run reads of a step."""
@@ -72,12 +73,25 @@ class Run:
         return path
 
     def tick(self, done: int, total: int, text: str = "") -> None:
-        """Progress for the terminal, at most twice a second. Nothing of it is kept."""
+        """Progress: for the terminal at most twice a second, by hand as a bar in the notebook. Nothing of it is kept."""
+        if self.by_hand:
+            self._show_bar(done, total, text)
         channel, clock = os.environ.get("KIT_PROGRESS"), time.perf_counter()
         if channel and (clock - self._ticked > 0.5 or done == total):
             self._ticked = clock
             with open(channel, "a", encoding="utf-8") as file:
                 file.write(json.dumps([done, total, text]) + "\n")
+
+    def _show_bar(self, done: int, total: int, text: str) -> None:
+        from tqdm.auto import tqdm
+
+        if self._bar is None or self._bar.total != total or done < self._bar.n:
+            self._bar = tqdm(total=total, leave=False)
+        self._bar.set_description_str(text, refresh=False)
+        self._bar.update(done - self._bar.n)
+        if done == total:
+            self._bar.close()
+            self._bar = None
 
     def say(self, line: str) -> None:
         """A line of output in the notebook."""
@@ -122,9 +136,28 @@ class Run:
             }
             paths.write_json(self.folder / "run.json", record)
             print(f"Done by hand; results are in {paths.shown(self.folder)}.")
+            self._show_beside_the_pipeline(metrics)
         else:
             paths.write_json(self.folder / "result.json", result)
             print("Done. The record is run.json beside this notebook.")
+
+    def _show_beside_the_pipeline(self, metrics: dict) -> None:
+        """The numbers of a run by hand beside those of the pipeline's run of the same name, where there is one."""
+        record = records.read(self.job.folder)
+        if not record or record["status"] != "complete":
+            print("The pipeline has no run of this name to compare with.")
+            return
+        changed = [
+            f"{name} = {value}"
+            for name, value in records.parameters_of(self.job, self.config).items()
+            if record["parameters"].get(name) != json.loads(json.dumps(value))
+        ]
+        how = f"with other parameters ({', '.join(changed)} here)" if changed else "with the same parameters"
+        print(f"Beside it the pipeline's run of {self.job.name}, {how}:")
+        for name, value in metrics.items():
+            before = record["metrics"].get(name)
+            if isinstance(value, float) and isinstance(before, float):
+                print(f"  {name:<28} here {value:<12.6g} pipeline {before:.6g}")
 
 
 def begin(
@@ -189,8 +222,9 @@ def inputs_by_hand(job: Job) -> dict[str, Path]:
 
 
 def settings_table(config: Config, *groups: str):
-    """The parameters of some groups as a table: value here, what it is, its default and where that comes from."""
+    """The parameters of some groups, folded: value here, what it is, its default and where that comes from."""
     import pandas as pd
+    from IPython.display import HTML
 
     rows = []
     for name, spec in parameters().items():
@@ -206,12 +240,15 @@ def settings_table(config: Config, *groups: str):
                     "default from": source or f"our choice: {spec.metadata['reason']}",
                 }
             )
-    return (
+    table = (
         pd.DataFrame(rows)
         .set_index("parameter")
         .style.set_properties(**{"text-align": "left"})
         .set_table_styles([{"selector": "th", "props": "text-align: left"}])
     )
+    changed = sum(row["value"] != row["default"] for row in rows)
+    title = f"{len(rows)} parameters, {changed} with another value than their default"
+    return HTML(f"<details><summary>{title}</summary>{table.to_html()}</details>")
 
 
 def show_source(*functions):

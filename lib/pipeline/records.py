@@ -31,6 +31,7 @@ from lib.pipeline.steps import STEPS, Job
 
 FORMAT = 1
 PLUMBING = ("config", "paths", "pipeline", "commands")  # modules of the top level, and rooms
+DECORATION = ("figures.you_are_here",)  # drawn at the head of a notebook; no result stands on it or on what it imports
 # Tables that code reads beside runs, by their names in `paths`.
 TABLES = {
     "PAPER_RESULTS": paths.PAPER_RESULTS,
@@ -157,7 +158,7 @@ def code_version(notebook: str) -> dict[str, str]:
         )
         while todo:
             name = todo.pop()
-            if name not in seen:
+            if name not in seen and name not in DECORATION:
                 seen.add(name)
                 found, more, read = module(name)
                 todo |= more
