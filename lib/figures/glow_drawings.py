@@ -65,12 +65,23 @@ def levels(L: int, K: int):
     for level in range(L):
         left = 0.75 + level * (width + 0.3)
         _arrow(axis, (left - 0.28, 0.92), (left, 0.92))
-        _box(axis, left, 0.72, width, 0.4, f"level {level + 1}: squeeze,\n{K} steps of flow", style.APPEARANCE)
+        _box(
+            axis, left, 0.72, width, 0.4, f"level {level + 1}: squeeze,\n{K} steps of flow", style.APPEARANCE
+        )
         last = level == L - 1
         at = left + width / 2
         _arrow(axis, (at, 0.72), (at, 0.38))
-        axis.text(at, 0.3, f"$z_{level + 1}$" + (": all that is left" if last else ": half"), fontsize=7, ha="center", va="top")
-    axis.text(0.05, 1.36, "log p(x) = the sum, over levels, of log p(z) and of the log-determinants", fontsize=7)
+        axis.text(
+            at,
+            0.3,
+            f"$z_{level + 1}$" + (": all that is left" if last else ": half"),
+            fontsize=7,
+            ha="center",
+            va="top",
+        )
+    axis.text(
+        0.05, 1.36, "log p(x) = the sum, over levels, of log p(z) and of the log-determinants", fontsize=7
+    )
     return figure
 
 
@@ -90,7 +101,9 @@ def _box(axis, left: float, bottom: float, width: float, height: float, text: st
 
 
 def _cell(axis, left: float, bottom: float, side: float, colour, text: str) -> None:
-    axis.add_patch(Rectangle((left, bottom), side, side, facecolor=tint(colour, 0.25), edgecolor=colour, linewidth=0.8))
+    axis.add_patch(
+        Rectangle((left, bottom), side, side, facecolor=tint(colour, 0.25), edgecolor=colour, linewidth=0.8)
+    )
     axis.text(left + side / 2, bottom + side / 2, text, ha="center", va="center", fontsize=6.5)
 
 
