@@ -117,6 +117,11 @@ def parser() -> argparse.ArgumentParser:
         help="put complete runs into reports/reference/ and their numbers into README.md",
     )
     p.add_argument(
+        "--costs",
+        action="store_true",
+        help="what it costs to run everything, from the reference records; written into docs/cluster.md too",
+    )
+    p.add_argument(
         "--doctor", action="store_true", help="look at the environment, the machine and the data, and advise"
     )
     p.add_argument(
@@ -158,6 +163,12 @@ def main(arguments: list[str]) -> int:
             from lib.commands.doctor import examine
 
             return examine(options.profile)
+        if options.costs:
+            from lib.report import costs
+
+            costs.update_page()
+            print(costs.table(), end="")
+            return 0
         if options.targets == ["lab"]:
             return open_lab()
         if options.why:
@@ -167,10 +178,11 @@ def main(arguments: list[str]) -> int:
             return 0
         grid, targets = understand(options)
         if options.curate:
-            from lib.report import reference
+            from lib.report import costs, reference
 
             files = reference.curate(grid.profile, grid.datasets)
             reference.update_readme()
+            costs.update_page()
             print(
                 f"{len(files)} files in {paths.shown(paths.REFERENCE / grid.profile)}; README.md has the numbers."
             )
