@@ -2,14 +2,15 @@
 
 A figure shows what a rule picks, never what looks best:
 
-    clip    the clip of median AUC among those with normal and abnormal frames; where two clips are shown, those at the
-            lower and upper quartile; on the generated set, among the clips with the paper's kind of event; where
-            nothing is labelled, the clip of median length
-    frame   the abnormal frame of median score in its clip; where several are shown, abnormal frames evenly spread
+    clip    the clip of median AUC among those with normal and abnormal frames; where two clips are shown,
+            those at the lower and upper quartile; on the generated set, among the clips with the paper's kind
+            of event; where nothing is labelled, the clip of median length
+    frame   the abnormal frame of median score in its clip; where several are shown, abnormal frames evenly
+            spread
 
-The AUC of a clip and the score of a frame are the full model's (or, where that was not run, those of the next in
-RANKING). Of an even number the lower median is taken. Figures of one run show the lowest seed; those of several average
-only seeds that were run under the same conditions.
+The AUC of a clip and the score of a frame are the full model's (or, where that was not run, those of the next
+in RANKING). Of an even number the lower median is taken. Figures of one run show the lowest seed; those of
+several average only seeds that were run under the same conditions.
 """
 
 from __future__ import annotations
@@ -22,13 +23,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lib.evidence import names
 from lib.evidence.scored_runs import Result, apart, differences, open_results
-from lib.evidence.tables import NAMES
 from lib.pipeline import records
 from lib.pipeline.steps import Job, from_name
 
 RANKING = ("app_intensity_mot", "two_path", "app_intensity", "mot", "app_error", "app_none", "one_path")
-SPOKEN = {"app_intensity_mot": "the full model", "two_path": "the two-path AE", "one_path": "the one-path AE"}
 MOTION_KINDS, BOTH_KINDS = (
     ("running", "jumping"),
     ("bag",),
@@ -37,7 +37,9 @@ MOTION_KINDS, BOTH_KINDS = (
 
 @dataclass(frozen=True)
 class Results:
-    """What was run on one data set. `runs` are the folders of the runs; arrays are read when they are asked for."""
+    """What was run on one data set. `runs` are the folders of the runs; arrays are read when they are asked
+    for.
+    """
 
     dataset: str
     data: object  # datasets.Prepared
@@ -65,7 +67,9 @@ class Results:
         return None if folder is None else records.read(folder)
 
     def scores(self, model: str) -> pd.DataFrame | None:
-        """The scores of the lowest seed, a row a test frame in the order of the arrays; None if it was not run."""
+        """The scores of the lowest seed, a row a test frame in the order of the arrays; None if it was not
+        run.
+        """
         return next(
             (
                 result.scores
@@ -86,7 +90,9 @@ class Results:
         return open_results(dict(sorted(self.runs.items(), key=lambda item: item[0].seed or 0)))
 
     def alike(self, model: str) -> list[Result]:
-        """The runs of a model that may be averaged: those made under the same conditions as its lowest seed."""
+        """The runs of a model that may be averaged: those made under the same conditions as its lowest
+        seed.
+        """
         groups = apart(result for result in self.scored if result.job.variant == model)
         return groups[0] if groups else []
 
@@ -131,11 +137,11 @@ class Results:
         profile = next(iter(self.runs)).profile
         subset = ", incomplete (subset)" if self.data.subset else ""
         seeds = (
-            f", seed{'s' * (len(self.seeds) > 1)}\u00a0{', '.join(map(str, self.seeds))}"
+            f", {'seeds' if len(self.seeds) > 1 else 'seed'}\u00a0{', '.join(map(str, self.seeds))}"
             if self.seeds
             else ""
         )
-        said = [f"{NAMES.get(self.dataset, self.dataset)}{subset}, profile {profile}{seeds}."]
+        said = [f"{names.DATASETS.get(self.dataset, self.dataset)}{subset}, profile {profile}{seeds}."]
         groups = apart(self.scored)
         if len(groups) > 1:
             found = differences(groups[0][0], groups[1][0])
@@ -150,7 +156,8 @@ class Results:
 
 
 def read(profile: str, inputs: dict[str, Path], open_data) -> list[Results]:
-    """The runs that a figure reads (`Run.inputs`), by data set; `open_data(job)` opens the prepared data set of a job.
+    """The runs that a figure reads (`Run.inputs`), by data set; `open_data(job)` opens the prepared data set
+    of a job.
 
     Raises RecordError if nothing was run.
     """
@@ -161,13 +168,15 @@ def read(profile: str, inputs: dict[str, Path], open_data) -> list[Results]:
         )
     jobs = {from_name(profile, name): folder for name, folder in inputs.items()}
     found = []
-    for dataset in sorted({job.dataset for job in jobs}, key=lambda name: [*NAMES, name].index(name)):
+    for dataset in sorted(
+        {job.dataset for job in jobs}, key=lambda name: [*names.DATASETS, name].index(name)
+    ):
         runs = {job: folder for job, folder in jobs.items() if job.dataset == dataset}
         found.append(Results(dataset, open_data(next(iter(runs))), runs))
     return found
 
 
-# -- the rules ---------------------------------------------------------------------------------------------------
+# -- the rules -----------------------------------------------------------------------------------------------
 
 
 def at_quantiles(items, count: int) -> list:
@@ -179,9 +188,11 @@ def at_quantiles(items, count: int) -> list:
 
 
 def choose_clips(results: Results, *kinds: tuple[str, ...]) -> list:
-    """One test clip for each tuple of kinds of anomaly, by the rule above. A tuple is () where any kind will do.
+    """One test clip for each tuple of kinds of anomaly, by the rule above. A tuple is () where any kind will
+    do.
 
-    Where no clip has such a kind (on real sets kinds are not known), clips at the quantiles of AUC take their places.
+    Where no clip has such a kind (on real sets kinds are not known), clips at the quantiles of AUC take their
+    places.
     """
     clips = {clip.name: clip for clip in results.data.clips("test")}
     ranked = sorted(results.clip_auc, key=lambda name: (results.clip_auc[name], name))
@@ -195,7 +206,9 @@ def choose_clips(results: Results, *kinds: tuple[str, ...]) -> list:
 
 
 def choose_frame(results: Results, clip) -> int:
-    """The abnormal frame of median total score in a clip (of all frames, if none is abnormal), counted from 0."""
+    """The abnormal frame of median total score in a clip (of all frames, if none is abnormal), counted from
+    0.
+    """
     score = results.scores(results.ranking)["S"].to_numpy()[results.rows(clip)]
     frames = abnormal_frames(results, clip)
     return int(at_quantiles(frames[np.argsort(score[frames], kind="stable")], 1)[0])
@@ -222,7 +235,7 @@ def rule_for_clips(results: Results, *kinds: tuple[str, ...]) -> str:
     where = "of median AUC" if len(kinds) == 1 else "at the quartiles of AUC"
     if any(kinds) and all(set(wanted) & known for wanted in kinds):
         where = "of median AUC among " + " and ".join(f"those with {' or '.join(wanted)}" for wanted in kinds)
-    model = SPOKEN.get(results.ranking, results.ranking)
+    model = names.MODELS[results.ranking].sentence
     return f"{clips} {where}, by {model}, of clips with normal and abnormal frames."
 
 

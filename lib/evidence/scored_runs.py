@@ -1,8 +1,8 @@
 """Scored runs with all that they stand on, and which of them may stand in one cell of a table.
 
-A score run says little by itself about how its networks were trained: that is in the records of the runs beneath it. A
-`Result` holds both, so that two seeds trained for different numbers of steps are seen to differ although their scoring
-was the same.
+A score run says little by itself about how its networks were trained: that is in the records of the runs
+beneath it. A `Result` holds both, so that two seeds trained for different numbers of steps are seen to differ
+although their scoring was the same.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from lib.evaluation.protocols import PROTOCOLS, Interval, Protocol
 from lib.pipeline import records
 from lib.pipeline.steps import Job, from_name
 
-# The tables apply one protocol to all runs, whatever the runs were told; and how something was computed is no condition
-# of the result beyond rounding.
+# The tables apply one protocol to all runs, whatever the runs were told; and how something was computed is no
+# condition of the result beyond rounding.
 NOT_COMPARED = ("evaluate.", "machine.device", "machine.layout", "machine.threads")
 
 
@@ -54,7 +54,9 @@ class Result:
 
     @functools.cached_property
     def conditions(self) -> dict[tuple[str, str], frozenset[str]]:
-        """Everything that has to agree between runs of one cell, by (step, name): profile, data, parameters, code."""
+        """Everything that has to agree between runs of one cell, by (step, name): profile, data, parameters,
+        code.
+        """
         found: dict[tuple[str, str], set[str]] = {
             ("", "profile"): {self.job.profile},
             ("", "subset"): {str(self.subset).lower()},
@@ -71,7 +73,9 @@ class Result:
         return {key: frozenset(values) for key, values in found.items()}
 
     def parameters(self) -> dict:
-        """The values of all parameters that the run or one beneath it read; the first step's where steps differ."""
+        """The values of all parameters that the run or one beneath it read; the first step's where steps
+        differ.
+        """
         merged = {}
         for record in (self.record, *self.beneath.values()):
             merged = record["parameters"] | merged
@@ -79,7 +83,9 @@ class Result:
 
     @functools.cached_property
     def trouble(self) -> str:
-        """What is wrong with the stored scores, in words; empty if they are those that the record describes."""
+        """What is wrong with the stored scores, in words; empty if they are those that the record
+        describes.
+        """
         file = self.record["outputs"][0]
         path = self.folder / file["file"]
         if not path.exists():
@@ -92,7 +98,9 @@ class Result:
 
     @functools.cached_property
     def scores(self) -> pd.DataFrame:
-        """The stored scores, a row a test frame. Raises ResultError if they are missing or not those of the record."""
+        """The stored scores, a row a test frame. Raises ResultError if they are missing or not those of the
+        record.
+        """
         if self.trouble:
             raise ResultError(f"{self.trouble}. Run it again: {self.record.get('command', 'its notebook')}")
         return pd.read_csv(
@@ -174,9 +182,10 @@ def _beneath(profile: str, record: dict) -> tuple[dict[str, dict], tuple[str, ..
 def differences(a: Result, b: Result) -> tuple[str, ...]:
     """What differs between the conditions of two results; nothing: they may be compared.
 
-    `autoencoder.steps is 240 against 2500`, `module glow of flow is of two versions`, `module loop is under one autoencoder only`.
-    Only steps that both stand on are compared: a model without flows and one with them share an autoencoder. What one side of
-    such a step lacks is a difference, but for parameters that another kind of model has no use for.
+    `autoencoder.steps is 240 against 2500`, `module glow of flow is of two versions`, `module loop is under
+    one autoencoder only`. Only steps that both stand on are compared: a model without flows and one with them
+    share an autoencoder. What one side of such a step lacks is a difference, but for parameters that another
+    kind of model has no use for.
     """
     one, other = a.conditions, b.conditions
     shared = {step for step, _ in one} & {step for step, _ in other}
@@ -200,7 +209,9 @@ def differences(a: Result, b: Result) -> tuple[str, ...]:
 
 
 def apart(results: Iterable[Result]) -> list[list[Result]]:
-    """Results in groups within which nothing differs, in the order they came: only a group may be averaged."""
+    """Results in groups within which nothing differs, in the order they came: only a group may be
+    averaged.
+    """
     groups: list[list[Result]] = []
     for result in results:
         home = next(
@@ -221,7 +232,9 @@ def protocol_of(*, normalise: str, smoothing: float) -> Protocol:
 
 @functools.lru_cache(maxsize=1000)
 def interval(group: tuple[Result, ...], protocol: Protocol, resamples: int) -> Interval | None:
-    """The 95 % interval of the mean AUC of a group of seeds; None below eight clips, for a subset, without scores."""
+    """The 95 % interval of the mean AUC of a group of seeds; None below eight clips, for a subset, without
+    scores.
+    """
     if any(r.subset or r.trouble for r in group):
         return None
     first = group[0]

@@ -1,13 +1,13 @@
 """Tables 2, 3 and 4: the paper's numbers, ours from records and stored scores, and what separates them.
 
-A table is made in two steps: `cells`, one row a number with everything known about it (the csv), and from them the
-table that people read (Markdown, LaTeX, notebook, report), rounded to the paper's three digits. Nothing is
-shown that is not in a cell. Rules:
+A table is made in two steps: `cells`, one row a number with everything known about it (the csv), and from
+them the table that people read (Markdown, LaTeX, notebook, report), rounded to the paper's three digits.
+Nothing is shown that is not in a cell. Rules:
 
-* Only seeds that were run under the same conditions are averaged (`results.apart`); others stand in a row of their own,
-  with a note that says what differs.
-* A change is taken between runs with the same seeds and under the same conditions; otherwise a note says why there is
-  none.
+* Only seeds that were run under the same conditions are averaged (`results.apart`); others stand in a row of
+  their own, with a note that says what differs.
+* A change is taken between runs with the same seeds and under the same conditions; otherwise a note says why
+  there is none.
 * What was not run says so.
 """
 
@@ -24,26 +24,10 @@ import pandas as pd
 from lib import paths
 from lib.evaluation import protocols
 from lib.evaluation.protocols import MIN_CLIPS, Protocol
+from lib.evidence import names
+from lib.evidence.names import PAPER_SETS
 from lib.evidence.scored_runs import Result, apart, differences, interval, interval_of_difference
 
-PAPER_SETS = ("ped2", "avenue", "shanghaitech")
-NAMES = {
-    "ped1": "UCSD Ped1",
-    "ped2": "UCSD Ped2",
-    "avenue": "CUHK Avenue",
-    "shanghaitech": "ShanghaiTech",
-    "synthetic": "Generated set",
-    "own": "Your own video",
-}
-LABELS = {
-    "one_path": "One path (appearance)",
-    "two_path": "Two paths (+ motion)",
-    "app_intensity": "+ F_app",
-    "mot": "+ F_mot",
-    "app_intensity_mot": "+ F_app and F_mot",
-    "app_none": "None",
-    "app_error": "Error map",
-}
 TITLES = {
     "table2": "Table 2. Comparison with other methods, frame-level AUC",
     "table3": "Table 3. What the motion path and the two flows add, frame-level AUC",
@@ -58,6 +42,7 @@ TABLE3 = {
     "app_intensity_mot": "two_path",
 }
 TABLE4 = {"app_none": "", "app_intensity": "app_none", "app_error": "app_none"}
+ROWS = {"table2": tuple(names.TABLE2), "table3": tuple(TABLE3), "table4": tuple(TABLE4)}
 CHANGES = {
     "table3": "The change of the second row is against the first (the motion path); of the rows with flows, "
     "against the second.",
@@ -69,6 +54,7 @@ FIELDS = (
     "dataset",
     "group",
     "row",
+    "separate",
     "variant",
     "paper",
     "auc",
@@ -92,12 +78,26 @@ FIELDS = (
     "commits",
     "runs",
 )
+NUMBERS = (
+    "paper",
+    "auc",
+    "sd",
+    "n",
+    "low",
+    "high",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "paper_difference",
+)
 
 
 @dataclass(frozen=True)
 class Table:
-    """`cells` has one row a number, columns FIELDS; `notes` are the footnotes a, b, c...; `under` the lines beneath;
-    `regions`, of Table 3 alone, where in the frame the models look (see `regions_of`)."""
+    """`cells` has one row per number, columns FIELDS: NUMBERS are floats, "subset" is bool, the rest text.
+    `notes` are the footnotes a, b, c...; `under` the lines beneath; `regions`, of Table 3 alone, where in the
+    frame the models look (see `regions_of`).
+    """
 
     name: str
     cells: pd.DataFrame
@@ -110,7 +110,7 @@ class Table:
         return TITLES[self.name]
 
 
-# -- the paper's numbers -------------------------------------------------------------------------------------------
+# -- the paper's numbers -------------------------------------------------------------------------------------
 
 
 def paper_results(path: Path = paths.PAPER_RESULTS) -> list[dict]:
@@ -133,7 +133,7 @@ def paper_value(paper: list[dict], table: int, variant: str, dataset: str) -> fl
     )
 
 
-# -- cells ---------------------------------------------------------------------------------------------------------
+# -- cells ---------------------------------------------------------------------------------------------------
 
 
 def _mean(values) -> float:
@@ -190,10 +190,12 @@ def measured(
     against: str = "",
     label: str = "",
 ) -> list[dict]:
-    """The cells of one of our models on one data set: one for each group of seeds run under the same conditions.
+    """The cells of one of our models on one data set: one for each group of seeds run under the same
+    conditions.
 
-    With none there is one cell whose status says so. `against` is the variant whose AUC is subtracted; `label` is what
-    the row is called in place of LABELS'. Where there are several groups, their rows name their seeds.
+    With none there is one cell whose status says so. `against` is the variant whose AUC is subtracted;
+    `label` is what the row is called, if not as in Table 3. Where there are several groups, `separate` names
+    the seeds of each.
     """
 
     def runs(name):
@@ -204,7 +206,8 @@ def measured(
     row = {
         "dataset": dataset,
         "group": "this kit",
-        "row": label or LABELS[variant],
+        "row": label or names.MODELS[variant].row,
+        "separate": "",
         "variant": variant,
         "against": against,
         "protocol": str(protocol),
@@ -219,7 +222,7 @@ def measured(
     for group in groups:
         cell = row | _describe(group) | {"said": _conditions(group)}
         if len(groups) > 1:
-            cell["row"] += f" ({seeds_of(group)})"
+            cell["separate"] = seeds_of(group)
         aucs = {r.job.seed: r.auc(protocol) for r in group}
         spread = float(np.std(list(aucs.values()), ddof=1)) if len(aucs) > 1 else None
         cell |= {"auc": _mean(aucs.values()), "sd": spread}
@@ -245,8 +248,10 @@ def measured(
 
 
 def _difference(cell: dict, group: list[Result], baselines: list[list[Result]], protocol, resamples) -> dict:
-    """The fields of a cell that compare it, paired seed by seed, with the baseline run under the same conditions."""
-    said, name = list(cell["said"]), LABELS[cell["against"]]
+    """The fields of a cell that compare it, paired seed by seed, with the baseline run under the same
+    conditions.
+    """
+    said, name = list(cell["said"]), names.MODELS[cell["against"]].row
     equal = [b for b in baselines if not differences(b[0], group[0])]
     if not equal:
         why = "; ".join(differences(baselines[0][0], group[0])) if baselines else "it was not run"
@@ -327,13 +332,15 @@ def references(results, dataset: str, *, protocol: Protocol, resamples: int) -> 
 
 
 def regions_of(results) -> pd.DataFrame:
-    """Where models without flows and the frame difference look: a row each with dataset, row, rbdc, rbdc_sd, tbdc, tbdc_sd,
-    n, subset, runs. Only runs with labelled pixels count; those under other conditions stand in rows of their own."""
+    """Where models without flows and the frame difference look: a row each with dataset, row, separate, rbdc,
+    rbdc_sd, tbdc, tbdc_sd, n, subset, runs. Only runs with labelled pixels count; those under other
+    conditions stand in rows of their own, `separate` names their seeds.
+    """
     rows = []
     for dataset in order_of(results):
         for variant, label in (
-            ("one_path", LABELS["one_path"]),
-            ("two_path", LABELS["two_path"]),
+            ("one_path", names.MODELS["one_path"].row),
+            ("two_path", names.MODELS["two_path"].row),
             ("", "frame difference"),
         ):
             step = "score" if variant else "reference"
@@ -349,7 +356,8 @@ def regions_of(results) -> pd.DataFrame:
                 values = values if variant else [v[label] for v in values]
                 row = {
                     "dataset": dataset,
-                    "row": label + (f" ({seeds_of(group)})" if len(groups) > 1 else ""),
+                    "row": label,
+                    "separate": seeds_of(group) if len(groups) > 1 else "",
                 }
                 for name in ("rbdc", "tbdc"):
                     numbers = [v[name] for v in values if v[name] is not None]
@@ -366,7 +374,8 @@ def regions_of(results) -> pd.DataFrame:
                     }
                 )
     return pd.DataFrame(
-        rows, columns=("dataset", "row", "rbdc", "rbdc_sd", "tbdc", "tbdc_sd", "n", "subset", "runs")
+        rows,
+        columns=("dataset", "row", "separate", "rbdc", "rbdc_sd", "tbdc", "tbdc_sd", "n", "subset", "runs"),
     )
 
 
@@ -378,7 +387,7 @@ def mark(index: int) -> str:
 def order_of(results) -> list[str]:
     """Data sets in the order of a table: those that were run first, then the paper's others."""
     run = {r.job.dataset for r in results if r.job.step == "score"}
-    return [d for d in NAMES if d in run] + [d for d in PAPER_SETS if d not in run]
+    return [d for d in names.DATASETS if d in run] + [d for d in PAPER_SETS if d not in run]
 
 
 def _table(name: str, results, cells: list[dict], protocol: Protocol, resamples: int) -> Table:
@@ -393,13 +402,15 @@ def _table(name: str, results, cells: list[dict], protocol: Protocol, resamples:
         }
         for cell in cells
     ]
-    frame = pd.DataFrame(rows).reindex(columns=FIELDS)
-    frame["subset"] = frame["subset"].fillna(False).astype(bool)
+    frame = pd.DataFrame(rows).reindex(columns=FIELDS).astype(dict.fromkeys(NUMBERS, float))
+    text = frame.columns.difference([*NUMBERS, "subset"])
+    frame[text] = frame[text].fillna("").astype(str)
+    frame["subset"] = frame["subset"].eq(True)
     under = [
         f"Frame-level ROC AUC, {protocol}.",
-        f"± is the standard deviation over n seeds of the networks; brackets are 95 % intervals from {resamples} "
-        "resamples of the test clips, the same for all rows and seeds. An interval of a change is that of paired "
-        "values; where it contains 0, the change may be chance.",
+        "± is the standard deviation over n seeds of the networks; brackets are 95 % intervals from "
+        f"{resamples} resamples of the test clips, the same for all rows and seeds. An interval of a change "
+        "is that of paired values; where it contains 0, the change may be chance.",
     ]
     if name in CHANGES:
         under.append(CHANGES[name])
@@ -409,7 +420,9 @@ def _table(name: str, results, cells: list[dict], protocol: Protocol, resamples:
         numbers = cells_of[cells_of["auc"].notna()]
         if numbers.empty:
             why = next((status for status in cells_of["status"] if status not in ("", "not run")), "")
-            without.append(f"{NAMES[dataset]} ({why})") if why else absent.append(NAMES[dataset])
+            without.append(f"{names.DATASETS[dataset]} ({why})") if why else absent.append(
+                names.DATASETS[dataset]
+            )
         else:
             under.append(_provenance(numbers, results, dataset))
     if absent:
@@ -421,8 +434,8 @@ def _table(name: str, results, cells: list[dict], protocol: Protocol, resamples:
 
 def _provenance(cells: pd.DataFrame, results, dataset: str) -> str:
     """Where the numbers of a data set come from, in one line."""
-    names = list(dict.fromkeys(run for runs in cells["runs"] for run in runs.split()))
-    mine = [r for r in results if r.job.name in names]
+    jobs = list(dict.fromkeys(run for runs in cells["runs"] for run in runs.split()))
+    mine = [r for r in results if r.job.name in jobs]
     said = [f"profile {', '.join(dict.fromkeys(r.job.profile for r in mine))}"]
     whole = next((r for r in mine if r.job.step == "score" and not r.trouble), None)
     if whole:
@@ -436,9 +449,13 @@ def _provenance(cells: pd.DataFrame, results, dataset: str) -> str:
         said.append("subset")
     said.append(seeds_of(mine))
     commits = list(dict.fromkeys(r.commit for r in mine))
-    others = " (+: with other changes)" if any(c.endswith("+") for c in commits) else ""
-    said.append(f"commit {', '.join(commits)}{others}")
-    return f"{NAMES[dataset]}: {'; '.join(said)}. Runs: {', '.join(names)}."
+    said.append(f"commit {', '.join(commits)}{_about_commit(*commits)}")
+    return f"{names.DATASETS[dataset]}: {'; '.join(said)}. Runs: {', '.join(jobs)}."
+
+
+def _about_commit(*commits: str) -> str:
+    """What the + after a commit means, where there is one."""
+    return " (+: with other changes)" if any(commit.endswith("+") for commit in commits) else ""
 
 
 def table2(results, paper: list[dict], *, protocol: Protocol, resamples: int) -> Table:
@@ -458,7 +475,7 @@ def table2(results, paper: list[dict], *, protocol: Protocol, resamples: int) ->
         if row["table"] == "2"
     ]
     for dataset in order_of(results):
-        for variant, label in (("two_path", "ITAE"), ("app_intensity_mot", "ITAE + Generative Modeling")):
+        for variant, label in names.TABLE2.items():
             cells += [
                 cell | {"paper": paper_value(paper, 2, variant, dataset)}
                 for cell in measured(
@@ -486,7 +503,7 @@ def _ablation(name: str, rows: dict[str, str], results, paper, protocol, resampl
         for variant, against in rows.items():
             said = paper_value(paper, number, variant, dataset)
             base = paper_value(paper, number, against, dataset) if against else None
-            label = "Intensity" if name == "table4" and variant == "app_intensity" else LABELS[variant]
+            label = names.in_table(name, variant).row
             change = None if base is None else round(said - base, 6)
             cells += [
                 cell | {"paper": said, "paper_difference": change}
@@ -507,7 +524,7 @@ def _ablation(name: str, rows: dict[str, str], results, paper, protocol, resampl
 MAKERS = {"table2": table2, "table3": table3, "table4": table4}
 
 
-# -- one cell, explained -------------------------------------------------------------------------------------------
+# -- one cell, explained -------------------------------------------------------------------------------------
 
 
 def why(profile: str, cell: str) -> str:
@@ -519,10 +536,9 @@ def why(profile: str, cell: str) -> str:
     from lib.evidence.scored_runs import of_profile
 
     table, dataset, variant = (cell.split(":") + ["", ""])[:3]
-    rows = {"table2": ("two_path", "app_intensity_mot"), "table3": tuple(TABLE3), "table4": tuple(TABLE4)}
-    check_name("table", table, rows)
+    check_name("table", table, ROWS)
     check_name("data set", dataset, DATASETS)
-    check_name("row", variant, rows[table])
+    check_name("row", variant, ROWS[table])
     said = paper_value(paper_results(), int(table[-1]), variant, dataset)
     lines = [f"{cell}, profile {profile}", f"  the paper: {'no number' if said is None else f'{said:.3f}'}"]
     runs = [
@@ -539,7 +555,7 @@ def why(profile: str, cell: str) -> str:
         lines += [
             f"  {result.job.name}: {number}{', subset' if result.subset else ''}",
             f"    record   {paths.shown(result.folder / 'run.json')}, ended {record.get('ended', '?')}",
-            f"    commit   {result.commit}{' (+: with other changes)' if result.commit.endswith('+') else ''}",
+            f"    commit   {result.commit}{_about_commit(result.commit)}",
             f"    command  {record.get('command', 'by hand')}",
         ]
         lines += [f"    changed since: {name}" for name in result.changed]

@@ -1,38 +1,31 @@
-"""A table as people read it: Markdown, LaTeX, HTML, a notebook's table, and a few sentences; all from its cells.
+"""A table as people read it: Markdown, LaTeX, HTML, a notebook's table, and a few sentences; all from its
+cells.
 
-Italics are the paper's numbers and upright ones ours, everywhere. Numbers are rounded here, once, to three digits.
+A table becomes a `Face` first, text in rows and columns with what is known about each cell; LaTeX, HTML and
+notebooks get it through pandas' Styler. Italics are the paper's numbers and upright ones ours, everywhere.
+Numbers are rounded here, once, to three digits.
 """
 
 from __future__ import annotations
 
 import html
-import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from lib import paths
-from lib.evidence.tables import NAMES, Table, mark
+from lib.evidence import names
+from lib.evidence.tables import Table, mark
 
 DASH, NOT_RUN = "–", "not run"
 SUPERSCRIPTS = str.maketrans("abcdefghijklmnopqrstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖqʳˢᵗᵘᵛʷˣʸᶻ")
-PHRASES = {
-    "one_path": "one path",
-    "two_path": "two paths",
-    "app_intensity": "two paths with F_app",
-    "mot": "two paths with F_mot",
-    "app_intensity_mot": "two paths with both flows",
-}
-WITH = {
-    "app_none": "F_app with nothing added",
-    "app_intensity": "F_app with intensity",
-    "app_error": "F_app with the error map",
-}
 ITALICS = "Italics: the paper's numbers. Upright: measured by this kit."
 REGIONS = (
-    "Where in the frame: area under the share of labelled regions (RBDC) and tracks (TBDC) that error maps find, up to "
-    "one false region a frame. The paper has no such numbers; no interval is given."
+    "Where in the frame: area under the share of labelled regions (RBDC) and tracks (TBDC) that error maps "
+    "find, up to one false region per frame. The paper has no such numbers; no interval is given."
 )
 GROUPS = {
     "non-reconstruction": "Non-reconstruction",
@@ -43,17 +36,39 @@ GROUPS = {
 
 @dataclass
 class Face:
-    """Text in rows and columns. `paper`: (row, column) of the paper's numbers; `starts`: rows that begin a block;
-    `marks`: (row, column) -> letters of footnotes."""
+    """Text in rows and columns, and what writings need to know of it.
+
+    blocks    the name of the block of rows that each row belongs to, in place of a first column; empty: no
+    blocks corner    what stands above the names of blocks paper     (row, column) of the paper's numbers
+    marks     (row, column) -> letters of footnotes parts     (row, column) -> [(value, its interval or "")]
+    where a cell holds such; its text is made of them
+    """
 
     head: list[str]
     rows: list[list[str]] = field(default_factory=list)
+    blocks: list[str] = field(default_factory=list)
+    corner: str = ""
     paper: set[tuple[int, int]] = field(default_factory=set)
-    starts: set[int] = field(default_factory=set)
     marks: dict[tuple[int, int], str] = field(default_factory=dict)
+    parts: dict[tuple[int, int], list[tuple[str, str]]] = field(default_factory=dict)
+
+    def add(self, texts: list[str | list[tuple[str, str]]], block: str | None = None) -> int:
+        """Adds a row, in which a cell may be given by its parts; returns its index."""
+        i = len(self.rows)
+        row = []
+        for j, given in enumerate(texts):
+            if isinstance(given, str):
+                row.append(given)
+            else:
+                self.parts[i, j] = given
+                row.append("; ".join(f"{value} [{span}]" if span else value for value, span in given))
+        self.rows.append(row)
+        if block is not None:
+            self.blocks.append(block)
+        return i
 
 
-# -- numbers as text -----------------------------------------------------------------------------------------------
+# -- numbers as text -----------------------------------------------------------------------------------------
 
 
 def number(value) -> str:
@@ -84,14 +99,16 @@ def measured(cell) -> str:
     """0.973 ± 0.004, or why there is no number."""
     if cell.status:
         return cell.status
-    return (
-        number(cell.auc)
-        + ("" if pd.isna(cell.sd) else f" ± {cell.sd:.3f}")
-        + (" (subset)" if cell.subset else "")
-    )
+    spread = "" if pd.isna(cell.sd) else f" ± {cell.sd:.3f}"
+    return f"{number(cell.auc)}{spread}{' (subset)' if cell.subset else ''}"
 
 
-# -- faces ---------------------------------------------------------------------------------------------------------
+def row_name(cell) -> str:
+    """What a row is called; where seeds were run under different conditions, with its own."""
+    return f"{cell.row} ({cell.separate})" if cell.separate else cell.row
+
+
+# -- faces ---------------------------------------------------------------------------------------------------
 
 
 def face(table: Table) -> Face:
@@ -102,7 +119,6 @@ def face(table: Table) -> Face:
 def _ablation(table: Table) -> Face:
     found = Face(
         [
-            "Data set",
             "Additional information" if table.name == "table4" else "Model",
             "Paper",
             "This kit",
@@ -111,91 +127,86 @@ def _ablation(table: Table) -> Face:
             "Change",
             "95 % interval of the change",
             "Paper's change",
-        ]
+        ],
+        corner="Data set",
     )
-    before = None
     for cell in table.cells[table.cells["group"] == "this kit"].itertuples():
-        i = len(found.rows)
-        if cell.dataset != before:
-            found.starts.add(i)
-        compared = bool(cell.against)
-        found.rows.append(
-            [
-                NAMES[cell.dataset] if cell.dataset != before else "",
-                cell.row,
-                number(cell.paper),
-                measured(cell),
-                DASH if pd.isna(cell.n) else f"{cell.n:.0f}",
-                interval(cell.low, cell.high),
-                change(cell.difference) if compared else "",
-                interval_of_change(cell.difference_low, cell.difference_high) if compared else "",
-                change(cell.paper_difference) if compared else "",
+        changes = ["", "", ""]
+        if cell.against:
+            changes = [
+                change(cell.difference),
+                interval_of_change(cell.difference_low, cell.difference_high),
+                change(cell.paper_difference),
             ]
-        )
-        found.paper |= {(i, 2), (i, 8)}
+        texts = [
+            row_name(cell),
+            number(cell.paper),
+            measured(cell),
+            DASH if pd.isna(cell.n) else f"{cell.n:.0f}",
+            interval(cell.low, cell.high),
+            *changes,
+        ]
+        i = found.add(texts, block=names.DATASETS[cell.dataset])
+        found.paper |= {(i, 1), (i, 7)}
         if cell.marks:
-            found.marks[i, 3] = cell.marks
-        before = cell.dataset
+            found.marks[i, 2] = cell.marks
     return found
 
 
 def _comparison(table: Table) -> Face:
     cells = table.cells[table.cells["group"] != "reference scorer"]
-    shown = [d for d in NAMES if d in set(cells["dataset"])]
-    found = Face(["", "Method", *(NAMES[d] for d in shown), "Source"])
-    before = None
-    methods = cells["row"].str.partition(" (seed")[
-        0
-    ]  # seeds run under different conditions share a cell here
-    for (group, method, cited), own in cells.groupby(
-        ["group", methods, cells["cited"].fillna("this kit")], sort=False
-    ):
-        i = len(found.rows)
-        if group != before:
-            found.starts.add(i)
-        texts = []
-        for j, dataset in enumerate(shown, start=2):
+    shown = [d for d in names.DATASETS if d in set(cells["dataset"])]
+    found = Face(["Method", *(names.DATASETS[d] for d in shown), "Source"])
+    sources = cells["cited"].replace("", "this kit")
+    for (group, method, cited), own in cells.groupby(["group", "row", sources], sort=False):
+        i, texts = len(found.rows), []
+        for j, dataset in enumerate(shown, start=1):
             here = list(own[own["dataset"] == dataset].itertuples())
             if group == "this kit":
-                texts.append("; ".join(_one_cell(cell) for cell in here) or NOT_RUN)
+                texts.append([_result(cell) for cell in here] or NOT_RUN)
             else:
                 texts.append(number(here[0].paper) if here else DASH)
                 found.paper.add((i, j))
-            marks = " ".join(dict.fromkeys(m for cell in here for m in cell.marks.split()))
+            marks = _marks_of(here)
             if marks:
-                found.marks[i, j if group == "this kit" else 1] = marks
-        found.rows.append([GROUPS[group] if group != before else "", method, *texts, cited])
-        before = group
+                found.marks[i, j if group == "this kit" else 0] = marks
+        found.add([method, *texts, cited], block=GROUPS[group])
     return found
 
 
-def _one_cell(cell) -> str:
+def _result(cell) -> tuple[str, str]:
+    """A measured number with its seeds, and its interval."""
     if cell.status:
-        return cell.status
-    seeds = "".join(cell.row.partition(" (seed")[1:])
-    return f"{measured(cell)}, n = {cell.n:.0f}{seeds}{_bracket(cell)}"
+        return cell.status, ""
+    seeds = f" ({cell.separate})" if cell.separate else ""
+    return f"{measured(cell)}, n = {cell.n:.0f}{seeds}", _interval_or_nothing(cell)
 
 
-def _bracket(cell) -> str:
-    return "" if pd.isna(cell.low) else f" [{interval(cell.low, cell.high)}]"
+def _interval_or_nothing(cell) -> str:
+    return "" if pd.isna(cell.low) else interval(cell.low, cell.high)
+
+
+def _marks_of(cells) -> str:
+    """The letters of the footnotes of some cells, each once."""
+    return " ".join(dict.fromkeys(letters for cell in cells for letters in cell.marks.split()))
 
 
 def references_face(table: Table) -> Face | None:
-    """The reference scorers, a column a data set; None if none were run."""
+    """The reference scorers, a column per data set; None if none were run."""
     cells = table.cells[table.cells["group"] == "reference scorer"]
     if cells.empty:
         return None
     shown = list(dict.fromkeys(cells["dataset"]))
-    found = Face(["Reference scorer", *(NAMES[d] for d in shown)])
+    found = Face(["Reference scorer", *(names.DATASETS[d] for d in shown)])
     for scorer, own in cells.groupby("row", sort=False):
         i, texts = len(found.rows), []
         for j, dataset in enumerate(shown, start=1):
             here = list(own[own["dataset"] == dataset].itertuples())
-            texts.append("; ".join(measured(c) + _bracket(c) for c in here) or NOT_RUN)
-            marks = " ".join(dict.fromkeys(m for c in here for m in c.marks.split()))
+            texts.append([(measured(cell), _interval_or_nothing(cell)) for cell in here] or NOT_RUN)
+            marks = _marks_of(here)
             if marks:
                 found.marks[i, j] = marks
-        found.rows.append([scorer, *texts])
+        found.add([scorer, *texts])
     return found
 
 
@@ -203,28 +214,19 @@ def regions_face(table: Table) -> Face | None:
     """Where in the frame the models look; None if no run has labelled pixels."""
     if table.regions is None or table.regions.empty:
         return None
-    found, before = Face(["Data set", "Error map of", "RBDC", "TBDC", "n"]), None
+    found = Face(["Error map of", "RBDC", "TBDC", "n"], corner="Data set")
     for row in table.regions.itertuples():
-        if row.dataset != before:
-            found.starts.add(len(found.rows))
         texts = [
             number(value) + ("" if pd.isna(sd) else f" ± {sd:.3f}")
             for value, sd in ((row.rbdc, row.rbdc_sd), (row.tbdc, row.tbdc_sd))
         ]
-        found.rows.append(
-            [
-                NAMES[row.dataset] if row.dataset != before else "",
-                row.row,
-                texts[0] + (" (subset)" if row.subset else ""),
-                texts[1],
-                str(row.n),
-            ]
-        )
-        before = row.dataset
+        if row.subset:
+            texts[0] += " (subset)"
+        found.add([row_name(row), *texts, str(row.n)], block=names.DATASETS[row.dataset])
     return found
 
 
-# -- writings ------------------------------------------------------------------------------------------------------
+# -- writings ------------------------------------------------------------------------------------------------
 
 
 def markdown(table: Table) -> str:
@@ -248,15 +250,28 @@ def markdown(table: Table) -> str:
 
 
 def markdown_table(found: Face) -> str:
-    lines = ["| " + " | ".join(found.head) + " |", "|" + " --- |" * len(found.head)]
+    """A face as a table of Markdown."""
+    corner = [found.corner] if found.blocks else []
+    lines = ["| " + " | ".join([*corner, *found.head]) + " |"]
+    lines.append("|" + " --- |" * len([*corner, *found.head]))
     for i, row in enumerate(found.rows):
-        cells = [
-            (f"*{text}*" if (i, j) in found.paper and text and text != DASH else text)
-            + _superscript(found.marks.get((i, j), ""))
-            for j, text in enumerate(row)
-        ]
+        cells = []
+        if found.blocks:
+            cells.append(found.blocks[i] if _begins_block(found, i) else "")
+        for j, text in enumerate(row):
+            shown = f"*{text}*" if _is_papers(found, i, j) else text
+            cells.append(shown + _superscript(found.marks.get((i, j), "")))
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _begins_block(found: Face, i: int) -> bool:
+    return i == 0 or found.blocks[i] != found.blocks[i - 1]
+
+
+def _is_papers(found: Face, i: int, j: int) -> bool:
+    """Whether a cell shows a number of the paper's."""
+    return (i, j) in found.paper and found.rows[i][j] not in ("", DASH)
 
 
 def _superscript(marks: str) -> str:
@@ -319,82 +334,89 @@ def latex(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
+def styler(found: Face, write: Callable[[Face, int, int], str], escape: Callable[[str], str]) -> Styler:
+    """A face as pandas' Styler. `write` gives the text of a cell, `escape` that of headings."""
+    cells = [[write(found, i, j) for j in range(len(row))] for i, row in enumerate(found.rows)]
+    frame = pd.DataFrame(cells, columns=[escape(name) for name in found.head])
+    if not found.blocks:
+        return Styler(frame, uuid="", cell_ids=False).hide(axis="index")
+    numbers = [
+        len(set(found.blocks[: i + 1])) for i in range(len(found.rows))
+    ]  # pandas wants names to be unique
+    blocks = [escape(name) for name in found.blocks]
+    frame.index = pd.MultiIndex.from_arrays([blocks, numbers, range(len(blocks))])
+    frame.columns.name = escape(found.corner) or None
+    shown = Styler(frame, uuid="", cell_ids=False)
+    return shown.hide(axis="index", level=[1, 2])
+
+
 def _tabular(found: Face) -> list[str]:
-    first = next((j for j, name in enumerate(found.head) if name in ("Paper", *NAMES.values())), 1)
-    columns = "".join("l" if j < first or name == "Source" else "r" for j, name in enumerate(found.head))
-    lines = [
-        rf"\begin{{tabular}}{{{columns}}}",
-        r"\toprule",
-        " & ".join(map(tex, found.head)) + r" \\",
-        r"\midrule",
-    ]
-    for i, row in enumerate(found.rows):
-        if i in found.starts and i:
-            lines.append(r"\midrule")
-        cells = [
-            (rf"\textit{{{tex(text)}}}" if (i, j) in found.paper and text and text != DASH else tex(text))
-            + (rf" \textsuperscript{{{found.marks[i, j]}}}" if (i, j) in found.marks else "")
-            for j, text in enumerate(row)
-        ]
-        lines.append(" & ".join(cells) + r" \\")
-    return [*lines, r"\bottomrule", r"\end{tabular}"]
+    """A face as the lines of a LaTeX tabular."""
+    words = {"Method", "Model", "Additional information", "Error map of", "Reference scorer", "Source"}
+    columns = ("l" if found.blocks else "") + "".join("l" if name in words else "r" for name in found.head)
+    shown = styler(found, _latex_cell, tex)
+    italics = pd.DataFrame("", index=shown.index, columns=shown.columns)
+    for i, j in found.paper:
+        italics.iat[i, j] = "textit: --rwrap;" if _is_papers(found, i, j) else ""
+    shown = shown.apply(lambda _: italics, axis=None)
+    line = rf"\cline{{1-{len(columns)}}}"
+    clines = "skip-last;data" if found.blocks else None
+    text = shown.to_latex(hrules=True, column_format=columns, multirow_align="naive", clines=clines)
+    return text.replace(f"{line}\n\\bottomrule", r"\bottomrule").replace(line, r"\midrule").splitlines()
+
+
+def _latex_cell(found: Face, i: int, j: int) -> str:
+    marks = found.marks.get((i, j))
+    return tex(found.rows[i][j]) + (rf" \textsuperscript{{{marks}}}" if marks else "")
+
+
+def _html_cell(found: Face, i: int, j: int) -> str:
+    """The text of a cell in HTML, each interval in small print below its number."""
+    lines = []
+    for value, span in found.parts.get((i, j), [(found.rows[i][j], "")]):
+        lines.append(html.escape(value))
+        if span:
+            lines.append(f"<small>{html.escape(span)}</small>")
+    marks = found.marks.get((i, j))
+    return "<br>".join(lines) + (f"<sup>{marks}</sup>" if marks else "")
+
+
+def _kinds(found: Face, i: int, j: int) -> list[str]:
+    """What a cell of HTML is: classes that a style sheet can use."""
+    text, kinds = found.rows[i][j], []
+    if (i, j) in found.paper:
+        kinds.append("paper")
+    if text in (DASH, NOT_RUN):
+        kinds.append("absent")
+    if text[:1] in "0123456789+−–":
+        kinds.append("number")
+    return kinds if text else []
+
+
+def _classes(found: Face, shown: Styler) -> pd.DataFrame:
+    kinds = [[" ".join(_kinds(found, i, j)) for j in range(len(row))] for i, row in enumerate(found.rows)]
+    return pd.DataFrame(kinds, index=shown.index, columns=shown.columns)
 
 
 def html_table(found: Face) -> str:
-    """A face as an HTML table, without any style; classes say what a cell is.
-
-    Where blocks have a name in the first column, it becomes a line of its own above the block.
-    """
-    first = 1 if found.starts else 0
-    lines = ["<tr>" + "".join(f"<th>{html.escape(name)}</th>" for name in found.head[first:]) + "</tr>"]
-    for i, row in enumerate(found.rows):
-        if i in found.starts:
-            lines.append(f'<tr class="block"><th colspan="{len(row) - 1}">{html.escape(row[0])}</th></tr>')
-        cells = []
-        for j, text in list(enumerate(row))[first:]:
-            kinds = [
-                name
-                for name, holds in (
-                    ("paper", (i, j) in found.paper),
-                    ("absent", text in (DASH, NOT_RUN)),
-                    ("number", text[:1] in "0123456789+−–"),
-                )
-                if holds and text
-            ]
-            # The interval of a number goes below it.
-            shown = re.sub(
-                r" \[([^][]* to [^][]*)\](; )?",
-                lambda m: f"<br><small>{m[1]}</small>{'<br>' if m[2] else ''}",
-                html.escape(text),
-            )
-            marks = f"<sup>{found.marks[i, j]}</sup>" if (i, j) in found.marks else ""
-            cells.append(
-                f'<td class="{" ".join(kinds)}">{shown}{marks}</td>' if kinds else f"<td>{shown}{marks}</td>"
-            )
-        lines.append(f"<tr>{''.join(cells)}</tr>")
-    return f"<table><thead>{lines[0]}</thead><tbody>{''.join(lines[1:])}</tbody></table>"
+    """A face as an HTML table, without any style; classes say what a cell is."""
+    shown = styler(found, _html_cell, html.escape)
+    text = shown.set_td_classes(_classes(found, shown)).to_html()
+    return "<table>" + text[text.index("<table") :].partition(">")[2]  # without pandas' style and random id
 
 
-def styled(found: Face):
+LOOKS = {"paper": "font-style: italic;", "absent": "color: #888;", "number": "white-space: nowrap;"}
+
+
+def styled(found: Face) -> Styler:
     """A face as a notebook shows it."""
-    texts = [
-        [text + _superscript(found.marks.get((i, j), "")) for j, text in enumerate(row)]
-        for i, row in enumerate(found.rows)
+    shown = styler(found, _html_cell, html.escape)
+    looks = _classes(found, shown).map(lambda kinds: "".join(LOOKS[kind] for kind in kinds.split()))
+    left = [
+        {"selector": "th, td", "props": "text-align: left"},
+        {"selector": "tbody th", "props": "vertical-align: top; border-top: 1px solid #999"},
     ]
-    frame = pd.DataFrame(texts, columns=found.head)
-    looks = pd.DataFrame("", index=frame.index, columns=frame.columns)
-    for i, row in enumerate(found.rows):
-        for j, text in enumerate(row):
-            looks.iat[i, j] = (
-                ("font-style: italic;" if (i, j) in found.paper else "")
-                + ("color: #888;" if text in (DASH, NOT_RUN) else "")
-                + ("border-top: 1px solid #999;" if i in found.starts and i else "")
-                + ("white-space: nowrap;" if len(text) < 40 else "")
-            )
-    shown = frame.style.apply(lambda _: looks, axis=None).hide(axis="index")
-    return shown.set_properties(**{"text-align": "left"}).set_table_styles(
-        [{"selector": "th", "props": "text-align: left"}]
-    )
+    return shown.apply(lambda _: looks, axis=None).set_table_styles(left)
 
 
 def words(table: Table) -> list[tuple[str, list[str]]]:
@@ -406,7 +428,9 @@ def words(table: Table) -> list[tuple[str, list[str]]]:
             continue
         parts = [_effect(cell) for cell in ours if cell.against]
         if table.name == "table2":
-            parts = [f"{cell.row} reaches {number(cell.auc)}{_beside_the_paper(cell)}." for cell in ours]
+            parts = [
+                f"{row_name(cell)} reaches {number(cell.auc)}{_beside_the_paper(cell)}." for cell in ours
+            ]
         scorers = [cell for cell in own.itertuples() if cell.group == "reference scorer"]
         if scorers:
             best, model = max(scorers, key=lambda c: c.auc), max(ours, key=lambda c: c.auc)
@@ -415,15 +439,19 @@ def words(table: Table) -> list[tuple[str, list[str]]]:
                 f"{'less' if best.auc < model.auc else 'no less'} than the best row of the table, "
                 f"{number(model.auc)}."
             )
-        said.append((NAMES[dataset], parts))
+        said.append((names.DATASETS[dataset], parts))
     return said
 
 
 def absent(table: Table) -> str:
     """Which data sets were not run, in a sentence; empty if all were."""
     ours = table.cells[table.cells["group"] == "this kit"]
-    names = [NAMES[d] for d, own in ours.groupby("dataset", sort=False) if (own["status"] == "not run").all()]
-    return f"Not run: {', '.join(names)}." if names else ""
+    missing = [
+        names.DATASETS[dataset]
+        for dataset, own in ours.groupby("dataset", sort=False)
+        if (own["status"] == "not run").all()
+    ]
+    return f"Not run: {', '.join(missing)}." if missing else ""
 
 
 def sentences(table: Table) -> str:
@@ -434,9 +462,9 @@ def sentences(table: Table) -> str:
 
 def _effect(cell) -> str:
     """How a row differs from the one it is compared with."""
-    name, other = ((WITH if cell.table == "table4" else PHRASES)[v] for v in (cell.variant, cell.against))
-    seeds = cell.row.partition(" (seed")  # where seeds were run under different conditions, rows name them
-    told = f"{name[0].upper()}{name[1:]}{''.join(seeds[1:])}: {number(cell.auc)}"
+    name, other = (names.in_table(cell.table, model).sentence for model in (cell.variant, cell.against))
+    seeds = f" ({cell.separate})" if cell.separate else ""
+    told = f"{name[0].upper()}{name[1:]}{seeds}: {number(cell.auc)}"
     if pd.isna(cell.difference):
         return f"{told}, which cannot be compared with {other}."
     told += f", {number(abs(cell.difference))} {'above' if cell.difference >= 0 else 'below'} {other}"
@@ -450,17 +478,13 @@ def _effect(cell) -> str:
 def _beside_the_paper(cell) -> str:
     if pd.isna(cell.paper):
         return ""
-    where = (
-        ""
-        if pd.isna(cell.low)
-        else (
-            ", above our interval"
-            if cell.paper > cell.high
-            else ", below our interval"
-            if cell.paper < cell.low
-            else ", inside our interval"
-        )
-    )
+    where = ""
+    if not pd.isna(cell.low):
+        where = ", inside our interval"
+        if cell.paper > cell.high:
+            where = ", above our interval"
+        if cell.paper < cell.low:
+            where = ", below our interval"
     return f"; the paper reports {number(cell.paper)}{where}"
 
 
@@ -472,13 +496,15 @@ def notes(table: Table) -> str:
 
 
 def write(table: Table, folder: Path) -> list[str]:
-    """Writes the csv (cells, in full precision), Markdown and LaTeX, with Table 3 regions.csv; returns their names."""
+    """Writes the csv (cells, in full precision), Markdown and LaTeX, with Table 3 regions.csv; returns their
+    names.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     table.cells.astype({"n": "Int64"}).to_csv(folder / f"{table.name}.csv", index=False, lineterminator="\n")
     paths.write_text(folder / f"{table.name}.md", markdown(table))
     paths.write_text(folder / f"{table.name}.tex", latex(table))
-    names = [f"{table.name}.{kind}" for kind in ("csv", "md", "tex")]
+    written = [f"{table.name}.{kind}" for kind in ("csv", "md", "tex")]
     if table.regions is not None and not table.regions.empty:
         table.regions.to_csv(folder / "regions.csv", index=False, lineterminator="\n")
-        names.append("regions.csv")
-    return names
+        written.append("regions.csv")
+    return written

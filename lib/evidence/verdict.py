@@ -1,15 +1,15 @@
-"""What of the paper's claims these runs replicate: each claim by a rule stated before the numbers, from records alone.
+"""What of the paper's claims these runs replicate: each claim by a rule stated before the numbers.
 
-A claim is *tested* on a data set if all its runs are there, made under the same conditions, on the whole set, and the
-paper has a number for it. Then:
+A claim is *tested* on a data set if all its runs are there, made under the same conditions, on the whole set,
+and the paper has a number for it. Then:
 
-* a claim that something is larger (C1 to C4) is **replicated** if the paired 95 % interval of the difference lies on
-  the claimed side of 0; **not established** if the difference has the claimed sign but its interval contains 0, or none
-  can be given; **not replicated** if the sign is another;
-* a claim that something is largest on one data set is replicated if its interval there lies above the differences on
-  other sets; not established if only the difference itself does; otherwise not replicated;
-* an AUC (C5) is replicated if ours is no more than MARGIN below the paper's; not established if it is lower, but our
-  interval contains the paper's value; otherwise not replicated.
+* a claim that something is larger (C1 to C4) is **replicated** if the paired 95 % interval of the difference
+  lies on the claimed side of 0; **not established** if the difference has the claimed sign but its interval
+  contains 0, or none can be given; **not replicated** if the sign is another;
+* a claim that something is largest on one data set is replicated if its interval there lies above the
+  differences on other sets; not established if only the difference itself does; otherwise not replicated;
+* an AUC (C5) is replicated if ours is no more than MARGIN below the paper's; not established if it is lower,
+  but our interval contains the paper's value; otherwise not replicated.
 
 A verdict is about these runs, in their configuration: `deviations` lists where that is not the paper's.
 """
@@ -27,8 +27,10 @@ from lib import paths
 from lib.config import PAPER, flat, parameters, resolve
 from lib.evaluation import protocols
 from lib.evaluation.protocols import Protocol
+from lib.evidence import names
+from lib.evidence.names import PAPER_SETS
 from lib.evidence.scored_runs import Result, apart
-from lib.evidence.tables import NAMES, PAPER_SETS, TABLE3, measured, order_of, paper_value
+from lib.evidence.tables import TABLE3, Table, order_of, paper_value
 from lib.evidence.typesetting import Face, change, interval, interval_of_change, markdown_table, number
 from lib.pipeline import records
 
@@ -37,8 +39,8 @@ MARGIN = 0.01  # one point of AUC: twice the half point that the paper claims as
 MOTION = ("running", "jumping", "wrong_way")  # kinds of the generated set that look like everyone else
 CLAIMS = {
     "C1": "Two paths are better than one, most of all on CUHK Avenue (Table 3).",
-    "C2": "The flows add to the two-path autoencoder, most of all on ShanghaiTech; on CUHK Avenue the motion flow "
-    "costs (Table 3).",
+    "C2": "The flows add to the two-path autoencoder, most of all on ShanghaiTech; on CUHK Avenue the motion "
+    "flow costs (Table 3).",
     "C3": "The motion flow tells anomalies of motion apart where the appearance flow cannot (Fig. 4).",
     "C4": "Additional information, intensity or error map, helps the appearance flow (Table 4).",
     "C5": "The whole method reaches the AUC that the paper reports (Table 2).",
@@ -72,7 +74,7 @@ class Finding:
     runs: str = ""
 
 
-# -- rules ---------------------------------------------------------------------------------------------------------
+# -- rules ---------------------------------------------------------------------------------------------------
 
 
 def judge_difference(ours: float, low: float | None, high: float | None, sign: int) -> tuple[str, str]:
@@ -98,7 +100,7 @@ def judge_auc(ours: float, low: float | None, high: float | None, paper: float) 
 
 def judge_largest(findings: dict[str, Finding], where: str) -> tuple[str, str]:
     """The verdict on a claim that a difference is largest on one data set, and why."""
-    absent = [NAMES[d] for d in PAPER_SETS if d not in findings or findings[d].verdict == NOT_TESTED]
+    absent = [names.DATASETS[d] for d in PAPER_SETS if d not in findings or findings[d].verdict == NOT_TESTED]
     if absent:
         return NOT_TESTED, f"it needs all three data sets; not tested: {', '.join(absent)}"
     here, others = findings[where], max(f.ours for d, f in findings.items() if d != where)
@@ -109,59 +111,52 @@ def judge_largest(findings: dict[str, Finding], where: str) -> tuple[str, str]:
     return OPEN, "it is the largest, but its interval reaches down to another"
 
 
-# -- findings ------------------------------------------------------------------------------------------------------
+# -- findings ------------------------------------------------------------------------------------------------
 
 
-def _difference(
-    results, paper, claim, dataset, variant, against, *, table, quantity, sign, protocol, resamples
-) -> list[Finding]:
-    """Findings on the difference between two of our models; one for each set of conditions they were run under."""
-    values = [paper_value(paper, table, v, dataset) for v in (variant, against)]
-    said = None if None in values else round(values[0] - values[1], 6)
-    found = []
-    for cell in measured(results, dataset, variant, protocol=protocol, resamples=resamples, against=against):
-        base = Finding(claim, quantity, dataset, paper=said, n=cell.get("n", 0), runs=cell.get("runs", ""))
-        ours = cell.get("difference")
-        if cell["status"] or ours is None:
-            found.append(dataclasses.replace(base, because=cell["status"] or "; ".join(cell["said"])))
-            continue
-        low, high = cell.get("difference_low"), cell.get("difference_high")
-        base = dataclasses.replace(base, ours=ours, low=low, high=high)
-        verdict, why = judge_difference(ours, low, high, sign)
-        if said is None:
-            verdict, why = NOT_TESTED, f"the paper has no number for this set; {why}"
-        elif said * sign <= 0:
-            verdict, why = NOT_TESTED, f"the paper itself reports no such difference here; {why}"
-        elif cell["subset"]:
-            verdict, why = NOT_TESTED, f"a subset of the data cannot test it; {why}"
-        found.append(dataclasses.replace(base, verdict=verdict, because=why))
-    return found
+def _cells(table: Table, dataset: str, variant: str):
+    """The measured cells of a row: one per set of conditions that its seeds were run under."""
+    cells = table.cells
+    own = cells[
+        (cells["group"] == "this kit") & (cells["dataset"] == dataset) & (cells["variant"] == variant)
+    ]
+    return own.itertuples()
 
 
-def _auc(results, paper, dataset, *, protocol, resamples) -> list[Finding]:
-    said, found = paper_value(paper, 2, "app_intensity_mot", dataset), []
-    for cell in measured(results, dataset, "app_intensity_mot", protocol=protocol, resamples=resamples):
-        base = Finding(
-            "C5",
-            "AUC, two paths with both flows",
-            dataset,
-            paper=said,
-            ours=cell.get("auc"),
-            low=cell.get("low"),
-            high=cell.get("high"),
-            n=cell.get("n", 0),
-            runs=cell.get("runs", ""),
-        )
-        if cell["status"]:
-            verdict, why = NOT_TESTED, cell["status"]
-        elif said is None:
-            verdict, why = NOT_TESTED, "the paper has no number for this set"
-        elif cell["subset"]:
-            verdict, why = NOT_TESTED, "a subset of the data cannot test it"
-        else:
-            verdict, why = judge_auc(cell["auc"], cell.get("low"), cell.get("high"), said)
-        found.append(dataclasses.replace(base, verdict=verdict, because=why))
-    return found
+def _value(number: float) -> float | None:
+    return None if pd.isna(number) else float(number)
+
+
+def _difference(claim, quantity, cell, said: float | None, sign: int) -> Finding:
+    """The finding on a claimed difference from the cell that shows it; `said` is the paper's difference."""
+    ours, low, high = map(_value, (cell.difference, cell.difference_low, cell.difference_high))
+    base = Finding(claim, quantity, cell.dataset, paper=said, n=int(_value(cell.n) or 0), runs=cell.runs)
+    if cell.status or ours is None:
+        return dataclasses.replace(base, because=cell.status or cell.notes)
+    base = dataclasses.replace(base, ours=ours, low=low, high=high)
+    verdict, why = judge_difference(ours, low, high, sign)
+    if said is None:
+        verdict, why = NOT_TESTED, f"the paper has no number for this set; {why}"
+    elif said * sign <= 0:
+        verdict, why = NOT_TESTED, f"the paper itself reports no such difference here; {why}"
+    elif cell.subset:
+        verdict, why = NOT_TESTED, f"a subset of the data cannot test it; {why}"
+    return dataclasses.replace(base, verdict=verdict, because=why)
+
+
+def _auc(cell, said: float | None) -> Finding:
+    """The finding on C5 from a cell of Table 2."""
+    ours, low, high = map(_value, (cell.auc, cell.low, cell.high))
+    if cell.status:
+        verdict, why = NOT_TESTED, cell.status
+    elif said is None:
+        verdict, why = NOT_TESTED, "the paper has no number for this set"
+    elif cell.subset:
+        verdict, why = NOT_TESTED, "a subset of the data cannot test it"
+    else:
+        verdict, why = judge_auc(ours, low, high, said)
+    quantity, n = "AUC, two paths with both flows", int(_value(cell.n) or 0)
+    return Finding("C5", quantity, cell.dataset, said, ours, low, high, n, verdict, why, cell.runs)
 
 
 def kinds_of(result: Result) -> pd.DataFrame | None:
@@ -224,38 +219,42 @@ def _mean(values) -> float:
     return float(np.mean(list(values)))
 
 
-def findings(results, paper: list[dict], *, protocol: Protocol, resamples: int) -> list[Finding]:
-    """Every part of every claim, on every data set of the paper and on those that were run."""
-    how = {"protocol": protocol, "resamples": resamples}
+def findings(
+    results, paper: list[dict], made: dict[str, Table], *, protocol: Protocol, resamples: int
+) -> list[Finding]:
+    """Every part of every claim, on every data set of the paper and on those that were run.
+
+    `made` are Tables 2, 3 and 4 of the same runs; all but C3 is read from their cells.
+    """
     found: list[Finding] = []
 
-    def differences(claim, variant, against, *, table, quantity, sign=1, datasets=None):
-        new = [
-            f
-            for d in datasets or order_of(results)
-            for f in _difference(
-                results, paper, claim, d, variant, against, table=table, quantity=quantity, sign=sign, **how
-            )
-        ]
-        found.extend(new)
-        return {f.dataset: f for f in reversed(new) if f.dataset in PAPER_SETS}
+    def differences(claim, table, variant, against, quantity, sign=1, datasets=None) -> dict[str, Finding]:
+        first = {}
+        for dataset in datasets or order_of(results):
+            values = [paper_value(paper, int(table[-1]), model, dataset) for model in (variant, against)]
+            said = None if None in values else round(values[0] - values[1], 6)
+            for cell in _cells(made[table], dataset, variant):
+                found.append(_difference(claim, quantity, cell, said, sign))
+                first.setdefault(dataset, found[-1])
+        return {dataset: finding for dataset, finding in first.items() if dataset in PAPER_SETS}
 
     def largest(claim, parts, where, quantity):
         verdict, why = judge_largest(parts, where)
         mine = parts.get(where, Finding(claim, quantity, where))
         found.append(dataclasses.replace(mine, quantity=quantity, verdict=verdict, because=why))
 
-    parts = differences("C1", "two_path", "one_path", table=3, quantity="two paths − one path")
+    parts = differences("C1", "table3", "two_path", "one_path", "two paths − one path")
     largest("C1", parts, "avenue", "two paths − one path is largest here")
-    parts = differences("C2", "app_intensity_mot", "two_path", table=3, quantity="both flows − two paths")
+    parts = differences("C2", "table3", "app_intensity_mot", "two_path", "both flows − two paths")
     largest("C2", parts, "shanghaitech", "both flows − two paths is largest here")
-    differences(
-        "C2", "mot", "two_path", table=3, quantity="F_mot − two paths, below 0", sign=-1, datasets=["avenue"]
-    )
-    found += [_motion(results, d, **how) for d in order_of(results)]
-    differences("C4", "app_intensity", "app_none", table=4, quantity="intensity − none")
-    differences("C4", "app_error", "app_none", table=4, quantity="error map − none")
-    found += [f for d in order_of(results) for f in _auc(results, paper, d, **how)]
+    quantity = "F_mot − two paths, below 0"
+    differences("C2", "table3", "mot", "two_path", quantity, sign=-1, datasets=["avenue"])
+    found += [_motion(results, d, protocol=protocol, resamples=resamples) for d in order_of(results)]
+    differences("C4", "table4", "app_intensity", "app_none", "intensity − none")
+    differences("C4", "table4", "app_error", "app_none", "error map − none")
+    for dataset in order_of(results):
+        said = paper_value(paper, 2, "app_intensity_mot", dataset)
+        found += [_auc(cell, said) for cell in _cells(made["table2"], dataset, "app_intensity_mot")]
     return found
 
 
@@ -271,7 +270,9 @@ def overall(found: list[Finding]) -> dict[str, str]:
 
 
 def deviations(results, dataset: str) -> pd.DataFrame:
-    """Where the configuration of the runs on a data set is not the paper's: parameter, this run, paper's, stated by."""
+    """Where the configuration of the runs on a data set is not the paper's: parameter, this run, paper's,
+    stated by.
+    """
     specs, paper = parameters(), flat(resolve("paper", dataset))
     values = [r.parameters() for r in results if r.job.dataset == dataset and r.job.step == "score"]
     rows = []
@@ -300,9 +301,10 @@ BOTH_KINDS, ALL = "clips with frames of both kinds", "all clips"
 
 
 def clip_by_clip(results, dataset: str, protocol: Protocol) -> pd.DataFrame:
-    """Where a data set's AUC is won and lost: clip, the share of its frames that is abnormal, and for each model of Table 3 the
-    AUC within the clip, a mean over seeds. A clip with frames of one kind has none. Below stand the AUC by the protocol of all
-    clips with frames of both kinds, and of all clips. Empty if no model has an AUC.
+    """Where a data set's AUC is won and lost: clip, the share of its frames that is abnormal, and for each
+    model of Table 3 the AUC within the clip, a mean over seeds. A clip with frames of one kind has none.
+    Below stand the AUC by the protocol of all clips with frames of both kinds, and of all clips. Empty if no
+    model has an AUC.
     """
     models, share = {}, None
     for variant in TABLE3:
@@ -340,8 +342,10 @@ def _auc_by_clip(result: Result, protocol: Protocol) -> dict[str, float]:
 
 
 def ever_scored() -> pd.DataFrame:
-    """Every configuration that was scored on the test clips of a real data set and curated, in order of time: a row a score
-    with dataset, profile, model, seed, settings, auc (the paper's protocol), commit and ended. Empty if there is none."""
+    """Every configuration that was scored on the test clips of a real data set and curated, in order of time:
+    a row a score with dataset, profile, model, seed, settings, auc (the paper's protocol), commit and ended.
+    Empty if there is none.
+    """
     columns = ["dataset", "profile", "model", "seed", "settings", "auc", "commit", "ended"]
     found = (
         pd.read_csv(paths.EVER_SCORED, keep_default_na=False)
@@ -351,7 +355,7 @@ def ever_scored() -> pd.DataFrame:
     return found[columns]
 
 
-# -- as people read it ---------------------------------------------------------------------------------------------
+# -- as people read it ---------------------------------------------------------------------------------------
 
 
 def face(found: list[Finding], claim: str) -> Face:
@@ -361,11 +365,10 @@ def face(found: list[Finding], claim: str) -> Face:
     )
     for f in (f for f in found if f.claim == claim):
         plain = claim == "C5"
-        shown.paper.add((len(shown.rows), 2))
         value, span = (number, interval) if plain else (change, interval_of_change)
-        shown.rows.append(
+        i = shown.add(
             [
-                NAMES[f.dataset],
+                names.DATASETS[f.dataset],
                 f.quantity,
                 value(f.paper),
                 value(f.ours),
@@ -375,6 +378,7 @@ def face(found: list[Finding], claim: str) -> Face:
                 f.because,
             ]
         )
+        shown.paper.add((i, 2))
     return shown
 
 
@@ -392,7 +396,7 @@ def markdown(found: list[Finding], results, under: str) -> str:
     for dataset in [d for d in order_of(results) if any(f.n for f in found if f.dataset == d)]:
         table = deviations(results, dataset)
         parts.append(
-            f"Deviations from the profile `paper`, {NAMES[dataset]}: "
+            f"Deviations from the profile `paper`, {names.DATASETS[dataset]}: "
             + (
                 "none."
                 if table.empty

@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 from lib.config import recorded
 from lib.figures import style
 from lib.evaluation.protocols import PROTOCOLS, bits_per_pixel, frame_auc
+from lib.evidence import names
 from lib.evidence.figure_data import Results
 from lib.figures.paper_figures import FULL, NLLS, NOT_SCORED, RAW, Picture, nothing
 from lib.scoring import reading_of, spread
@@ -231,8 +232,8 @@ def spearman(x, y) -> float:
 
 # -- training ----------------------------------------------------------------------------------------------------
 
-NETWORKS = {("autoencoder", "one_path"): ("one-path AE", style.ONE_PATH, "dotted"),
-            ("autoencoder", "two_path"): ("two-path AE", style.TWO_PATH, "dashed"),
+NETWORKS = {("autoencoder", "one_path"): (names.MODELS["one_path"].legend, style.ONE_PATH, "dotted"),
+            ("autoencoder", "two_path"): (names.MODELS["two_path"].legend, style.TWO_PATH, "dashed"),
             ("flow", "app_none"): (style.FLOWS["app_none"], style.APPEARANCE, "dash-dot"),
             ("flow", "app_intensity"): (style.FLOWS["app_intensity"], style.APPEARANCE, "solid"),
             ("flow", "app_error"): (style.FLOWS["app_error"], style.APPEARANCE, "dash-dot-dot"),

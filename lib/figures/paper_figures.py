@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lib.evaluation.protocols import PROTOCOLS, frame_auc, frame_roc
-from lib.evidence import figure_data
+from lib.evidence import figure_data, names
 from lib.evidence.figure_data import BOTH_KINDS, MOTION_KINDS, Results
 from lib.figures import style
 from lib.scoring import normalise
@@ -26,7 +26,7 @@ RAW = PROTOCOLS[
     "micro, raw scores"
 ]  # for a single score, or one that is normalised already, as S of Eq. 9 is
 NLLS = {"nll_app": "appearance", "nll_mot": "motion"}
-NETWORKS = {"one_path": "one-path AE", "two_path": "two-path AE"}
+NETWORKS = {model: names.MODELS[model].legend for model in ("one_path", "two_path")}
 FULL = "app_intensity_mot"
 WIDE, GAP, EDGE = 1.03, 0.055, 0.05  # three pictures in a column: width, space between, margin, in inches
 LEFT, RIGHT, PLOT = 0.40, 2.02, 1.24  # two plots in a column: where they begin, their width
@@ -276,7 +276,7 @@ def fig4(results: Results) -> Picture:
 
 
 SERIES = {
-    "R": ("two-path AE", style.TWO_PATH, "dashed"),
+    "R": (NETWORKS["two_path"], style.TWO_PATH, "dashed"),
     "L": ("generative", style.GENERATIVE, "short"),
     "S": ("total", style.TOTAL, "solid"),
 }

@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy.ndimage import binary_dilation, binary_fill_holes
 
 from lib import paths
+from lib.evidence import names
 
 COLUMN, PAGE = 3.3, 7.0  # widths of the paper's column and page, in inches
 SCALE = {"paper": 1.0, "screen": 1.6}  # the same drawing, larger
@@ -49,20 +50,18 @@ DASHES = {
 
 # Scored models: name in a legend, colour, dashes, mark. What a model adds has its colour; both together are the total.
 MODELS = {
-    "one_path": ("one-path AE", ONE_PATH, "dotted", "x"),
-    "two_path": ("two-path AE", TWO_PATH, "dashed", "s"),
-    "app_intensity": ("+ $F_{app}$ (intensity)", APPEARANCE, "solid", "o"),
-    "mot": ("+ $F_{mot}$", MOTION, "short", "^"),
-    "app_intensity_mot": ("+ both", TOTAL, "solid", "D"),
-    "app_none": ("+ $F_{app}$ (none)", APPEARANCE, "dash-dot", "v"),
-    "app_error": ("+ $F_{app}$ (error map)", APPEARANCE, "dash-dot-dot", "P"),
+    model: (names.MODELS[model].legend, *drawn)
+    for model, drawn in {
+        "one_path": (ONE_PATH, "dotted", "x"),
+        "two_path": (TWO_PATH, "dashed", "s"),
+        "app_intensity": (APPEARANCE, "solid", "o"),
+        "mot": (MOTION, "short", "^"),
+        "app_intensity_mot": (TOTAL, "solid", "D"),
+        "app_none": (APPEARANCE, "dash-dot", "v"),
+        "app_error": (APPEARANCE, "dash-dot-dot", "P"),
+    }.items()
 }
-FLOWS = {
-    "app_none": "$F_{app}$ (none)",
-    "app_intensity": "$F_{app}$ (intensity)",
-    "app_error": "$F_{app}$ (error map)",
-    "mot": "$F_{mot}$",
-}
+FLOWS = {flow: name.legend for flow, name in names.FLOWS.items()}
 
 
 def sheet(width: float, height: float, caption: str) -> Figure:

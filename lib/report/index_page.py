@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from lib import paths
 from lib.config import flat, resolve
-from lib.evidence import scored_runs, tables, typesetting, verdict
+from lib.evidence import names, scored_runs, stored_tables, tables, typesetting, verdict
 from lib.pipeline import planning, records
 from lib.pipeline.steps import FIGURES, STEPS, Job, from_name, jobs_of
 from lib.pipeline.terminal import duration
@@ -48,8 +48,9 @@ def write(profile: str) -> Path:
     )
     how = {"protocol": protocol, "resamples": evaluate["evaluate.resamples"]}
     paper = tables.paper_results()
-    made = {name: maker(scored, paper, **how) for name, maker in tables.MAKERS.items()}
-    found = verdict.findings(scored, paper, **how)
+    how["folder"] = paths.tables(profile)
+    made = {name: stored_tables.table(name, scored, **how) for name in tables.MAKERS}
+    found = stored_tables.findings(scored, **how)
     executed = notebook_pages.write_all(profile, known)
     drawn = figures(profile)
     states = Counter(record["status"] for record in known.values())
@@ -119,7 +120,7 @@ def headline(table: tables.Table, paper: list[dict]) -> list[dict]:
         whole = next(ours[ours["variant"] == FULL].itertuples())
         found.append(
             {
-                "name": tables.NAMES[dataset],
+                "name": names.DATASETS[dataset],
                 "number": "" if whole.status else typesetting.number(whole.auc),
                 "status": whole.status,
                 "subset": whole.subset,
@@ -134,7 +135,7 @@ def headline(table: tables.Table, paper: list[dict]) -> list[dict]:
                 "free": None if best is None else position(best.auc),
                 "rows": [
                     {
-                        "label": c.row,
+                        "label": typesetting.row_name(c),
                         "value": c.status or typesetting.number(c.auc),
                         "at": position(c.auc),
                         "paper": position(c.paper),
@@ -178,7 +179,7 @@ def claims(found: list[verdict.Finding]) -> list[dict]:
     for name, statement in verdict.CLAIMS.items():
         signed = name != "C5"
         lines = [
-            f"{tables.NAMES[f.dataset]}: {f.quantity} {(typesetting.change if signed else typesetting.number)(f.ours)} ("
+            f"{names.DATASETS[f.dataset]}: {f.quantity} {(typesetting.change if signed else typesetting.number)(f.ours)} ("
             + (
                 "no interval"
                 if f.low is None
@@ -209,7 +210,7 @@ def deviations(scored) -> list[dict]:
         face = typesetting.Face(list(table.columns), table.values.tolist())
         found.append(
             {
-                "name": tables.NAMES[dataset],
+                "name": names.DATASETS[dataset],
                 "count": len(table),
                 "table": Markup(typesetting.html_table(face)),
             }
@@ -256,7 +257,7 @@ def figures(profile: str) -> list[dict]:
 
 def _figure(folder: Path, stem: str, title: str) -> dict:
     dataset = next(
-        (name for key, name in tables.NAMES.items() if re.search(rf"(?<![a-z]){key}(?![a-z])", stem)), ""
+        (name for key, name in names.DATASETS.items() if re.search(rf"(?<![a-z]){key}(?![a-z])", stem)), ""
     )
     files = [f"{stem}.{kind}" for kind in ("svg", "png", "csv") if (folder / f"{stem}.{kind}").exists()]
     title += f", {dataset}" if dataset and dataset not in title else ""
@@ -272,7 +273,7 @@ def groups(profile: str, known: dict[Job, dict], executed: dict[Job, Path]) -> l
         job for job in known if job.step in ("score", "reference") and known[job]["status"] == "complete"
     )
     found = []
-    for dataset in [d for d in tables.NAMES if any(job.dataset == d for job in known)] + ["all"]:
+    for dataset in [d for d in names.DATASETS if any(job.dataset == d for job in known)] + ["all"]:
         mine = [job for job in known if job.dataset == dataset]
         seeds = sorted({job.seed for job in mine if job.seed is not None}) or [0]
         called = [
@@ -286,7 +287,7 @@ def groups(profile: str, known: dict[Job, dict], executed: dict[Job, Path]) -> l
         spent = sum(known[job].get("seconds", 0) for job in mine)
         found.append(
             {
-                "name": tables.NAMES.get(dataset, "Over all data sets"),
+                "name": names.DATASETS.get(dataset, "Over all data sets"),
                 "runs": runs,
                 "counts": f"{sum(r['record'] is not None for r in runs)} of {len(runs)}, {duration(spent)}",
             }

@@ -48,10 +48,10 @@ README = paths.ROOT / "README.md"
 
 
 @contextlib.contextmanager
-def reading(folder: Path = paths.REFERENCE):
-    """Within, records are read from below `folder` instead of reports/."""
+def reading(folder: Path | None = None):
+    """Within, records are read from below `folder` (the reference) instead of reports/."""
     before = os.environ.get("KIT_REPORTS")
-    os.environ["KIT_REPORTS"] = str(folder)
+    os.environ["KIT_REPORTS"] = str(folder or paths.REFERENCE)
     try:
         yield
     finally:
@@ -164,17 +164,19 @@ def keep_notebook(path: Path, to: Path) -> None:
 def _tables(profile: str, folder: Path) -> None:
     """Tables and verdict of all records that are read at the moment."""
     from lib.evaluation import protocols
-    from lib.evidence import scored_runs, tables, typesetting, verdict
+    from lib.evidence import scored_runs, stored_tables, tables, verdict
 
-    scored, paper = scored_runs.of_profile(profile), tables.paper_results()
+    scored = scored_runs.of_profile(profile)
     how = {
         "protocol": protocols.PROTOCOLS["paper"],
         "resamples": scored[0].parameters()["evaluate.resamples"],
     }
-    for make in tables.MAKERS.values():
-        typesetting.write(make(scored, paper, **how), folder)
+    for name in tables.MAKERS:
+        stored_tables.table(name, scored, folder=folder, **how)
+    found = stored_tables.findings(scored, folder=folder, **how)
+    shutil.rmtree(folder.parent / ".state")  # the locks
     under = f"Frame-level ROC AUC, {how['protocol']}; {how['resamples']} resamples; profile {profile}."
-    verdict.write(verdict.findings(scored, paper, **how), scored, under, folder, how["protocol"])
+    verdict.write(found, scored, under, folder, how["protocol"])
 
 
 def _figures(profile: str, drawn: Path, before: Path, to: Path, earlier: set[Path]) -> None:
@@ -301,7 +303,7 @@ def profiles() -> list[str]:
 def results_block() -> str:
     """README's results: for each profile and data set Table 3 as measured, from the reference records alone."""
     from lib.evaluation import protocols
-    from lib.evidence import scored_runs, tables, typesetting
+    from lib.evidence import names, scored_runs, stored_tables, typesetting
 
     if not profiles():
         return "Nothing has been run on real data yet.\n"
@@ -313,7 +315,8 @@ def results_block() -> str:
             resamples = next(
                 (r.parameters()["evaluate.resamples"] for r in found), config.get("evaluate.resamples", 1000)
             )
-            cells = tables.table3(found, tables.paper_results(), protocol=protocol, resamples=resamples).cells
+            how = {"protocol": protocol, "resamples": resamples, "folder": paths.tables(profile)}
+            cells = stored_tables.table("table3", found, keep=False, **how).cells
             commands = {r.job.name: r.record["command"] for r in found}
         for dataset in dict.fromkeys(r.job.dataset for r in found):
             own = cells[(cells["dataset"] == dataset) & cells["auc"].notna()]
@@ -322,20 +325,20 @@ def results_block() -> str:
             subset = ", subset" * any(r.subset for r in of_it)
             if own.empty:
                 why = next((r.why_no_auc for r in of_it if r.job.step == "score"), "not scored")
-                lines += [f"**{tables.NAMES[dataset]}{subset}, profile `{profile}`**: no AUC ({why}).", ""]
+                lines += [f"**{names.DATASETS[dataset]}{subset}, profile `{profile}`**: no AUC ({why}).", ""]
                 continue
             lines += [
-                f"**{tables.NAMES[dataset]}{subset}, profile `{profile}`**",
+                f"**{names.DATASETS[dataset]}{subset}, profile `{profile}`**",
                 "",
                 "| | paper | this kit | 95 % interval | change | interval of the change | command |",
                 "|---|---|---|---|---|---|---|",
             ]
             for cell in own.itertuples():
-                names = cell.runs.split()
+                jobs = cell.runs.split()
                 lines.append(
-                    f"| {cell.row} | {typesetting.number(cell.paper)} | {typesetting.measured(cell)} (n = {int(cell.n)}) | "
+                    f"| {typesetting.row_name(cell)} | {typesetting.number(cell.paper)} | {typesetting.measured(cell)} (n = {int(cell.n)}) | "
                     f"{typesetting.interval(cell.low, cell.high)} | {typesetting.change(cell.difference)} | "
-                    f"{typesetting.interval_of_change(cell.difference_low, cell.difference_high)} | {_command(commands, names)} |"
+                    f"{typesetting.interval_of_change(cell.difference_low, cell.difference_high)} | {_command(commands, jobs)} |"
                 )
             whole = [
                 r

@@ -1,4 +1,4 @@
-"""Tables and verdict against hand-made records: what changes what, what is never mixed, and that all writings agree."""
+"""Tables and verdict on hand-made records: what changes what, what is never mixed, and that writings agree."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from lib.config import resolve
 from lib.errors import ConfigError
 from lib.evaluation import protocols
 from lib.evaluation.protocols import PROTOCOLS
-from lib.evidence import scored_runs, tables, typesetting, verdict
+from lib.evidence import names, scored_runs, tables, typesetting, verdict
 from lib.pipeline import records
 from lib.pipeline.steps import Job
 
@@ -89,7 +89,7 @@ def test_the_papers_numbers_are_complete():
     sums = {
         (n, d): round(sum(r["value"] or 0 for r in rows if (r["table"], r["dataset"]) == (n, d)), 3)
         for n in ("2", "3", "4")
-        for d in tables.PAPER_SETS
+        for d in names.PAPER_SETS
     }  # added up from the printed tables
     assert sums == {
         ("2", "ped2"): 17.862,
@@ -107,9 +107,9 @@ def test_the_papers_numbers_are_complete():
 
 def test_the_papers_tables_agree_with_each_other():
     rows = tables.paper_results()
-    for dataset in tables.PAPER_SETS:
+    for dataset in names.PAPER_SETS:
 
-        def value(number, variant):
+        def value(number, variant, dataset=dataset):
             return tables.paper_value(rows, number, variant, dataset)
 
         assert value(3, "app_intensity") == value(4, "app_intensity")
@@ -136,7 +136,7 @@ def test_the_papers_numbers_are_those_it_prints():
         )
     assert [(name, values) for (_, name), values in ours.items()] == printed
     aucs = next(line for line in text.splitlines() if line.startswith("AUG")).split()[2:]
-    table3 = [row for d in tables.PAPER_SETS for row in rows if row["table"] == "3" and row["dataset"] == d]
+    table3 = [row for d in names.PAPER_SETS for row in rows if row["table"] == "3" and row["dataset"] == d]
     assert [f"{row['value']:.3f}" for row in table3] == aucs
 
 
@@ -212,7 +212,9 @@ def test_mean_deviation_and_differences_over_seeds(empty):
     aucs = {"one_path": (0.60, 0.70, 0.65), "two_path": (0.80, 0.72, 0.82)}
     for variant, values in aucs.items():
         for seed, value in enumerate(values):
-            made.change(made.scored("ped2", variant, seed), lambda record: set_auc(record, value))
+            made.change(
+                made.scored("ped2", variant, seed), lambda record, value=value: set_auc(record, value)
+            )
     row = cell(table(), "two_path")
     assert (row.auc, row.n) == (pytest.approx(0.78), 3)
     assert row.sd == pytest.approx(np.sqrt(((0.02) ** 2 + 0.06**2 + 0.04**2) / 2))
@@ -308,18 +310,20 @@ def test_where_models_look_stands_below_table_3(reports, tmp_path):
     for variant, rbdc in (("one_path", 0.2), ("two_path", 0.3)):
         made.change(
             Job("quick", "ped2", "score", variant, 0),
-            lambda found: found["metrics"].update(regions={"rbdc": rbdc, "tbdc": None}),
+            lambda found, rbdc=rbdc: found["metrics"].update(regions={"rbdc": rbdc, "tbdc": None}),
         )
     made.change(
         Job("quick", "ped2", "reference", "", 0),
         lambda found: found["metrics"].update(regions={"frame difference": {"rbdc": 0.1, "tbdc": 0.4}}),
     )
     made_table = table("table3")
-    assert typesetting.regions_face(made_table).rows == [
-        ["UCSD Ped2", "One path (appearance)", "0.200", "–", "1"],
-        ["", "Two paths (+ motion)", "0.300", "–", "1"],
-        ["", "frame difference", "0.100", "0.400", "1"],
+    places = typesetting.regions_face(made_table)
+    assert places.rows == [
+        ["One path (appearance)", "0.200", "–", "1"],
+        ["Two paths (+ motion)", "0.300", "–", "1"],
+        ["frame difference", "0.100", "0.400", "1"],
     ]
+    assert places.blocks == ["UCSD Ped2"] * 3
     assert "regions.csv" in typesetting.write(
         made_table, tmp_path
     ) and typesetting.REGIONS in typesetting.markdown(made_table)
@@ -332,7 +336,7 @@ def test_the_generated_set_has_a_dash_for_the_paper(empty):
     assert cell(found, "one_path", "synthetic").paper is None or pd.isna(
         cell(found, "one_path", "synthetic").paper
     )
-    assert found.cells.iloc[0]["dataset"] == "synthetic" and typesetting.face(found).rows[0][2] == "–"
+    assert found.cells.iloc[0]["dataset"] == "synthetic" and typesetting.face(found).rows[0][1] == "–"
 
 
 # -- what is never mixed
@@ -349,7 +353,14 @@ def test_seeds_trained_otherwise_are_not_averaged(empty):
     rows = rows_of(table(), "two_path")
     assert list(rows["n"]) == [2, 1] and list(rows["seeds"]) == ["0 2", "1"]
     assert f"autoencoder.steps is {STEPS} against 7" in rows.iloc[1]["notes"]
-    assert list(rows["row"]) == ["Two paths (+ motion) (seeds 0, 2)", "Two paths (+ motion) (seed 1)"]
+    assert list(rows["row"]) == ["Two paths (+ motion)"] * 2
+    assert list(rows["separate"]) == ["seeds 0, 2", "seed 1"]
+    assert re.search(r"\| Two paths \(\+ motion\) \(seed 1\) \|", typesetting.markdown(table()))
+    whole = dict(typesetting.words(table()))["UCSD Ped2"]
+    assert whole[1].startswith("Two paths (seed 1): ") and "cannot be compared" in whole[1]
+    two = typesetting.face(table("table2"))
+    row = next(row for row in two.rows if row[0] == "ITAE" and row[-1] == "this kit")
+    assert "n = 2 (seeds 0, 2) [" in row[1] and "; " in row[1] and "n = 1 (seed 1) [" in row[1]
     # one path of seed 1 was trained as seeds 0 and 2 of two paths were, and not as its own seed of two paths
     assert pd.isna(rows.iloc[1]["difference"]) and "not compared" in rows.iloc[1]["notes"]
     assert f"autoencoder.steps is {STEPS} against 7" in typesetting.markdown(table())
@@ -429,7 +440,12 @@ def test_csv_markdown_and_latex_say_the_same(name, reports, tmp_path):
     assert typesetting.write(found, tmp_path / "out") == [f"{name}.csv", f"{name}.md", f"{name}.tex"]
     written = pd.read_csv(tmp_path / "out" / f"{name}.csv")
     markdown, latex = ((tmp_path / "out" / f"{name}.{kind}").read_text() for kind in ("md", "tex"))
-    assert numbers_in(markdown) == numbers_in(latex) and len(numbers_in(markdown)) > 20
+    page = "".join(
+        typesetting.html_table(f) for f in (typesetting.face(found), typesetting.references_face(found))
+    )
+    styled = typesetting.styled(typesetting.face(found)).to_html()
+    assert numbers_in(markdown) == numbers_in(latex) == numbers_in(page) and len(numbers_in(markdown)) > 20
+    assert numbers_in(styled) == numbers_in(page)[: len(numbers_in(styled))]
     plain = ["paper", "auc", "sd", "low", "high"]
     expected = [f"{v:.3f}" for column in plain for v in written[column].dropna()]
     if (
@@ -552,8 +568,14 @@ def test_the_rule_for_the_largest():
     assert verdict.judge_largest(small, "avenue")[0] == "not tested"
 
 
+def findings():
+    runs = scored_runs.of_profile("quick")
+    made_tables = {name: table(name) for name in tables.MAKERS}
+    return verdict.findings(runs, tables.paper_results(), made_tables, **HOW)
+
+
 def judged(claim, dataset="ped2"):
-    found = verdict.findings(scored_runs.of_profile("quick"), tables.paper_results(), **HOW)
+    found = findings()
     return [f for f in found if (f.claim, f.dataset) == (claim, dataset)], verdict.overall(found)
 
 
@@ -622,7 +644,7 @@ def test_deviations_are_named(empty):
 
 
 def test_where_it_is_won_and_lost(empty):
-    """Within each clip, a mean over seeds; a clip of one kind has no AUC of its own and weighs on that of all."""
+    """Within each clip, a mean over seeds; a clip of one kind has no AUC of its own and weighs on all."""
     jobs = [made.scored("avenue", "one_path", seed, call="{:02d}") for seed in (0, 1)]
     for job in jobs:
         table = pd.read_csv(job.folder / "scores.csv", dtype={"clip": str})
@@ -631,7 +653,10 @@ def test_where_it_is_won_and_lost(empty):
         digest = paths.sha256_of(job.folder / "scores.csv")
         made.change(
             job,
-            lambda r: (r["outputs"][0].update(sha256=digest), r["metrics"]["by_clip"].update({"03": None})),
+            lambda r, digest=digest: (
+                r["outputs"][0].update(sha256=digest),
+                r["metrics"]["by_clip"].update({"03": None}),
+            ),
         )
     found = verdict.clip_by_clip(scored_runs.of_profile("quick"), "avenue", HOW["protocol"]).set_index("clip")
     assert list(found.columns) == ["abnormal", "one_path"] and list(found.index[:3]) == ["01", "02", "03"]
@@ -656,7 +681,7 @@ def test_where_it_is_won_and_lost(empty):
 
 def test_the_verdict_is_written(reports, tmp_path):
     runs = scored_runs.of_profile("quick")
-    found = verdict.findings(runs, tables.paper_results(), **HOW)
+    found = findings()
     assert verdict.write(found, runs, "the protocol", tmp_path / "out", HOW["protocol"]) == [
         "verdict.csv",
         "verdict.md",
@@ -685,7 +710,7 @@ def test_the_notebooks_run_by_hand_and_leave_the_pipelines_tables_alone(notebook
 
 def test_tables_need_no_torch():
     code = (
-        "import sys; from lib.evidence import scored_runs, tables, typesetting, verdict; from lib.pipeline import notebook_run; "
-        "sys.exit('torch' in sys.modules)"
+        "import sys; from lib.evidence import scored_runs, stored_tables, tables, typesetting, verdict; "
+        "from lib.pipeline import notebook_run; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT).returncode == 0

@@ -294,7 +294,7 @@ def test_frames_spread_evenly_over_the_abnormal_ones(results):
 
 def test_without_the_full_model_the_next_one_ranks(results):
     left = without(results, "synthetic/score/app_intensity_mot/seed0")
-    assert left.ranking == "two_path" and "two-path AE" in figure_data.rule_for_clips(left, ())
+    assert left.ranking == "two_path" and "by two paths," in figure_data.rule_for_clips(left, ())
 
 
 def test_nothing_run_is_one_clear_sentence():

@@ -1,0 +1,125 @@
+"""Each table, and the verdict, is computed once per set of runs; whatever shows it reads it.
+
+    table = stored_tables.table("table3", runs, protocol=protocol, resamples=1000,
+    folder=paths.tables("quick"))
+
+`table3.csv` has the cells in full precision, `table3.json` the rest and a key: a hash of the records of the
+runs and of all beneath them, of the stored scores, the protocol, the number of resamples, and the code that
+makes the table. Where the key in the folder is another, the table is computed and stored there, with Markdown
+and LaTeX beside it. The findings of the verdict are stored in the same way, as `verdict.json`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from lib.evaluation.protocols import Protocol
+from lib.evidence import tables, typesetting, verdict
+from lib.pipeline import records
+from lib.pipeline.steps import STEPS
+
+
+def table(
+    name: str, results, *, protocol: Protocol, resamples: int, folder: Path, keep: bool = True
+) -> tables.Table:
+    """Table 2, 3 or 4 of some scored runs: read from `folder` if it is there, otherwise computed.
+
+    What was computed is stored in `folder` unless `keep` is False. Of the runs only those count that the
+    table shows.
+    """
+    shown = [r for r in results if r.job.step == "reference" or r.job.variant in tables.ROWS[name]]
+    how = {"protocol": protocol, "resamples": resamples}
+    key = key_of(name, shown, **how)
+    with _alone(folder, name) if keep else contextlib.nullcontext():
+        found = read(folder, name, key)
+        if found is None:
+            found = tables.MAKERS[name](shown, tables.paper_results(), **how)
+            if keep:
+                write(found, folder, key)
+    return found
+
+
+def findings(
+    results, *, protocol: Protocol, resamples: int, folder: Path, keep: bool = True
+) -> list[verdict.Finding]:
+    """The findings of the verdict on some scored runs: read from `folder` if they are there, otherwise made.
+
+    They are made from the three tables, which are read or made in the same way.
+    """
+    how = {"protocol": protocol, "resamples": resamples}
+    key, path = key_of("verdict", results, **how), folder / "verdict.json"
+    stored = _load(path)
+    if stored.get("key") == key:
+        return [verdict.Finding(**found) for found in stored["findings"]]
+    made = {name: table(name, results, folder=folder, keep=keep, **how) for name in tables.MAKERS}
+    found = verdict.findings(results, tables.paper_results(), made, **how)
+    if keep:
+        records.write_json(path, {"key": key, "findings": [dataclasses.asdict(f) for f in found]})
+    return found
+
+
+def key_of(name: str, results, *, protocol: Protocol, resamples: int) -> str:
+    """A hash of all that determines a table."""
+    runs = [
+        [r.job.profile, r.job.name, r.record, r.beneath, r.changed, r.trouble]
+        for r in sorted(results, key=lambda r: (r.job.profile, r.job.name))
+    ]
+    code = records.code_version(STEPS[name].notebook)
+    return records.digest([name, dataclasses.asdict(protocol), resamples, runs, code])
+
+
+def write(found: tables.Table, folder: Path, key: str) -> list[str]:
+    """Stores a table: csv and json to be read again, Markdown and LaTeX for people. Returns their names."""
+    written = typesetting.write(found, folder)
+    regions = None if found.regions is None else found.regions.to_dict("list")
+    stored = {
+        "key": key,
+        "csv": records.sha256_of(folder / f"{found.name}.csv"),
+        "notes": found.notes,
+        "under": found.under,
+        "regions": regions,
+    }
+    records.write_json(folder / f"{found.name}.json", stored)
+    return [*written, f"{found.name}.json"]
+
+
+def read(folder: Path, name: str, key: str) -> tables.Table | None:
+    """The stored table; None if there is none with this key, or if its csv is not the one that was stored."""
+    stored, path = _load(folder / f"{name}.json"), folder / f"{name}.csv"
+    if stored.get("key") != key or not path.exists() or records.sha256_of(path) != stored["csv"]:
+        return None
+    text = [field for field in tables.FIELDS if field not in (*tables.NUMBERS, "subset")]
+    cells = pd.read_csv(
+        path,
+        dtype=dict.fromkeys(text, str) | dict.fromkeys(tables.NUMBERS, float),
+        keep_default_na=False,
+        na_values={number: [""] for number in tables.NUMBERS},
+        float_precision="round_trip",
+    )
+    regions = None if stored["regions"] is None else pd.DataFrame(stored["regions"])
+    return tables.Table(name, cells, tuple(stored["notes"]), tuple(stored["under"]), regions)
+
+
+def _load(path: Path) -> dict:
+    """A stored file; empty if there is none, or none that can be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, name: str) -> Iterator[None]:
+    """Notebooks that run side by side wait for each other here instead of computing the same table twice."""
+    lock = folder.parent / ".state" / f"{name}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with open(lock, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
