@@ -266,6 +266,13 @@ FAULTS = [Fault(*entry) for entry in (
      "layouts"),
     ("clips_in_the_order_of_letters", "files", "key=natural)", "key=lambda path: path.name)", "layouts"),
 
+    # Tables and verdict
+    ("verdict_of_the_best_part", "verdict", "for v in (NOT_REPLICATED, OPEN, REPLICATED) if",
+     "for v in (REPLICATED, OPEN, NOT_REPLICATED) if", "tables"),
+    ("margin_of_the_verdict_doubled", "verdict", "MARGIN = 0.01", "MARGIN = 0.02", "tables"),
+    ("error_map_compared_with_intensity", "tables", '"app_error": "app_none"}', '"app_error": "app_intensity"}', "tables"),
+    ("precision_not_compared", "scored_runs", '"machine.layout", ', '"machine.layout", "machine.precision", ', "tables"),
+
     # The generated data set
     ("generator_ignores_its_seed", "synthetic", "clip(np.random.default_rng([seed, 1, number])",
      "clip(np.random.default_rng([0, 1, number])", "synthetic"),

@@ -1,4 +1,4 @@
-"""Tables and verdict on hand-made records: what changes what, what is never mixed, and that writings agree."""
+"""Tables and verdict on hand-made records: what changes what, what is never mixed, that writings agree."""
 
 import json
 import re
@@ -226,6 +226,22 @@ def test_mean_deviation_and_differences_over_seeds(empty):
     )
 
 
+@pytest.mark.parametrize("name, rows", [("table3", tables.TABLE3), ("table4", tables.TABLE4)])
+def test_each_row_is_compared_with_the_row_that_the_table_says(name, rows, reports):
+    """Flows with two paths, two paths with one; in Table 4 all with the flow that is given nothing."""
+    assert tables.TABLE4 == {"app_none": "", "app_intensity": "app_none", "app_error": "app_none"}
+    assert [rows.get(model) for model in ("two_path", "app_intensity", "mot", "app_intensity_mot")] == (
+        ["one_path", "two_path", "two_path", "two_path"]
+        if name == "table3"
+        else [None, "app_none", None, None]
+    )
+    found = table(name)
+    aucs = {model: records.read(job(model).folder)["metrics"]["auc"] for model in rows}
+    for model, against in rows.items():
+        if against:
+            assert cell(found, model).difference == pytest.approx(aucs[model] - aucs[against])
+
+
 def test_intervals_are_those_of_the_evaluation(reports):
     runs = {v: pd.read_csv(job(v).folder / "scores.csv") for v in ("two_path", "app_intensity_mot")}
     labels, clips = runs["two_path"]["label"].to_numpy(), pd.factorize(runs["two_path"]["clip"])[0]
@@ -411,6 +427,14 @@ def test_how_it_was_computed_is_no_difference(empty):
     assert row.n == 2 and row.commits == "c0ffee0 deadbee"
 
 
+def test_another_precision_is_a_difference(empty):
+    for seed, precision in enumerate(("float32", "bfloat16")):
+        made.scored("ped2", "one_path", seed, settings={"machine.precision": precision})
+    rows = rows_of(table(), "one_path")
+    assert list(rows["n"]) == [1, 1]
+    assert "machine.precision is float32 against bfloat16" in rows.iloc[1]["notes"]
+
+
 def test_other_data_is_a_difference(empty):
     made.scored("ped2", "one_path", 0)
     made.change(made.scored("ped2", "one_path", 1), lambda r: r["inputs"].update({"ped2/prepare": "another"}))
@@ -548,6 +572,9 @@ def test_the_rule_for_differences(ours, low, high, sign, expected):
     [
         (0.98, 0.97, 0.99, "replicated"),
         (0.9631, 0.95, 0.97, "replicated"),
+        (0.964, 0.95, 0.97, "replicated"),
+        (0.962, 0.95, 0.97, "not replicated"),
+        (0.955, None, None, "not replicated"),
         (0.95, 0.92, 0.98, "not established"),
         (0.90, 0.85, 0.95, "not replicated"),
         (0.90, None, None, "not replicated"),
@@ -555,6 +582,24 @@ def test_the_rule_for_differences(ours, low, high, sign, expected):
 )
 def test_the_rule_for_an_auc(ours, low, high, expected):
     assert verdict.judge_auc(ours, low, high, 0.973)[0] == expected
+
+
+@pytest.mark.parametrize(
+    "parts, expected",
+    [
+        (["replicated", "not replicated", "not established"], "not replicated"),
+        (["replicated", "not established", "not tested"], "not established"),
+        (["replicated", "replicated"], "replicated"),
+        (["not tested", "replicated"], "replicated where tested"),
+        (["not tested"], "not tested"),
+    ],
+)
+def test_a_claim_is_worth_its_worst_part(parts, expected):
+    """Whatever the order of its parts; what is found on a set without numbers of the paper does not count."""
+    for order in (parts, parts[::-1]):
+        found = [verdict.Finding("C1", "", "avenue", verdict=part) for part in order]
+        found.append(verdict.Finding("C1", "", "synthetic", verdict="not replicated"))
+        assert verdict.overall(found)["C1"] == expected
 
 
 def test_the_rule_for_the_largest():
