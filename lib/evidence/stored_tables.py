@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
+from lib import paths
+from lib.datasets.locks import alone
 from lib.evaluation.protocols import Protocol
 from lib.evidence import tables, typesetting, verdict
 from lib.pipeline import records
@@ -61,7 +61,7 @@ def findings(
     made = {name: table(name, results, folder=folder, keep=keep, **how) for name in tables.MAKERS}
     found = verdict.findings(results, tables.paper_results(), made, **how)
     if keep:
-        records.write_json(path, {"key": key, "findings": [dataclasses.asdict(f) for f in found]})
+        paths.write_json(path, {"key": key, "findings": [dataclasses.asdict(f) for f in found]})
     return found
 
 
@@ -81,19 +81,19 @@ def write(found: tables.Table, folder: Path, key: str) -> list[str]:
     regions = None if found.regions is None else found.regions.to_dict("list")
     stored = {
         "key": key,
-        "csv": records.sha256_of(folder / f"{found.name}.csv"),
+        "csv": paths.sha256_of(folder / f"{found.name}.csv"),
         "notes": found.notes,
         "under": found.under,
         "regions": regions,
     }
-    records.write_json(folder / f"{found.name}.json", stored)
+    paths.write_json(folder / f"{found.name}.json", stored)
     return [*written, f"{found.name}.json"]
 
 
 def read(folder: Path, name: str, key: str) -> tables.Table | None:
     """The stored table; None if there is none with this key, or if its csv is not the one that was stored."""
     stored, path = _load(folder / f"{name}.json"), folder / f"{name}.csv"
-    if stored.get("key") != key or not path.exists() or records.sha256_of(path) != stored["csv"]:
+    if stored.get("key") != key or not path.exists() or paths.sha256_of(path) != stored["csv"]:
         return None
     text = [field for field in tables.FIELDS if field not in (*tables.NUMBERS, "subset")]
     cells = pd.read_csv(
@@ -115,11 +115,8 @@ def _load(path: Path) -> dict:
         return {}
 
 
-@contextlib.contextmanager
-def _alone(folder: Path, name: str) -> Iterator[None]:
+def _alone(folder: Path, name: str):
     """Notebooks that run side by side wait for each other here instead of computing the same table twice."""
-    lock = folder.parent / ".state" / f"{name}.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with open(lock, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    return alone(
+        folder.parent / ".state" / f"{name}.lock", f"{name} in {paths.shown(folder)}", lambda _: None
+    )
