@@ -16,7 +16,7 @@ lie, how they are written and hashed).
 
     kernels     the same arithmetic, faster; nobody needs to read it
     datasets    from files to arrays
-    evaluation  from scores to numbers: protocols, intervals, regions, sensitivity
+    evaluation  from scores to numbers: protocols, intervals, regions, sensitivity; the selection's rule, pasted anomalies
     training    the loop and its checkpoints, both stages, extraction, Eq. 7 in all its readings
     pipeline    steps, records, what has to run, how one notebook runs
     evidence    stored results: scored runs, tables, typesetting, verdict
@@ -26,7 +26,7 @@ lie, how they are written and hashed).
 
 **The import rule.** A module imports from its own room, or from what stands to the left of it in
 
-    errors < kernels < the paper's six < config, paths < datasets, evaluation < training, pipeline < evidence < figures
+    errors < kernels < the paper's six < paths < config < datasets, evaluation < training, pipeline < evidence < figures
     < report < commands
 
 and never in a circle, nor by a name that is computed. `tests/test_import_rule.py` holds it, for imports inside functions too.

@@ -5,8 +5,9 @@ leaves open is a parameter too, with the reason for its default. There is no oth
 
 A configuration is resolved in this order, later wins:
 
-    defaults below  ->  PAPER[dataset]  ->  PROFILES[profile]["all"], then [dataset]  ->  settings of the user
+    defaults  ->  PAPER[dataset]  ->  PROFILES[profile]["all"], then [dataset]  ->  data/selection/<dataset>.json  ->  the user's
 
+The selection (notebook 16) chooses on normal video. A choice replaces the value that it was measured against and no other.
 Profiles are only values: nothing in the code asks which profile it runs under.
 """
 from __future__ import annotations
@@ -18,6 +19,7 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from lib import paths
 from lib.errors import ConfigError
 
 DATASETS = ("synthetic", "ped1", "ped2", "avenue", "shanghaitech", "own")
@@ -253,6 +255,19 @@ class Sensitivity:
 
 
 @dataclass(frozen=True)
+class Selection:
+    """How open choices are made on normal video: the budget of each option, and how hard the pasted anomalies are."""
+
+    autoencoder_steps: int = parameter(5000, "training steps of an option's autoencoder", reason="more than two seeds differ by")
+    workers: int = parameter(2, "options that are trained side by side", reason="as many cores as the smallest machine has")
+    event: int = parameter(36, "frames that a pasted anomaly lasts", reason="a quarter of a Ped2 clip: both classes are there")
+    fastest: int = parameter(4, "times the speed of a region that replays too fast, at most", reason="a bicycle among walkers")
+    region: int = parameter(80, "side of that region in pixels of a 240x360 frame", reason="it holds a few people")
+    object: int = parameter(24, "height of a foreign object in pixels of a 240x360 frame", reason="less than a person's")
+    opacity: float = parameter(0.6, "of the object, above 0, at most 1", reason="faint, so that not every option finds it")
+
+
+@dataclass(frozen=True)
 class Machine:
     """How it is computed. Recorded with each run, kept on resuming."""
 
@@ -281,6 +296,7 @@ class Config:
     score: Score = Score()
     evaluate: Evaluate = Evaluate()
     sensitivity: Sensitivity = Sensitivity()
+    selection: Selection = Selection()
     machine: Machine = Machine()
 
 
@@ -326,7 +342,7 @@ _SMALL = _QUARTER | {
     "autoencoder.batch_size": 2, "autoencoder.steps": 2000, "autoencoder.epoch_steps": 100,
     "features.train_stride": 2, "features.test_stride": 3,
     "flow.K": 8, "flow.hidden": 64, "flow.batch_size": 32, "flow.steps": 300, "flow.epoch_steps": 25,
-    "machine.threads": 1}
+    "selection.autoencoder_steps": 1000, "machine.threads": 1}
 
 # Profiles are only values: what is smaller or faster than the paper's. "all" holds for every data set. On a CPU a training gets one
 # thread: measured on two cores at `small`, two autoencoders side by side see 25 windows a second, one after the other 17. A step has
@@ -338,7 +354,7 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
             "autoencoder.batch_size": 2, "autoencoder.lr": 2e-3, "autoencoder.steps": 500, "autoencoder.epoch_steps": 50,
             "features.train_stride": 4, "features.test_stride": 3,
             "flow.K": 4, "flow.hidden": 32, "flow.batch_size": 16, "flow.steps": 120, "flow.epoch_steps": 40,
-            "machine.threads": 1, "evaluate.resamples": 1000},
+            "selection.autoencoder_steps": 150, "machine.threads": 1, "evaluate.resamples": 1000},
         **_HALF_SIZE,
     },
     "small": {
@@ -427,7 +443,8 @@ def _in_words(wanted: Any) -> str:
 
 
 _AT_LEAST_ONE = ("steps", "cycles", "epoch_steps", "batch_size", "train_stride", "test_stride", "K", "L", "hidden", "T", "tau", "height",
-                 "width", "threads", "patch", "patch_stride", "resamples", "train_clips", "test_clips", "clip_frames")
+                 "width", "threads", "patch", "patch_stride", "resamples", "train_clips", "test_clips", "clip_frames",
+                 "autoencoder_steps", "workers", "event", "region", "object")
 
 
 def _check(name: str, value: Any) -> None:
@@ -444,8 +461,15 @@ def _check(name: str, value: Any) -> None:
         raise ConfigError(f"error.clamp lies between 0 and 1; it is {value}.")
 
 
-def resolve(profile: str, dataset: str, settings: dict[str, Any] | None = None) -> Config:
-    """The configuration of a run: defaults, the paper's values for the data set, the profile's, then the user's settings.
+def selected(dataset: str) -> dict[str, dict[str, Any]]:
+    """The selection adopted for a data set: parameter -> its `value`, the `literal` one that it replaces, the `record` behind it."""
+    path = paths.SELECTION / f"{dataset}.json"
+    return json.loads(path.read_text(encoding="utf-8"))["choices"] if path.exists() else {}
+
+
+def resolve(profile: str, dataset: str, settings: dict[str, Any] | None = None, *, literal: bool = False) -> Config:
+    """The configuration of a run: defaults, the paper's values for the data set, the profile's, the selection's (unless it is to be
+    `literal`, as the base of a selection is), then the user's settings.
 
     `settings` maps full names (`autoencoder.lr`) to values, or to text as typed on a command line.
     Raises ConfigError for an unknown profile, data set or parameter (naming the nearest) and for a value of the wrong type.
@@ -454,6 +478,8 @@ def resolve(profile: str, dataset: str, settings: dict[str, Any] | None = None) 
     check_name("data set", dataset, DATASETS)
     values: dict[str, Any] = dict(PAPER[dataset])
     values |= PROFILES[profile]["all"] | PROFILES[profile].get(dataset, {})
+    values |= {name: line["value"] for name, line in ({} if literal else selected(dataset)).items()
+               if values.get(name, parameters()[check_name("parameter", name, parameters())].default) == line["literal"]}
     values |= settings or {}
     config = Config()
     for name, value in values.items():

@@ -14,6 +14,7 @@ STYLE = LIB / "figures" / "kit.mplstyle"
 TEMPLATES = LIB / "report" / "templates"
 PAPER_RESULTS = ROOT / "data" / "paper_results.csv"
 AVENUE_INTERVALS = ROOT / "data" / "avenue_intervals.csv"
+SELECTION = ROOT / "data" / "selection"  # what was chosen on pasted anomalies, a file a data set, committed
 REFERENCE = ROOT / "reports" / "reference"
 EVER_SCORED = REFERENCE / "scored.csv"  # every configuration that was scored on the test clips of a real data set and curated
 FLOW_STEP = ROOT / "benchmarks" / "flow_step.csv"

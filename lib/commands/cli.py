@@ -17,7 +17,7 @@ from pathlib import Path
 from lib import errors, paths
 from lib.config import DATASETS, PROFILES, check_name, nearest, parameters, resolve, values
 from lib.errors import ConfigError
-from lib.pipeline import execution, planning, plans, records, terminal
+from lib.pipeline import adoption, execution, planning, plans, records, terminal
 from lib.pipeline.steps import STEPS, TARGETS
 
 WIDTH = 46  # of the column of job names
@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
         "  ./run_all.sh app_intensity_mot --dataset ped2 --profile small --pretrained   scores without training\n"
         "  ./run_all.sh --fetch avenue                        download a benchmark from its owner\n"
         "  ./run_all.sh own_video --dataset own --train-videos A --score-videos B   your own video, without labels\n"
+        "  ./run_all.sh selection --dataset ped2 --profile small   open choices, without a test label\n"
         "  ./run_all.sh lab                                   JupyterLab on the notebooks\n"
         "  ./run_all.sh --dry-run -- --dag                    everything after -- goes to Snakemake\n\n"
         f"exit codes\n{exits}\n",
@@ -122,6 +123,11 @@ def parser() -> argparse.ArgumentParser:
         help="what it costs to run everything, from the reference records; written into docs/cluster.md too",
     )
     p.add_argument(
+        "--adopt",
+        action="store_true",
+        help="write what the selection of --dataset has chosen into data/selection/, from where runs take it",
+    )
+    p.add_argument(
         "--doctor", action="store_true", help="look at the environment, the machine and the data, and advise"
     )
     p.add_argument(
@@ -177,6 +183,10 @@ def main(arguments: list[str]) -> int:
             print(tables.why(options.profile, options.why))
             return 0
         grid, targets = understand(options)
+        if options.adopt:
+            for dataset in grid.datasets:
+                print(adoption.adopt(grid.profile, dataset))
+            return 0
         if options.curate:
             from lib.report import costs, reference
 

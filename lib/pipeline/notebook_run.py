@@ -20,10 +20,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lib import paths
-from lib.config import Config, check_name, parameters, resolve
+from lib.config import Config, check_name, parameters, resolve, selected
 from lib.errors import CheckError, RunError
 from lib.pipeline import records
 from lib.pipeline.steps import STEPS, Job, from_name, upstream
+
+_begun: Run | None = None  # by this process's notebook
 
 
 @dataclass
@@ -176,7 +178,7 @@ def begin(
     kind = STEPS[step]
     if kind.variants != ("",):
         check_name("variant", variant, kind.variants)
-    config = resolve(profile, dataset if dataset != "all" else "synthetic", settings)
+    config = resolve(profile, dataset if dataset != "all" else "synthetic", settings, literal=kind.literal)
     job = Job(profile, dataset, step, variant, seed if kind.per == "seed" else None)
     given = os.environ.get("KIT_RUN")
     if given:  # the pipeline says where the inputs are and where the results go
@@ -194,7 +196,9 @@ def begin(
     _use_style()
     if config.machine.threads and "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(config.machine.threads)
-    return Run(job, config, folder, not given, identity, inputs)
+    global _begun
+    _begun = Run(job, config, folder, not given, identity, inputs)
+    return _begun
 
 
 def inputs_by_hand(job: Job) -> dict[str, Path]:
@@ -222,11 +226,14 @@ def inputs_by_hand(job: Job) -> dict[str, Path]:
 
 
 def settings_table(config: Config, *groups: str):
-    """The parameters of some groups, folded: value here, what it is, its default and where that comes from."""
+    """The parameters of some groups, folded: value here, what it is, its default and where that comes from.
+
+    Where a selection was adopted for the data set of the run that this notebook has begun, it says of which.
+    """
     import pandas as pd
     from IPython.display import HTML
 
-    rows = []
+    rows, chosen = [], selected(_begun.job.dataset) if _begun else {}
     for name, spec in parameters().items():
         if name.split(".")[0] in groups:
             value = getattr(getattr(config, name.split(".")[0]), spec.name)
@@ -239,6 +246,7 @@ def settings_table(config: Config, *groups: str):
                     "default": str(spec.default),
                     "default from": source or f"our choice: {spec.metadata['reason']}",
                 }
+                | ({"value from": chosen_by(chosen.get(name), value)} if chosen else {})
             )
     table = (
         pd.DataFrame(rows)
@@ -249,6 +257,11 @@ def settings_table(config: Config, *groups: str):
     changed = sum(row["value"] != row["default"] for row in rows)
     title = f"{len(rows)} parameters, {changed} with another value than their default"
     return HTML(f"<details><summary>{title}</summary>{table.to_html()}</details>")
+
+
+def chosen_by(line: dict | None, value) -> str:
+    """Where a value comes from that the selection has chosen; nothing for another value, or without a selection."""
+    return f"chosen by selection, record {line['record']}" if line and line["value"] == value else ""
 
 
 def show_source(*functions):

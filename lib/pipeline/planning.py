@@ -50,7 +50,8 @@ class Grid:
 
     def config(self, job: Job):
         """The configuration of a job. What covers all data sets reads no parameter that differs between them."""
-        return _config(self.profile, self.datasets[0] if job.dataset == "all" else job.dataset, self.settings)
+        dataset = self.datasets[0] if job.dataset == "all" else job.dataset
+        return _config(self.profile, dataset, self.settings, STEPS[job.step].literal)
 
     def scored(self) -> tuple[Job, ...]:
         """The score jobs that tables and figures cover: those of this grid, and those that were run before."""
@@ -86,8 +87,8 @@ class Grid:
 
 
 @functools.cache
-def _config(profile, dataset, settings):
-    return resolve(profile, dataset, dict(settings))
+def _config(profile, dataset, settings, literal):
+    return resolve(profile, dataset, dict(settings), literal=literal)
 
 
 @functools.cache
@@ -125,6 +126,13 @@ def target_names() -> tuple[str, ...]:
     return tuple(dict.fromkeys([*TARGETS, *STEPS, *variants]))
 
 
+def threads_of(job: Job, config: Config) -> int:
+    """Threads that a job keeps busy: those of one training; a selection has several trainings side by side."""
+    if not STEPS[job.step].trains:
+        return 1
+    return config.machine.threads * (config.selection.workers if job.step == "selection" else 1)
+
+
 # -- what has to run ---------------------------------------------------------------------------------------------
 
 
@@ -156,7 +164,7 @@ def decide(grid: Grid, jobs) -> dict[str, Line]:
             certain=bool(own),
             waits_for=tuple(needed.name for needed in reads if grid.runs(needed)),
             reads=tuple(needed.name for needed in reads),
-            threads=config.machine.threads if STEPS[job.step].trains else 1,
+            threads=threads_of(job, config),
             trains=STEPS[job.step].trains,
             raw=raw_listing(job.dataset, config) if job.step == "prepare" and (own or changed) else None,
         )

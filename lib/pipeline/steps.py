@@ -2,6 +2,7 @@
 
     prepare -> autoencoder (one_path | two_path) -> features -> flow (app_none | app_intensity | app_error | mot)
             -> score (a row or column of Tables 2-4) -> tables, figures, sensitivity, verdict -> index
+            -> selection (of open choices, on normal video alone)
 
 A job is one run of one step: profile x data set x variant x seed. Work that several cells of a table share is one job:
 one autoencoder stands under five columns of Table 3.
@@ -43,6 +44,7 @@ class Step:
     variants: tuple[str, ...] = ("",)
     trains: bool = False
     sees_labels: bool = True  # where not, other labels leave it as it is
+    literal: bool = False  # starts from the literal readings, whatever a selection has chosen
 
 
 NETWORK = ("data", "synthetic", "model", "loss", "autoencoder", "error.background", "machine")
@@ -66,12 +68,14 @@ STEPS = {
     "verdict": Step("13_verdict", ("evaluate",), "all", "claim by claim"),
     "sensitivity": Step("15_sensitivity", (*NETWORK, "features", "flow", "error", "score", "evaluate", "sensitivity"),
                         "seed", "what each open choice does to the AUC", trains=True),
+    "selection": Step("16_selection", (*NETWORK, "features", "flow", "error", "score", "selection"), "dataset",
+                      "open choices, made on normal video with pasted anomalies", trains=True, sees_labels=False, literal=True),
     "own_video": Step("14_your_own_video", (), "all", "your own video, and what its scores say"),
 }
 
-# What a user can ask for, beside the names of steps.
+# What a user can ask for, beside the names of steps. A selection is made once and adopted, so it has to be asked for by name.
 TARGETS = {
-    "all": tuple(STEPS), "learn": ("start", "explain_autoencoder", "explain_glow"),
+    "all": tuple(step for step in STEPS if step != "selection"), "learn": ("start", "explain_autoencoder", "explain_glow"),
     "flows": ("flow",), "scores": ("score", "reference"), "tables": ("table2", "table3", "table4"), "figures": ("figure",),
 }
 
@@ -113,7 +117,7 @@ def upstream(job: Job, scored: tuple[Job, ...]) -> tuple[Job, ...]:
     match job.step:
         case "start" | "prepare" | "explain_glow":
             return ()
-        case "explain_autoencoder" | "autoencoder":
+        case "explain_autoencoder" | "autoencoder" | "selection":
             return (job.other("prepare"),)
         case "features":
             return (job.other("prepare"), job.other("autoencoder", job.variant))

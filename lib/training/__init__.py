@@ -1,1 +1,1 @@
-"""Both stages of training, the loop and its checkpoints, and what the trained autoencoder yields."""
+"""Both stages of training, the loop and its checkpoints, what the trained autoencoder yields, and the selection's trials."""

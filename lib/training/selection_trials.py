@@ -1,0 +1,423 @@
+"""The trainings behind the selection: held-out clips with pasted anomalies, and one folder for each trial.
+
+    prepare_clips    the training clips that are left, as a prepared data set whose "test" clips are the
+                     pasted copies
+    Trials           measures configurations: trains what they need, side by side, and scores the copies
+
+A trial is one configuration and one seed. Its folder holds `trial.json`, written last: what was trained,
+for how long, and its AUC on the pasted copies. A trial that is there is not run again, so a selection that
+was interrupted continues and ends with the same result. The name of the folder ends in a hash of all that
+determines the trial: parameters, seed, data, code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lib import paths
+from lib.config import Config, flat
+from lib.datasets.prepared import Prepared, open_prepared
+from lib.evaluation.pasted_anomalies import held_out, pasted_copies
+from lib.evaluation.protocols import PROTOCOLS, frame_auc
+from lib.evaluation.selection import label_of
+from lib.evaluation.sensitivity import Stored, changed
+from lib.scoring import reading_of
+from lib.training import extraction, loop, stage1, stage2
+
+FLOWS = {"app": "app_intensity", "mot": "mot"}  # the full model's
+STRIDE = 5  # frames between scored windows: no multiple of tau, and a third of the time of every window
+READS = {  # the groups of parameters that a trial depends on
+    "autoencoder": ("data", "model", "loss", "autoencoder", "error", "score", "machine"),
+    "flow": ("data", "model", "loss", "autoencoder", "error", "score", "machine", "features", "flow"),
+}
+# The modules that a trial depends on, for its hash.
+CODE = (
+    "itae",
+    "losses",
+    "features",
+    "glow",
+    "density",
+    "scoring",
+    "coupling_convolutions",
+    "background",
+    "prepared",
+    "pasted_anomalies",
+    "protocols",
+    "sensitivity",
+    "eq7",
+    "extraction",
+    "loop",
+    "stage1",
+    "stage2",
+    "selection_trials",
+)
+
+
+# -- the clips -----------------------------------------------------------------------------------------------
+
+
+def prepare_clips(data: Prepared, config: Config, *, seed: int, out: Path) -> Prepared:
+    """Writes a prepared data set for the selection into the folder `out`, from the training clips of another.
+
+    Its training clips are those that are not held out; its test clips are copies of the held-out ones with
+    pasted anomalies, with labels and masks. The test clips of `data` are not opened. Raises EvaluationError
+    where there are too few clips.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    frames, clips = data.frames("train"), data.clips("train")
+    arrays = [frames[clip.start : clip.start + clip.length] for clip in clips]
+    spared = set(held_out(len(clips)))
+    kept = [
+        (clip.name, array)
+        for number, (clip, array) in enumerate(zip(clips, arrays, strict=True))
+        if number not in spared
+    ]
+    copies = list(pasted_copies(arrays, seed=seed, how=config.selection))
+    names = {
+        split: _listed([(name, len(array)) for name, array in found])
+        for split, found in (("train", kept), ("test", [(copy.name, copy.frames) for copy in copies]))
+    }
+    _write(out / "train_frames.npy", [array for _, array in kept])
+    _write(out / "test_frames.npy", [copy.frames for copy in copies])
+    np.save(out / "test_labels.npy", np.concatenate([copy.labels for copy in copies]))
+    np.save(out / "test_masks.npy", np.concatenate([copy.masks for copy in copies]))
+    manifest = data.manifest | {"clips": names, "held_out": [clips[number].name for number in sorted(spared)]}
+    (out / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return open_prepared(out)
+
+
+def _listed(clips: list[tuple[str, int]]) -> list[dict]:
+    starts = np.cumsum([0, *(length for _, length in clips)])
+    return [
+        {"name": name, "start": int(start), "length": length} for (name, length), start in zip(clips, starts)
+    ]
+
+
+def _write(path: Path, arrays: list[np.ndarray]) -> None:
+    """Clips one after the other in one array on the disk, one clip in memory at a time."""
+    shape = (sum(map(len, arrays)), *arrays[0].shape[1:])
+    file, at = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape), 0
+    for array in arrays:
+        file[at : at + len(array)] = array
+        at += len(array)
+    file.flush()
+
+
+# -- one trial -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One configuration and seed of a stage, "autoencoder" or "flow", and the folders it reads and writes."""
+
+    stage: str
+    config: Config
+    changes: dict
+    seed: int
+    data: Path
+    folder: Path
+    features: Path | None = None  # for a flow: what `Trials.features` made, by `features.time`
+
+    def run(self, tick: Callable) -> dict:
+        """The trial's record: read if it is there, otherwise made."""
+        kept = self.folder / "trial.json"
+        if not kept.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            started = time.time()
+            measured = {"autoencoder": self._autoencoder, "flow": self._flow}[self.stage](tick)
+            record = {
+                "stage": self.stage,
+                "trial": self.folder.name,
+                "changes": self.changes,
+                "seed": self.seed,
+                "parameters": flat(self.config, READS[self.stage]),
+                "seconds": round(time.time() - started, 1),
+            } | measured
+            paths.write_json(kept, record)
+            for left in self.folder.glob("checkpoint-*.pt"):
+                left.unlink()
+        return json.loads(kept.read_text(encoding="utf-8"))
+
+    def _autoencoder(self, tick: Callable) -> dict:
+        """Trains the autoencoder on the clips that are left, and scores the pasted copies by R alone."""
+        data, how = open_prepared(self.data), {"identity": self.folder.name[-12:], "say": lambda line: None}
+        model, history = stage1.train_autoencoder(
+            self.config, data, two_path=True, seed=self.seed, folder=self.folder, tick=tick, **how
+        )
+        extraction.extract(model.eval(), OnlyTest(data), self.config, folder=self.folder, tick=tick, **how)
+        errors = dict(np.load(self.folder / "test_errors.npz"))
+        for left in (*self.folder.glob("test_*.npy"), self.folder / "snapshots.pt"):
+            left.unlink()
+        R = errors[reading_of(self.config.score, channels=self.config.data.channels)]
+        steps = int(history[-1]["step"])
+        return {
+            "windows_seen": steps * self.config.autoencoder.batch_size,
+            "terms": {
+                name: value
+                for name, value in history[-1].items()
+                if name in ("loss", "l2", "gradient", "ms_ssim")
+            },
+            "auc": {"R": frame_auc(R, data.labels, ids_of(data), PROTOCOLS["paper"])},
+        }
+
+    def _flow(self, tick: Callable) -> dict:
+        """Trains both flows on stored features, and scores the pasted copies by L and by S."""
+        data, nll, device = open_prepared(self.data), {}, loop.device_of(self.config)
+        for part, variant in FLOWS.items():
+            folder = self.folder / part
+            folder.mkdir(exist_ok=True)
+            inputs = {split: stage2.flow_input(self.features, split, variant) for split in ("train", "test")}
+            density, _ = stage2.train_flow(
+                self.config,
+                inputs["train"],
+                seed=self.seed,
+                folder=folder,
+                identity=self.folder.name[-12:],
+                tick=tick,
+                say=lambda line: None,
+            )
+            for split in inputs:
+                terms = stage2.likelihoods(density.eval(), inputs[split], device, tick=tick)
+                np.savez(folder / f"nll_{split}.npz", **terms)
+                nll[part, split] = terms["nll"] / float(terms["dims"])
+            for left in (*folder.glob("*.pt"), folder / "history.csv"):
+                left.unlink()
+        stored = self.stored()
+        normal = normal_windows(data, stored.windows["test"], T=self.config.model.T)
+        eq8, labels, ids = stored.eq8(self.config), data.labels, ids_of(data)
+        aucs = {
+            name: frame_auc(eq8[term], labels, ids, PROTOCOLS["paper"])
+            for name, term in (("app", "nll_app"), ("mot", "nll_mot"), ("L", "L"))
+        }
+        return {
+            "auc": aucs | {"S": stored.auc(self.config, PROTOCOLS["paper"])},
+            "nll_per_dimension": {
+                part: {
+                    "train": float(nll[part, "train"].mean()),
+                    "held out": float(nll[part, "test"][normal].mean()),
+                }
+                for part in FLOWS
+            },
+        }
+
+    def stored(self) -> Stored:
+        """What the scores of a finished trial of flows are made of, to be scored again in other ways."""
+        flows = {part: self.folder / part for part in FLOWS}
+        return Stored.read(open_prepared(self.data), self.features, flows, self.config.model.T)
+
+
+class OnlyTest:
+    """A prepared data set without its training clips: R needs no errors of those."""
+
+    def __init__(self, data: Prepared):
+        self.data = data
+
+    def clips(self, split: str):
+        return self.data.clips(split) if split == "test" else ()
+
+    def frames(self, split: str):
+        return self.data.frames(split)
+
+
+def ids_of(data: Prepared) -> np.ndarray:
+    """The number of the test clip of each frame."""
+    clips = data.clips("test")
+    return np.repeat(np.arange(len(clips)), [clip.length for clip in clips])
+
+
+def normal_windows(data: Prepared, windows: np.ndarray, *, T: int) -> np.ndarray:
+    """Which windows of the test clips hold no abnormal frame: (n,) bool."""
+    labels = data.labels
+    return np.array([not labels[start : start + T].any() for start in windows[:, 1]])
+
+
+# -- many trials ---------------------------------------------------------------------------------------------
+
+
+class Trials:
+    """Measures configurations for `selection.settle`, each in a folder of its own, as many side by side as
+    there are workers."""
+
+    def __init__(
+        self,
+        config: Config,
+        data: Prepared,
+        *,
+        folder: Path,
+        code: dict[str, str],
+        tick: Callable,
+        say: Callable,
+    ):
+        """`config` is the literal one, `data` what `prepare_clips` gave; `code` are hashes of modules by
+        name."""
+        self.data, self.folder, self.tick, self.say = data, folder, tick, say
+        self.workers = min(config.selection.workers, os.cpu_count() or 1)
+        self.code = {name: value for name, value in code.items() if name in CODE}
+        self.key = _digest(
+            [
+                paths.sha256_of(data.folder / f"{name}.npy")
+                for name in ("train_frames", "test_frames", "test_labels")
+            ]
+        )
+        self.records: dict[str, dict] = {}  # of all trials that were asked for, by name
+        self.chosen: dict[str, Trial] = {}  # of the stages that are settled: one trial for each seed
+
+    # The three measures
+
+    def autoencoders(self, wanted: Sequence[tuple[Config, dict, int]]) -> list[tuple[str, float]]:
+        """AUC of R of each (configuration, changes, seed)."""
+        trials = [
+            self._trial("autoencoder", budgeted(config), changes, seed) for config, changes, seed in wanted
+        ]
+        return [(record["trial"], record["auc"]["R"]) for record in self._all(trials)]
+
+    def flows(self, wanted: Sequence[tuple[Config, dict, int]]) -> list[tuple[str, float]]:
+        """AUC of L of each (configuration, changes, seed), on the features of the chosen autoencoder."""
+        trials = [self._flow_trial(*one) for one in wanted]
+        return [(record["trial"], record["auc"]["L"]) for record in self._all(trials)]
+
+    def scores(self, wanted: Sequence[tuple[Config, dict, int]]) -> list[tuple[str, float]]:
+        """AUC of S of each (configuration, changes, seed), from the chosen flows, without any training."""
+        found = []
+        for config, _, seed in wanted:
+            trial = self.chosen[f"flow{seed}"]
+            found.append((trial.folder.name, trial.stored().auc(config, PROTOCOLS["paper"])))
+        return found
+
+    # Between stages
+
+    def choose_autoencoder(self, config: Config, changes: dict) -> None:
+        """From now on, flows stand on the features of this autoencoder, of the first seed."""
+        self.chosen["autoencoder"] = self._trial("autoencoder", budgeted(config), changes, 0)
+
+    def choose_flows(self, config: Config, changes: dict, seeds: Sequence[int]) -> None:
+        """From now on, scores are made of these flows."""
+        for seed in seeds:
+            self.chosen[f"flow{seed}"] = self._flow_trial(config, changes, seed)
+
+    def _flow_trial(self, config: Config, changes: dict, seed: int) -> Trial:
+        features = self.features(config)
+        return dataclasses.replace(
+            self._trial("flow", budgeted(config), changes, seed, features.name), features=features
+        )
+
+    def features(self, config: Config) -> Path:
+        """The folder with the chosen autoencoder's errors and features, its time axis as the configuration
+        has it."""
+        network, config = self.chosen["autoencoder"], budgeted(config)
+        folder = self.folder / f"features-{config.features.time}-{network.folder.name[-12:]}"
+        if not (folder / "complete").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            self.say(f"features of the chosen autoencoder, time axis: {config.features.time}")
+            model = stage1.load_autoencoder(network.folder / "autoencoder.pt", config, two_path=True)
+            extraction.extract(
+                model,
+                self.data,
+                config,
+                folder=folder,
+                identity="features-all",
+                tick=self.tick,
+                say=lambda line: None,
+            )
+            (folder / "complete").touch()
+        return folder
+
+    def tidy(self) -> None:
+        """Removes what only trials read: features, likelihoods and networks. The records stay."""
+        for folder in (
+            *self.folder.glob("features-*"),
+            *self.folder.glob("flow-*/app"),
+            *self.folder.glob("flow-*/mot"),
+        ):
+            shutil.rmtree(folder)
+
+    def _trial(self, stage: str, config: Config, changes: dict, seed: int, *more) -> Trial:
+        determines = [flat(config, READS[stage]), seed, self.key, self.code, *more]
+        name = f"{stage}-{label_of(changes).replace('/', '_')[:80]}-seed{seed}-{_digest(determines)}"
+        return Trial(stage, config, changes, seed, self.data.folder, self.folder / name)
+
+    def _all(self, trials: list[Trial]) -> list[dict]:
+        """Runs the trials that are not there yet, side by side, and gives all records in order."""
+        todo = [trial for trial in trials if not (trial.folder / "trial.json").exists()]
+        if self.workers == 1 or len(todo) < 2:
+            for trial in todo:
+                self._said(
+                    trial.run(
+                        lambda done, total, text, trial=trial: self.tick(
+                            done, total, f"{trial.folder.name}: {text}"
+                        )
+                    )
+                )
+        else:
+            threads = torch.get_num_threads()
+            # Processes, each with its own threads and generators: what a trial gives does not depend on its
+            # neighbours.
+            with ProcessPoolExecutor(
+                min(self.workers, len(todo)),
+                multiprocessing.get_context("spawn"),
+                _begin_worker,
+                (os.getpid(), threads),
+            ) as pool:
+                running = [pool.submit(_run, trial) for trial in todo]
+                for count, done in enumerate(as_completed(running)):
+                    self._said(done.result())
+                    self.tick(count + 1, len(todo), f"{todo[0].stage} trials")
+        found = [trial.run(self.tick) for trial in trials]
+        self.records |= {record["trial"]: record for record in found}
+        return found
+
+    def _said(self, record: dict) -> None:
+        aucs = "  ".join(f"{name} {auc:.3f}" for name, auc in record["auc"].items())
+        what = f"{record['stage']:<12} {label_of(record['changes'])}, seed {record['seed']}"
+        self.say(f"{what}: {aucs}  ({record['seconds']:.0f} s)")
+
+
+def budgeted(config: Config) -> Config:
+    """A configuration with the selection's budget: steps of the autoencoder, scored windows, and no
+    snapshots."""
+    steps = config.selection.autoencoder_steps
+    for name, value in {
+        "autoencoder.steps": steps,
+        "autoencoder.epoch_steps": min(steps, config.autoencoder.epoch_steps),
+        "autoencoder.snapshots": 0,
+        "autoencoder.weights": "trained",
+        "flow.snapshots": 0,
+        "flow.weights": "trained",
+        "features.test_stride": STRIDE,
+    }.items():
+        config = changed(config, name, value)
+    return config
+
+
+def _run(trial: Trial) -> dict:
+    return trial.run(lambda done, total, text: None)
+
+
+def _begin_worker(parent: int, threads: int) -> None:
+    """As many threads as the parent has for one training, and an end with it however that is killed."""
+    torch.set_num_threads(threads)
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _digest(value) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]
