@@ -42,9 +42,10 @@ class Protocol:
                   one micro AUC; for a sum of terms they do not.
     average       "micro": all frames pooled; "macro": the mean over clips
     single_class  clips that are wholly normal or wholly abnormal, for macro: "skip" them, or "pad" every clip with a
-                  normal frame at its lowest score and an abnormal frame above its highest
-    smoothing     standard deviation in frames of a Gaussian filter over the normalised scores of a clip, which is
-                  reflected at its ends (scipy's mode "reflect"); 0: none
+                  normal frame below its lowest score and an abnormal frame above its highest
+    smoothing     standard deviation in frames of a Gaussian filter over the scores of a clip, which is reflected at its
+                  ends (scipy's mode "reflect"); 0: none
+    smooth        "after": the normalised and added scores are smoothed; "before": each term, and then it is normalised
     """
 
     name: str
@@ -52,10 +53,11 @@ class Protocol:
     average: str
     single_class: str
     smoothing: float
+    smooth: str = "after"
 
     def __post_init__(self):
         for field, allowed in (("normalise", ("clip", "set", "train", "none")), ("average", ("micro", "macro")),
-                               ("single_class", ("skip", "pad"))):
+                               ("single_class", ("skip", "pad")), ("smooth", ("before", "after"))):
             if getattr(self, field) not in allowed:
                 raise EvaluationError(f"{field} of a protocol is {getattr(self, field)!r}; it can be {allowed}.")
         if not self.smoothing >= 0:
@@ -66,7 +68,7 @@ class Protocol:
                    + {"skip": "left out", "pad": "padded"}[self.single_class]}[self.average]
         scale = {"clip": "min-max per clip", "set": "min-max over the test set", "train": "min-max of the training set",
                  "none": "raw scores"}[self.normalise]
-        smoothing = f"Gaussian smoothing of {self.smoothing:g} frames" if self.smoothing else "no smoothing"
+        smoothing = f"Gaussian smoothing of {self.smoothing:g} frames {self.smooth} it" if self.smoothing else "no smoothing"
         return f"{average}; {scale}; {smoothing}"
 
 
@@ -75,16 +77,28 @@ PROTOCOLS = {protocol.name: protocol for protocol in (
     Protocol("micro, raw scores", normalise="none", average="micro", single_class="skip", smoothing=0.0),
     Protocol("micro, set-wide", normalise="set", average="micro", single_class="skip", smoothing=0.0),
     Protocol("micro, training extremes", normalise="train", average="micro", single_class="skip", smoothing=0.0),
-    Protocol("micro, smoothed", normalise="clip", average="micro", single_class="skip", smoothing=20.0),
+    Protocol("micro, smoothed after min-max", normalise="clip", average="micro", single_class="skip", smoothing=20.0),
+    Protocol("micro, smoothed before min-max", normalise="clip", average="micro", single_class="skip", smoothing=20.0,
+             smooth="before"),
     Protocol("macro", normalise="clip", average="macro", single_class="skip", smoothing=0.0),
     Protocol("macro, padded", normalise="clip", average="macro", single_class="pad", smoothing=0.0),
 )}
 
 
+def column_of_likelihood(protocol: Protocol) -> str:
+    """Which L of Eq. 8 a protocol takes: "L", "L_test" or "L_train", the scope of whose lambdas is the configuration's, the
+    test set or the training windows.
+
+    With lambdas of each clip by itself, L jumps from clip to clip, since the two likelihoods have means far apart. Only a
+    protocol that normalises within each clip does not see that.
+    """
+    return {"clip": "L", "set": "L_test", "none": "L_test", "train": "L_train"}[protocol.normalise]
+
+
 # Frame-level metrics
 
 def protocol_scores(scores: Scores, clip_ids: np.ndarray, protocol: Protocol, train_stats=None) -> np.ndarray:
-    """Scores as the ROC curve sees them: each term normalised, the weighted terms added, then smoothed -> (N,) float64.
+    """Scores as the ROC curve sees them: terms normalised, weighted, added, and smoothed if asked for -> (N,) float64.
 
     S of `scoring.total_score` is a sum of terms normalised already; give its terms instead, or use "none".
     `train_stats`, for the normalisation "train", is the (min, max) of the score on the training set, or a list of them,
@@ -99,6 +113,8 @@ def protocol_scores(scores: Scores, clip_ids: np.ndarray, protocol: Protocol, tr
             raise EvaluationError(f"{len(values)} scores came for {len(total)} frames.")
         if not np.isfinite(values).all():
             raise EvaluationError(f"{np.count_nonzero(~np.isfinite(values))} frame scores are NaN or infinite.")
+        if protocol.smooth == "before":
+            values = _smoothed(values, clips, protocol.smoothing)
         if protocol.normalise == "clip":
             for frames in clips:
                 total[frames] += weight * normalise(values[frames])
@@ -113,10 +129,17 @@ def protocol_scores(scores: Scores, clip_ids: np.ndarray, protocol: Protocol, tr
             total += weight * (values - low) / (high - low)
         else:
             total += weight * values
-    if protocol.smoothing:
-        for frames in clips:
-            total[frames] = gaussian_filter1d(total[frames], protocol.smoothing, mode="reflect")
-    return total
+    return _smoothed(total, clips, protocol.smoothing) if protocol.smooth == "after" else total
+
+
+def _smoothed(values: np.ndarray, clips: list[np.ndarray], smoothing: float) -> np.ndarray:
+    """A Gaussian filter within each clip, (N,) -> (N,); `clips` as `by_clip` gives them."""
+    if not smoothing:
+        return values
+    smooth = np.empty_like(values)
+    for frames in clips:
+        smooth[frames] = gaussian_filter1d(values[frames], smoothing, mode="reflect")
+    return smooth
 
 
 def frame_metrics(scores: Scores, labels: np.ndarray, clip_ids: np.ndarray, protocol: Protocol,
@@ -161,7 +184,7 @@ def _parts(values: np.ndarray, labels: np.ndarray, clip_ids: np.ndarray,
     else:
         parts = [(values[frames], labels[frames]) for frames in by_clip(clip_ids)]
         if protocol.single_class == "pad":
-            parts = [(np.append(clip, (clip.min(), clip.max() + 1)), np.append(truth, (False, True)))
+            parts = [(np.append(clip, (clip.min() - 1, clip.max() + 1)), np.append(truth, (False, True)))
                      for clip, truth in parts]
     parts = [(part, truth) for part, truth in parts if truth.any() and not truth.all()]
     if not parts:
@@ -194,14 +217,15 @@ class Interval:
 
 
 def bootstrap_auc(runs: Sequence[Scores], labels: np.ndarray, clip_ids: np.ndarray, protocol: Protocol, *,
-                  resamples: int, train_stats=None) -> Interval | None:
+                  resamples: int, train_stats=None, draw: int = 0) -> Interval | None:
     """95 % interval of a method's AUC, the mean over its runs (seeds), by resampling the test clips; percentiles.
 
     Scores are normalised once, on the whole set. A resample in which the AUC is not defined (one class only) is left
     out, for all methods alike, since labels alone decide it. None below eight clips, or if half the resamples are lost.
-    `train_stats` is one for each run, as in `protocol_scores`.
+    `train_stats` is one for each run, as in `protocol_scores`. Another `draw` is another set of resamples, which shows what
+    the interval owes to chance (`benchmarks/interval_stability.py`).
     """
-    return _interval(_mean_over_runs(runs, labels, clip_ids, protocol, resamples, train_stats), clip_ids)
+    return _interval(_mean_over_runs(runs, labels, clip_ids, protocol, resamples, train_stats, draw), clip_ids)
 
 
 def bootstrap_difference(runs: Sequence[Scores], runs_of_baseline: Sequence[Scores], labels: np.ndarray,
@@ -213,16 +237,16 @@ def bootstrap_difference(runs: Sequence[Scores], runs_of_baseline: Sequence[Scor
     return _interval(ours - baseline, clip_ids)
 
 
-def _mean_over_runs(runs, labels, clip_ids, protocol, resamples, train_stats) -> np.ndarray:
+def _mean_over_runs(runs, labels, clip_ids, protocol, resamples, train_stats, draw=0) -> np.ndarray:
     if not len(runs) or isinstance(runs, np.ndarray) and runs.ndim == 1:
         raise EvaluationError("runs must be a list with the scores of each run, of one at least.")
     stats = [None] * len(runs) if train_stats is None else train_stats
-    return np.mean([_resampled(protocol_scores(scores, clip_ids, protocol, own), labels, clip_ids, protocol, resamples)
+    return np.mean([_resampled(protocol_scores(scores, clip_ids, protocol, own), labels, clip_ids, protocol, resamples, draw)
                     for scores, own in zip(runs, stats, strict=True)], axis=0)
 
 
 def _resampled(values: np.ndarray, labels: np.ndarray, clip_ids: np.ndarray, protocol: Protocol,
-               resamples: int) -> np.ndarray:
+               resamples: int, draw: int = 0) -> np.ndarray:
     """AUC on the whole set, and on each resample of its clips: (1 + resamples,), NaN where it is not defined.
 
     A pooled AUC counts pairs of an abnormal frame of clip c and a normal one of clip d. With each clip taken w times it
@@ -231,7 +255,7 @@ def _resampled(values: np.ndarray, labels: np.ndarray, clip_ids: np.ndarray, pro
     labels = _check_labels(labels, len(values))
     clips = by_clip(clip_ids)
     n = len(clips)
-    generator = np.random.default_rng((n, resamples))        # the same draws for everything with as many clips
+    generator = np.random.default_rng((n, resamples, draw))  # the same draws for everything with as many clips
     weights = np.vstack((np.ones(n), generator.multinomial(n, np.full(n, 1 / n), size=resamples)))
     with np.errstate(invalid="ignore"):                      # 0 / 0 is NaN: no pair to compare
         if protocol.average == "macro":

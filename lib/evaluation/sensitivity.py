@@ -27,7 +27,8 @@ SCORING = {"score.error": ("absolute", "square"), "score.colours": ("each", "ave
            "score.likelihood_scale": ("all", "last"), "score.likelihood_unit": ("nats", "per_dimension"),
            "score.lambda_of": ("features", "likelihoods"), "score.lambda_scope": ("clip", "test", "train"),
            "score.lambda_L": (0.2, 0.5, 2.0, 5.0)}
-EVALUATION = {"normalise": ("clip", "set", "train", "none"), "smoothing": (20.0,), "average": ("macro",)}
+EVALUATION = {"normalise": ("clip", "set", "train", "none"), "smoothing": (20.0,), "smoothed before": (20.0,),
+              "average": ("macro",)}
 FLOW = {"features.standardise": ("channel", "element", "none")}
 AUTOENCODER = {"features.time": ("mean",), "model.output": ("linear",), "model.normalisation": ("group",),
                "model.activation": ("leaky_relu",), "model.input_range": ("0..1",),
@@ -87,7 +88,9 @@ class Stored:
 
     def auc(self, config: Config, protocol: Protocol) -> float:
         """Frame-level AUC under a configuration and a protocol."""
-        extremes = None
+        extremes, scope = None, {"set": "test", "none": "test", "train": "train"}.get(protocol.normalise)
+        if scope:  # as `protocols.column_of_likelihood` has it
+            config = changed(config, "score.lambda_scope", scope)
         if protocol.normalise == "train":
             extremes = [[values.min(), values.max()] for _, values in self.terms(config, "train")]
         return frame_auc(self.terms(config), self.labels, self.ids("test"), protocol, extremes)
@@ -115,10 +118,12 @@ def rescored(stored: Stored, config: Config, protocol: Protocol) -> list[dict]:
             rows.append({"choice": name, "kind": "scoring", "value": value, "of": value_of(config, name),
                          "auc": stored.auc(changed(config, name, value), protocol)})
     for name, possible in EVALUATION.items():
-        of = getattr(protocol, name)
+        before = name == "smoothed before"
+        of = protocol.smoothing if before else getattr(protocol, name)
         for value in possible:
             if value != of and ("train" in stored.nll or value != "train"):
-                other = dataclasses.replace(protocol, name="other", **{name: value})
+                change = {"smoothing": value, "smooth": "before"} if before else {name: value}
+                other = dataclasses.replace(protocol, name="other", **change)
                 rows.append({"choice": f"protocol: {name}", "kind": "evaluation", "value": value, "of": of,
                              "auc": stored.auc(config, other)})
     return rows

@@ -127,10 +127,16 @@ class Result:
 
     @property
     def terms(self) -> list[tuple[float, np.ndarray]]:
-        """The weighted terms of Eq. 9, which each protocol normalises in its own way."""
+        """The weighted terms of Eq. 9 as the paper's protocol takes them."""
+        return self.terms_for(PROTOCOLS["paper"])
+
+    def terms_for(self, protocol: Protocol) -> list[tuple[float, np.ndarray]]:
+        """The weighted terms of Eq. 9, which each protocol normalises in its own way; L by the scope that goes with it."""
         terms = [(1.0, self.scores["R"].to_numpy())]
         if "L" in self.scores:
-            terms.append((self.record["parameters"]["score.lambda_L"], self.scores["L"].to_numpy()))
+            column = protocols.column_of_likelihood(protocol)
+            column = column if column in self.scores else "L"  # of one flow there are no lambdas
+            terms.append((self.record["parameters"]["score.lambda_L"], self.scores[column].to_numpy()))
         return terms
 
     @property
@@ -145,7 +151,7 @@ class Result:
         recorded = self.record["metrics"]["protocols"].get(protocol.name)
         if recorded and PROTOCOLS.get(protocol.name) == protocol:
             return recorded["auc"]
-        return protocols.frame_auc(self.terms, self.labels, self.clips, protocol, self.train_stats)
+        return protocols.frame_auc(self.terms_for(protocol), self.labels, self.clips, protocol, self.train_stats)
 
 
 def open_results(folders: dict[Job, Path]) -> tuple[Result, ...]:
@@ -239,7 +245,7 @@ def interval(group: tuple[Result, ...], protocol: Protocol, resamples: int) -> I
         return None
     first = group[0]
     return protocols.bootstrap_auc(
-        [r.terms for r in group],
+        [r.terms_for(protocol) for r in group],
         first.labels,
         first.clips,
         protocol,
@@ -260,8 +266,8 @@ def interval_of_difference(
         return None
     first = group[0]
     return protocols.bootstrap_difference(
-        [r.terms for r in group],
-        [r.terms for r in baseline],
+        [r.terms_for(protocol) for r in group],
+        [r.terms_for(protocol) for r in baseline],
         first.labels,
         first.clips,
         protocol,

@@ -334,7 +334,7 @@ def _auc_by_clip(result: Result, protocol: Protocol) -> dict[str, float]:
     found = {clip: auc for clip, auc in result.record["metrics"]["by_clip"].items() if auc is not None}
     if mixed.any():
         frames = result.scores["clip"].map(mixed).to_numpy()
-        terms = [(weight, values[frames]) for weight, values in result.terms]
+        terms = [(weight, values[frames]) for weight, values in result.terms_for(protocol)]
         found[BOTH_KINDS] = protocols.frame_auc(
             terms, result.labels[frames], result.clips[frames], protocol, result.train_stats
         )

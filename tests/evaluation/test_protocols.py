@@ -150,10 +150,10 @@ def test_macro_skips_or_pads_clips_of_one_class():
     clips = np.array([0, 0, 0, 1, 1])
     scores = np.array([1.0, 0.0, 0.5, 0.0, 1.0])
     assert protocols.frame_auc(scores, labels, clips, PROTOCOLS["macro"]) == 0.0  # clip 1 does not count
-    # clip 0 gets a normal 0 and an abnormal above 1: of its six pairs the normal 1 loses to the highest alone, and the
-    # normal 0 ties with 0 and loses to two. Clip 1 gets the same: its normal 0 ties with 0 and loses to two.
+    # clip 0 gets a normal frame below 0 and an abnormal one above 1: of its six pairs the normal 1 loses to the highest
+    # alone, and the frame below 0 loses to all three. Clip 1 gets the same: its new normal frame loses to all three.
     assert protocols.frame_auc(scores, labels, clips, PROTOCOLS["macro, padded"]) == pytest.approx(
-        ((1 + 2.5) / 6 + 2.5 / 3) / 2
+        ((1 + 3) / 6 + 3 / 3) / 2
     )
 
 
@@ -218,6 +218,34 @@ def test_smoothing_stays_within_a_clip_and_reflects_at_its_ends():
     assert got[0] == pytest.approx((kernel[8] + kernel[9]) / kernel.sum())  # frame -1 mirrors frame 0
 
 
+def test_smoothing_before_and_after_normalisation_by_hand():
+    """A clip with a spike: before it, the spike is as high as its filtered self and then 1; after it, no value reaches 1."""
+    clips, spike = np.repeat([0, 1], 50), np.zeros(100)
+    spike[[10, 70]] = 3.0, 8.0
+    got = {
+        smooth: protocols.protocol_scores(spike, clips, protocol(smoothing=2.0, smooth=smooth))
+        for smooth in ("before", "after")
+    }
+    assert got["before"][10] == 1 and got["before"][70] == 1
+    assert 0.15 < got["after"][10] < 0.25 and got["after"][10] == pytest.approx(got["after"][70])
+    offsets = np.arange(-8, 9)
+    np.testing.assert_allclose(got["before"][2:19], np.exp(-(offsets**2) / 8), atol=1e-12)
+    two_terms = protocols.protocol_scores(
+        [(1.0, spike), (0.5, -spike)], clips, protocol(smoothing=2.0, smooth="before")
+    )
+    np.testing.assert_allclose(two_terms[:50], got["before"][:50] + 0.5 * (1 - got["before"][:50]), atol=1e-12)
+    assert str(PROTOCOLS["micro, smoothed before min-max"]).endswith("Gaussian smoothing of 20 frames before it")
+    assert str(PROTOCOLS["micro, smoothed after min-max"]).endswith("Gaussian smoothing of 20 frames after it")
+
+
+def test_another_draw_is_another_set_of_resamples():
+    scores, labels, clips = random_set()
+    one, again, other = (
+        protocols.bootstrap_auc([scores], labels, clips, PAPER, resamples=100, draw=draw) for draw in (0, 0, 1)
+    )
+    assert one == again and one.estimate == other.estimate and one.low != other.low
+
+
 def test_equal_error_rate_and_average_precision_by_hand():
     labels = np.array([0, 0, 0, 0, 1, 1, 1, 1])
     scores = np.array(
@@ -262,7 +290,7 @@ def test_bootstrap_agrees_with_resampling_by_hand(named):
     values = protocols._resampled(
         protocols.protocol_scores(scores, clips, PROTOCOLS[named]), labels, clips, PROTOCOLS[named], 40
     )
-    weights = np.random.default_rng((9, 40)).multinomial(9, np.full(9, 1 / 9), size=40)
+    weights = np.random.default_rng((9, 40, 0)).multinomial(9, np.full(9, 1 / 9), size=40)
     assert values[0] == pytest.approx(protocols.frame_auc(scores, labels, clips, PROTOCOLS[named]), abs=1e-12)
     for weight, value in zip(weights, values[1:]):
         taken = np.repeat(np.arange(9), weight)  # clip of each copy

@@ -284,6 +284,24 @@ def test_other_protocols_give_other_numbers_and_say_so(reports):
     assert (found.cells["protocol"].dropna() == str(smooth)).all()
 
 
+def test_each_protocol_takes_the_likelihoods_of_its_scope(reports):
+    """Where clips are not normalised by themselves, L has lambdas of one scope for all clips; of one flow there are none."""
+    full = next(r for r in scored_runs.of_profile("quick") if r.job == job("app_intensity_mot"))
+    full.__dict__["scores"] = full.scores.assign(L_test=full.scores["R"] * 2, L_train=full.scores["R"] * 3)
+    for named, column in (
+        ("paper", "L"),
+        ("macro", "L"),
+        ("micro, raw scores", "L_test"),
+        ("micro, set-wide", "L_test"),
+        ("micro, training extremes", "L_train"),
+    ):
+        (_, R), (_, L) = full.terms_for(PROTOCOLS[named])
+        np.testing.assert_array_equal(L, full.scores[column], err_msg=named)
+    one_flow = next(r for r in scored_runs.of_profile("quick") if r.job == job("mot"))
+    (_, R), (_, L) = one_flow.terms_for(PROTOCOLS["micro, set-wide"])
+    np.testing.assert_array_equal(L, one_flow.scores["L"])
+
+
 def test_no_interval_below_eight_clips(empty):
     made.scored("ped2", "one_path", clips=7)
     row = cell(table(), "one_path")

@@ -246,6 +246,15 @@ def test_scores_follow_from_errors_and_likelihoods(execute, scored, variant, set
             np.testing.assert_allclose(table[columns[-1]], nll[flow], rtol=1e-9)
         columns.append("L")
         np.testing.assert_allclose(table["L"], L, rtol=1e-9)
+        if len(flows) == 2:  # what protocols take that do not normalise within a clip
+            columns += ["L_test", "L_train"]
+            of = {"likelihoods": {flow: np.ptp(x) for flow, x in nll.items()},
+                  "features": {flow: np.ptp(scored["two_path", "test", "mot" if flow == "mot" else "app"]) for flow in flows}}
+            spans = of[score.lambda_of]
+            expected = sum(spans[f] * nll[f] for f in flows) / sum(spans.values())
+            np.testing.assert_allclose(table["L_test"], expected, rtol=1e-9)
+            raw = roc_auc_score(Tested.labels, R + score.lambda_L * expected)
+            assert metrics["protocols"]["micro, raw scores"]["auc"] == pytest.approx(raw, abs=1e-12)
     assert list(table) == [*columns, "S"]
     assert table["clip"].tolist() == [f"c{i}" for i, n in enumerate(LENGTHS) for _ in range(n)]
     assert table["frame"].tolist() == [t for n in LENGTHS for t in range(n)]
