@@ -107,6 +107,11 @@ def spread(values: np.ndarray, windows: np.ndarray, clips, *, T: int, likelihood
 
 # Eq. 8 and 9
 
+def clip_ids(clips) -> np.ndarray:
+    """The index of the clip of each frame, (N,), for clips with a `length` that lie one after the other."""
+    return np.repeat(np.arange(len(clips)), [clip.length for clip in clips])
+
+
 def by_clip(clip_ids: np.ndarray) -> list[np.ndarray]:
     """The frames of each clip: ids (N,) of any kind -> index arrays, clips in order of first appearance."""
     _, first, inverse = np.unique(clip_ids, return_index=True, return_inverse=True)
@@ -127,15 +132,6 @@ def normalise(values: np.ndarray) -> np.ndarray:
     if high - low <= ROUNDING * max(abs(low), abs(high)):
         return np.zeros_like(values)
     return (values - low) / (high - low)
-
-
-def normalise_clips(values: np.ndarray, clip_ids: np.ndarray) -> np.ndarray:
-    """`normalise` within each clip: values (N,) and the clip of each frame (N,) -> (N,) float64."""
-    _check_same_length(values=values, clip_ids=clip_ids)
-    out = np.empty(len(values))
-    for frames in by_clip(clip_ids):
-        out[frames] = normalise(np.asarray(values)[frames])
-    return out
 
 
 def window_nll(terms: dict[str, np.ndarray], *, likelihood_scale: str, likelihood_unit: str) -> np.ndarray:
@@ -209,7 +205,7 @@ def eq8(flows: dict[str, FlowWindows], windows: np.ndarray, clips, score, *, T: 
     if score.lambda_scope not in ("clip", "test", "train") or score.lambda_of not in ("features", "likelihoods"):
         raise ScoreError(f"lambda_scope is {score.lambda_scope!r} and lambda_of {score.lambda_of!r}; they can be 'clip', "
                          "'test' or 'train', and 'features' or 'likelihoods'.")
-    clip_ids = np.repeat(np.arange(len(clips)), [clip.length for clip in clips])
+    ids_of_frames = clip_ids(clips)
     nll = {name: spread(flow.nll, windows, clips, T=T, likelihood_frames=score.likelihood_frames)
            for name, flow in flows.items()}
     lambdas = {}
@@ -220,24 +216,78 @@ def eq8(flows: dict[str, FlowWindows], windows: np.ndarray, clips, score, *, T: 
         low, high = own.ranges.T if score.lambda_of == "features" else (own.nll, own.nll)
         ids = windows[:, 0] if own is flows[name] else np.zeros(len(low))
         if score.lambda_of == "likelihoods" and own is flows[name]:
-            low, high, ids = nll[name], nll[name], clip_ids  # of the frames, which is where Eq. 8 is
-        lambdas[name] = span(low, high, ids, clip_ids, lambda_scope=score.lambda_scope)
+            low, high, ids = nll[name], nll[name], ids_of_frames  # of the frames, which is where Eq. 8 is
+        lambdas[name] = span(low, high, ids, ids_of_frames, lambda_scope=score.lambda_scope)
     L = likelihood_score(nll.get("app"), nll.get("mot"), lambda_1=lambdas.get("app"), lambda_2=lambdas.get("mot"))
     return {f"nll_{name}": values for name, values in nll.items()} | {"L": L}
 
 
-def total_score(R: np.ndarray | None, L: np.ndarray | None, clip_ids: np.ndarray, *, lambda_L: float) -> np.ndarray:
-    """Eq. 9: S = norm(R) + lambda_L * norm(L), norm within a clip; (N,) each -> (N,) float64.
+def total_score(terms, clip_ids: np.ndarray, *, normalise_over: str = "clip", train_extremes=None) -> np.ndarray:
+    """Eq. 9: S = norm(R) + lambda_L norm(L) -> (N,) float64. The one place where scores are normalised and added.
 
-    A variant without flows has L None and S = norm(R); one without reconstruction has R None and S = norm(L).
+    `terms` are pairs of a weight and values (N,): [(1, R), (lambda_L, L)], or one pair. norm(.) is `normalise` within each
+    "clip" (the paper), over the whole "set", by the training extremes of each term ("train", `train_extremes` of shape
+    (terms, 2)), or nothing ("none"). Raises ScoreError for no term, NaN, lengths that differ, or extremes that are no range.
     """
-    if R is None and L is None:
+    if not terms:
         raise ScoreError("Eq. 9 needs R or L.")
-    if L is None:
-        return normalise_clips(R, clip_ids)
-    if R is None:
-        return normalise_clips(L, clip_ids)
-    return normalise_clips(R, clip_ids) + lambda_L * normalise_clips(L, clip_ids)
+    S = np.zeros(len(clip_ids))
+    frames_of_clips = by_clip(clip_ids)
+    for index, (weight, values) in enumerate(terms):
+        values = np.asarray(values, dtype=np.float64)
+        _check_same_length(clip_ids=clip_ids, values=values)
+        _check_finite("The scores", values)
+        if normalise_over == "clip":
+            for frames in frames_of_clips:
+                S[frames] += weight * normalise(values[frames])
+        elif normalise_over == "set":
+            S += weight * normalise(values)
+        elif normalise_over == "train":
+            S += weight * _by_training_extremes(values, train_extremes, index)
+        elif normalise_over == "none":
+            S += weight * values
+        else:
+            raise ScoreError(f"normalise_over is {normalise_over!r}; it can be 'clip', 'set', 'train' or 'none'.")
+    return S
+
+
+def _by_training_extremes(values: np.ndarray, train_extremes, index: int) -> np.ndarray:
+    if train_extremes is None:
+        raise ScoreError("The normalisation 'train' needs the extremes of each term on the training set.")
+    low, high = np.reshape(train_extremes, (-1, 2))[index]
+    if not low < high:
+        raise ScoreError(f"The scores of the training set span {low} to {high}, which is no range.")
+    return (values - low) / (high - low)
+
+
+# R, L and S of a model
+
+@dataclass(frozen=True)
+class FrameScores:
+    """R, L and S of the frames of a split, (N,) float64 each; without flows `nll` is empty and L is None.
+
+    `terms` are the weighted terms of Eq. 9, which `total_score` normalises and adds.
+    """
+
+    R: np.ndarray
+    nll: dict[str, np.ndarray]  # "nll_app", "nll_mot"
+    L: np.ndarray | None
+    S: np.ndarray
+    terms: tuple[tuple[float, np.ndarray], ...]
+
+
+def frame_scores(errors: dict[str, np.ndarray], flows: dict[str, FlowWindows], windows: np.ndarray, clips, score, *,
+                 channels: int, T: int, train: dict[str, FlowWindows] | None = None) -> FrameScores:
+    """R (Eq. 7), L (Eq. 8) and S (Eq. 9) of a model on a split: the one way to them.
+
+    `errors` has the values of each frame by the name of a reading (`readings`), of which `score` chooses one; `flows`,
+    `windows`, `clips`, `T` and `train` are those of `eq8`; `channels` is the number of colours. Raises ScoreError.
+    """
+    R = np.asarray(errors[reading_of(score, channels=channels)], dtype=np.float64)
+    likelihood = eq8(flows, windows, clips, score, T=T, train=train) if flows else {}
+    L = likelihood.pop("L", None)
+    terms = ((1.0, R),) if L is None else ((1.0, R), (score.lambda_L, L))
+    return FrameScores(R=R, nll=likelihood, L=L, S=total_score(terms, clip_ids(clips)), terms=terms)
 
 
 def _check_finite(name: str, values: np.ndarray) -> None:

@@ -1,4 +1,5 @@
 """Eq. 8 and 9 on hand-computed arrays, and windows to frames against brute force."""
+import dataclasses
 import itertools
 import math
 
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 
 from lib import scoring
-from lib.config import Score
+from lib.config import Score, resolve
 from lib.datasets.prepared import Clip
 from lib.glow import Glow
 
@@ -55,7 +56,7 @@ def test_nan_and_infinity_are_refused_wherever_they_enter(bad):
     with pytest.raises(ValueError, match="NaN or infinity"):
         scoring.span(np.array([bad, 0]), np.zeros(2), np.zeros(2), np.zeros(3), lambda_scope="test")
     with pytest.raises(ValueError, match="NaN or infinity"):
-        scoring.total_score(np.zeros(4), np.array([0, bad, 0, 0]), np.zeros(4), lambda_L=1.0)
+        scoring.total_score([(1.0, np.zeros(4)), (1.0, np.array([0, bad, 0, 0]))], np.zeros(4))
 
 
 def test_values_of_windows_are_spread_clip_by_clip():
@@ -98,7 +99,6 @@ def test_normalise_by_hand_and_constant_values():
     np.testing.assert_array_equal(scoring.normalise([0.3, 0.1 + 0.2]), [0, 0])     # equal up to rounding
     np.testing.assert_allclose(scoring.normalise([1.0, 1.0 + 1e-9]), [0, 1])       # small, but no rounding
     np.testing.assert_array_equal(scoring.normalise([1e6, 1e6 + 1e-7]), [0, 0])    # of numbers of this size it is
-    np.testing.assert_allclose(scoring.normalise_clips([1, 2, 30, 10, 5], ["a", "a", "b", "b", "c"]), [0, 1, 1, 0, 0])
 
 
 APP = np.array([1.0, 3.0, 2.0, 10.0, 14.0])                        # ranges: 2 in clip 0, 4 in clip 1, 13 in all
@@ -168,8 +168,8 @@ def test_eq8_with_one_flow_is_its_likelihood_and_errors_are_sentences():
         eq8(lambda_of="frames")
     with pytest.raises(scoring.ScoreError, match="different lengths"):
         scoring.likelihood_score(APP, MOT[:3], lambda_1=APP, lambda_2=APP)
-    with pytest.raises(scoring.ScoreError, match="values 5, clip_ids 4"):
-        scoring.normalise_clips(APP, IDS[:4])
+    with pytest.raises(scoring.ScoreError, match="clip_ids 4, values 5"):
+        scoring.total_score([(1.0, APP)], IDS[:4])
 
 
 def test_the_likelihood_of_a_window_by_scale_and_unit():
@@ -190,8 +190,33 @@ def test_what_is_left_at_the_last_level_of_a_flow():
 def test_eq9_by_hand():
     R = np.array([0.0, 1.0, 4.0, 2.0, 2.0])
     L = np.array([5.0, 3.0, 4.0, -1.0, 0.0])
-    np.testing.assert_allclose(scoring.total_score(R, L, IDS, lambda_L=0.5), [0.5, 0.25, 1.25, 0.0, 0.5])
-    np.testing.assert_allclose(scoring.total_score(R, None, IDS, lambda_L=0.5), [0, 0.25, 1, 0, 0])
-    np.testing.assert_allclose(scoring.total_score(None, L, IDS, lambda_L=0.5), [1, 0, 0.5, 0, 1])
+    np.testing.assert_allclose(scoring.total_score([(1.0, R), (0.5, L)], IDS), [0.5, 0.25, 1.25, 0.0, 0.5])
+    np.testing.assert_allclose(scoring.total_score([(1.0, R)], IDS), [0, 0.25, 1, 0, 0])
+    np.testing.assert_allclose(scoring.total_score([(1.0, R), (0.5, L)], IDS, normalise_over="none"), R + 0.5 * L)
     with pytest.raises(scoring.ScoreError, match="R or L"):
-        scoring.total_score(None, None, IDS, lambda_L=1.0)
+        scoring.total_score([], IDS)
+    with pytest.raises(scoring.ScoreError, match="'clip', 'set', 'train' or 'none'"):
+        scoring.total_score([(1.0, R)], IDS, normalise_over="video")
+
+
+def test_frame_scores_are_eq_7_8_and_9_together():
+    """R is the reading that is asked for, L that of Eq. 8, S that of Eq. 9, with the weight of the configuration."""
+    clips = (Clip("a", "test", 0, 4), Clip("b", "test", 4, 3))
+    windows = np.array([[0, 0], [0, 2], [1, 4], [1, 5]])
+    flows = {part: scoring.FlowWindows(np.array(nll), np.array([[0.0, top]] * 4))
+             for part, nll, top in (("app", [1.0, 3.0, 10.0, 20.0], 3.0), ("mot", [4.0, 2.0, 0.0, 6.0], 1.0))}
+    score = dataclasses.replace(resolve("quick", "ped2").score, lambda_L=0.5)
+    names = scoring.readings(1)
+    errors = {name: np.arange(7.0) * (index + 1) for index, name in enumerate(names)}
+    found = scoring.frame_scores(errors, flows, windows, clips, score, channels=1, T=2)
+    reading = scoring.reading_of(score, channels=1)
+    np.testing.assert_array_equal(found.R, errors[reading])
+    expected = scoring.eq8(flows, windows, clips, score, T=2)
+    np.testing.assert_array_equal(found.L, expected["L"])
+    np.testing.assert_allclose(found.L, (3 * expected["nll_app"] + expected["nll_mot"]) / 4)
+    ids = np.array([0, 0, 0, 0, 1, 1, 1])
+    np.testing.assert_array_equal(scoring.clip_ids(clips), ids)
+    np.testing.assert_allclose(found.S, scoring.total_score([(1.0, found.R), (0.5, found.L)], ids))
+    alone = scoring.frame_scores(errors, {}, windows, clips, score, channels=1, T=2)
+    assert alone.L is None and alone.nll == {} and len(alone.terms) == 1
+    np.testing.assert_allclose(alone.S, scoring.total_score([(1.0, found.R)], ids))

@@ -21,7 +21,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from sklearn.neighbors import NearestNeighbors
 
 from lib.errors import EvaluationError
-from lib.scoring import by_clip, normalise
+from lib.scoring import by_clip, total_score
 
 MIN_CLIPS = 8            # below this, resampling clips says nothing, and no interval is given
 CELLS = 8                # feature maps are averaged to at most this many cells a side before the reference scorers
@@ -100,40 +100,21 @@ def column_of_likelihood(protocol: Protocol) -> str:
 def protocol_scores(scores: Scores, clip_ids: np.ndarray, protocol: Protocol, train_stats=None) -> np.ndarray:
     """Scores as the ROC curve sees them: terms normalised, weighted, added, and smoothed if asked for -> (N,) float64.
 
-    S of `scoring.total_score` is a sum of terms normalised already; give its terms instead, or use "none".
+    What `scoring.total_score` gives is a sum of terms normalised already; give the terms instead, or use "none".
     `train_stats`, for the normalisation "train", is the (min, max) of the score on the training set, or a list of them,
-    one a term. Raises EvaluationError for NaN or lengths that differ.
+    one a term. Raises ScoreError for NaN, lengths that differ, or training extremes that are missing or no range.
     """
     clips = by_clip(clip_ids)
     terms = [(1.0, scores)] if isinstance(scores, np.ndarray) else list(scores)
-    total = np.zeros(len(clip_ids))
-    for index, (weight, values) in enumerate(terms):
-        values = np.asarray(values, dtype=np.float64)
-        if values.shape != total.shape:
-            raise EvaluationError(f"{len(values)} scores came for {len(total)} frames.")
-        if not np.isfinite(values).all():
-            raise EvaluationError(f"{np.count_nonzero(~np.isfinite(values))} frame scores are NaN or infinite.")
-        if protocol.smooth == "before":
-            values = _smoothed(values, clips, protocol.smoothing)
-        if protocol.normalise == "clip":
-            for frames in clips:
-                total[frames] += weight * normalise(values[frames])
-        elif protocol.normalise == "set":
-            total += weight * normalise(values)
-        elif protocol.normalise == "train":
-            if train_stats is None:
-                raise EvaluationError("The normalisation 'train' needs train_stats, the extremes on the training set.")
-            low, high = np.reshape(train_stats, (-1, 2))[index]
-            if not low < high:
-                raise EvaluationError(f"The scores of the training set span {low} to {high}, which is no range.")
-            total += weight * (values - low) / (high - low)
-        else:
-            total += weight * values
+    if protocol.smooth == "before":
+        terms = [(weight, _smoothed(values, clips, protocol.smoothing)) for weight, values in terms]
+    total = total_score(terms, clip_ids, normalise_over=protocol.normalise, train_extremes=train_stats)
     return _smoothed(total, clips, protocol.smoothing) if protocol.smooth == "after" else total
 
 
 def _smoothed(values: np.ndarray, clips: list[np.ndarray], smoothing: float) -> np.ndarray:
     """A Gaussian filter within each clip, (N,) -> (N,); `clips` as `by_clip` gives them."""
+    values = np.asarray(values, dtype=np.float64)
     if not smoothing:
         return values
     smooth = np.empty_like(values)

@@ -68,7 +68,7 @@ class Stored:
 
     def ids(self, split: str) -> np.ndarray:
         """The index of the clip of each frame."""
-        return np.repeat(np.arange(len(self.clips[split])), [clip.length for clip in self.clips[split]])
+        return scoring.clip_ids(self.clips[split])
 
     def of_flows(self, config: Config, split: str) -> dict[str, scoring.FlowWindows]:
         """What Eq. 8 needs of the windows of a split."""
@@ -76,15 +76,11 @@ class Stored:
         return {name: scoring.FlowWindows(scoring.window_nll(terms, **how), self.ranges[split][name])
                 for name, terms in self.nll.get(split, {}).items()}
 
-    def eq8(self, config: Config, split: str = "test") -> dict[str, np.ndarray]:
-        """Eq. 8 of the frames of a split: "nll_app", "nll_mot" and "L", (N,) each."""
-        return scoring.eq8(self.of_flows(config, split), self.windows[split], self.clips[split], config.score, T=self.T,
-                           train=self.of_flows(config, "train"))
-
-    def terms(self, config: Config, split: str = "test") -> list[tuple[float, np.ndarray]]:
-        """The weighted terms of Eq. 9, R and L, of the frames of a split."""
-        R = self.errors[split][scoring.reading_of(config.score, channels=config.data.channels)]
-        return [(1.0, R), (config.score.lambda_L, self.eq8(config, split)["L"])]
+    def scores(self, config: Config, split: str = "test") -> scoring.FrameScores:
+        """R, L and S of the frames of a split under a configuration."""
+        return scoring.frame_scores(
+            self.errors[split], self.of_flows(config, split), self.windows[split], self.clips[split], config.score,
+            channels=config.data.channels, T=self.T, train=self.of_flows(config, "train"))
 
     def auc(self, config: Config, protocol: Protocol) -> float:
         """Frame-level AUC under a configuration and a protocol."""
@@ -92,8 +88,8 @@ class Stored:
         if scope:  # as `protocols.column_of_likelihood` has it
             config = changed(config, "score.lambda_scope", scope)
         if protocol.normalise == "train":
-            extremes = [[values.min(), values.max()] for _, values in self.terms(config, "train")]
-        return frame_auc(self.terms(config), self.labels, self.ids("test"), protocol, extremes)
+            extremes = [[values.min(), values.max()] for _, values in self.scores(config, "train").terms]
+        return frame_auc(self.scores(config).terms, self.labels, self.ids("test"), protocol, extremes)
 
 
 def changed(config: Config, name: str, value) -> Config:
@@ -183,16 +179,16 @@ def complexity_of(frames: np.ndarray, windows: np.ndarray, T: int) -> np.ndarray
 def alone(stored: "Stored", config: Config, protocol: Protocol) -> dict[str, float]:
     """AUC of the likelihoods by themselves, of each flow and of both (Eq. 8), and of the full score (Eq. 9)."""
     names = {"nll_app": "app", "nll_mot": "mot", "L": "both"}
-    found = {names[term]: frame_auc(values, stored.labels, stored.ids("test"), protocol)
-             for term, values in stored.eq8(config).items()}
-    return found | {"with R": stored.auc(config, protocol)}
+    found = stored.scores(config)
+    aucs = {names[term]: frame_auc(values, stored.labels, stored.ids("test"), protocol)
+            for term, values in (found.nll | {"L": found.L}).items()}
+    return aucs | {"with R": stored.auc(config, protocol)}
 
 
 def by_clip(stored: "Stored", config: Config) -> pd.DataFrame:
     """AUC of R and of each likelihood within each test clip that has frames of both kinds: a row a clip, columns R, app, mot."""
-    ids, (_, R), rows = stored.ids("test"), stored.terms(config)[0], []
-    nll = stored.eq8(config)
-    columns = {"R": R, "app": nll["nll_app"], "mot": nll["nll_mot"]}
+    ids, found, rows = stored.ids("test"), stored.scores(config), []
+    columns = {"R": found.R, "app": found.nll["nll_app"], "mot": found.nll["nll_mot"]}
     for index, clip in enumerate(stored.clips["test"]):
         own = ids == index
         if stored.labels[own].any() and not stored.labels[own].all():

@@ -15,7 +15,7 @@ from lib.evaluation.protocols import PROTOCOLS, bits_per_pixel, frame_auc
 from lib.evidence import names
 from lib.evidence.figure_data import Results
 from lib.figures.paper_figures import FULL, NLLS, NOT_SCORED, RAW, Picture, nothing
-from lib.scoring import reading_of, spread
+from lib.scoring import clip_ids, reading_of, spread
 
 SAMPLE = 2000  # frames whose complexity is measured, evenly spaced, so that a large test set takes seconds too
 
@@ -308,7 +308,7 @@ def auc_over_training(results: Results, step: str, variant: str, seed: int) -> d
         windows = np.load(results.folder("features", "two_path", seed) / "test_windows.npy")[along["rows"]]
         terms = [spread(nll, windows, clips, T=values["model.T"], likelihood_frames=values["score.likelihood_frames"])
                  for nll in along["nll"]]
-    ids = np.repeat(np.arange(len(clips)), [clip.length for clip in clips])
+    ids = clip_ids(clips)
     return {int(at): frame_auc(term, labels, ids, PROTOCOLS["paper"]) for at, term in zip(along["step"], terms)}
 
 

@@ -12,6 +12,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from lib import scoring
+from lib.errors import ScoreError
 from lib.evaluation import protocols
 from lib.evaluation.protocols import PROTOCOLS, Protocol
 
@@ -187,7 +188,7 @@ def test_set_and_training_extremes_matter_for_a_sum_and_not_for_one_score():
     np.testing.assert_allclose(got, R / 10 + 0.5 * (L + 50) / 100)
     got = protocols.protocol_scores(terms, clips, protocol(normalise="set"))
     np.testing.assert_allclose(got, (R - R.min()) / np.ptp(R) + 0.5 * (L - L.min()) / np.ptp(L))
-    with pytest.raises(protocols.EvaluationError, match="needs train_stats"):
+    with pytest.raises(ScoreError, match="needs the extremes"):
         protocols.frame_auc(R, labels, clips, protocol(normalise="train"))
 
 
@@ -196,7 +197,7 @@ def test_terms_under_the_papers_protocol_are_eq9():
     L = np.random.default_rng(5).normal(size=len(R))
     np.testing.assert_allclose(
         protocols.protocol_scores([(1.0, R), (0.7, L)], clips, PAPER),
-        scoring.total_score(R, L, clips, lambda_L=0.7),
+        scoring.total_score([(1.0, R), (0.7, L)], clips),
     )
 
 
@@ -273,9 +274,9 @@ def test_what_cannot_be_evaluated_is_refused():
         protocols.frame_auc(np.arange(4.0), [0, 0, 1, 1], [0, 0, 1, 1], PROTOCOLS["macro"])
     with pytest.raises(protocols.EvaluationError, match="no ROC curve"):
         protocols.frame_roc(np.arange(4.0), np.ones(4), np.zeros(4), PAPER)
-    with pytest.raises(protocols.EvaluationError, match="NaN or infinite"):
+    with pytest.raises(ScoreError, match="NaN or infinity"):
         protocols.frame_auc(np.array([0, math.nan]), [0, 1], [0, 0], PAPER)
-    with pytest.raises(protocols.EvaluationError, match="3 scores came for 4 frames"):
+    with pytest.raises(ScoreError, match="clip_ids 4, values 3"):
         protocols.frame_auc(np.zeros(3), [0, 1, 1, 1], np.zeros(4), PAPER)
     with pytest.raises(protocols.EvaluationError, match="Labels must be 0 or 1"):
         protocols.frame_auc(np.zeros(4), [0, 1, 2, 1], np.zeros(4), PAPER)

@@ -137,9 +137,9 @@ def test_remedies_by_hand():
 def test_other_values_take_the_place_of_likelihoods(stored):
     values = {split: {name: -3 * terms["nll"] for name, terms in flows.items()} for split, flows in stored.nll.items()}
     other = stored.with_likelihoods(values)
-    np.testing.assert_allclose(other.eq8(CONFIG)["nll_mot"], -3 * stored.eq8(CONFIG)["nll_mot"])
+    np.testing.assert_allclose(other.scores(CONFIG).nll["nll_mot"], -3 * stored.scores(CONFIG).nll["nll_mot"])
     per_dimension = sensitivity.changed(CONFIG, "score.likelihood_unit", "per_dimension")
-    np.testing.assert_allclose(other.eq8(per_dimension)["nll_mot"], -3 * stored.eq8(CONFIG)["nll_mot"] / 160)
+    np.testing.assert_allclose(other.scores(per_dimension).nll["nll_mot"], -3 * stored.scores(CONFIG).nll["nll_mot"] / 160)
 
 
 def test_complexity_is_that_of_the_middle_frame():
@@ -152,7 +152,7 @@ def test_complexity_is_that_of_the_middle_frame():
 def test_each_term_by_itself_over_all_clips_and_within_each(stored):
     found, clips = sensitivity.alone(stored, CONFIG, PAPER), sensitivity.by_clip(stored, CONFIG)
     assert found["with R"] == stored.auc(CONFIG, PAPER) and clips["clip"].tolist() == ["0", "1", "2", "3"]
-    app, own = stored.eq8(CONFIG)["nll_app"], slice(40, 80)
+    app, own = stored.scores(CONFIG).nll["nll_app"], slice(40, 80)
     assert found["app"] == pytest.approx(frame_auc(app, stored.labels, stored.ids("test"), PAPER))
     normal, abnormal = app[own][~stored.labels[own]], app[own][stored.labels[own]]
     brute = np.mean((abnormal[:, None] > normal) + 0.5 * (abnormal[:, None] == normal))
