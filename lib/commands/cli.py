@@ -106,6 +106,11 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="write down what would run, for calling Snakemake by hand (see Snakefile)",
     )
+    p.add_argument(
+        "--all-clips",
+        action="store_true",
+        help="pictures of every test clip in the page's clip player (of a real set it has those of three)",
+    )
     p.add_argument("--list", action="store_true", help="targets, profiles and parameters")
     p.add_argument(
         "--why",
@@ -259,7 +264,8 @@ def understand(options) -> tuple[planning.Grid, list[str]]:
 
 
 def typed(path: str) -> Path:
-    """A path as it was typed, which is relative to the folder in which run_all.sh was called; links are kept."""
+    """A path as it was typed, which is relative to the folder in which run_all.sh was called; links are
+    kept."""
     return Path(os.path.abspath(Path(os.environ.get("KIT_CALLED_FROM", "."), os.path.expanduser(path))))
 
 
@@ -290,7 +296,7 @@ def run(grid: planning.Grid, targets: list[str], options, passed_on: list[str], 
     stale = [line for line in lines.values() if line.why]
     if not stale and not passed_on:
         print(f"Nothing to do: all {len(jobs)} steps are up to date.")
-        return show_results(grid, jobs, changed=False)
+        return show_results(grid, targets, changed=False, all_clips=options.all_clips)
     cores = records.hardware()["cores"] if options.cores is None else options.cores
     if cores < 1:
         raise ConfigError("--cores must be at least 1.")
@@ -312,7 +318,7 @@ def run(grid: planning.Grid, targets: list[str], options, passed_on: list[str], 
             plan = planning.make(grid, lines, Path(look))
             return run_engine(plan, cores, ["--dry-run", *passed_on])[0]
     plan = planning.make(grid, lines, plans.state(grid.profile) / "call")
-    started = time.time()
+    started, before = time.time(), aucs(jobs)
     code, interrupted = run_engine(plan, cores, passed_on, lock)
     if passed_on and not any(planning.ran(plan, line) for line in stale):
         return code  # Snakemake was asked to show something
@@ -320,13 +326,15 @@ def run(grid: planning.Grid, targets: list[str], options, passed_on: list[str], 
     if problems:
         return tell_problems(plan, problems, interrupted)
     print(f"\n{len(stale)} steps in {terminal.duration(time.time() - started)}.")
-    return show_results(grid, jobs, changed=True)
+    return show_results(grid, targets, changed=True, before=before, all_clips=options.all_clips)
 
 
 def run_engine(plan: plans.Plan, cores: int, passed_on: list[str], lock=None) -> tuple[int, bool]:
-    """Lets Snakemake run a plan. Returns its exit code, which says nothing of the jobs, and whether Ctrl-C was pressed.
+    """Lets Snakemake run a plan. Returns its exit code, which says nothing of the jobs, and whether Ctrl-C
+    was pressed.
 
-    `lock`: the profile's, which has to be held for as long as Snakemake lives, even if this process is killed.
+    `lock`: the profile's, which has to be held for as long as Snakemake lives, even if this process is
+    killed.
     """
     command = [sys.executable, "-m"]
     command += ["snakemake"] if passed_on else ["lib.pipeline.engine", str(plan.folder / ENGINE_LOG)]
@@ -413,32 +421,70 @@ def gpus() -> int:
     return 1000
 
 
-def show_results(grid: planning.Grid, jobs, changed: bool) -> int:
-    """The headline numbers of what was asked for, and where to look; the report page is made anew if anything ran."""
-    rows = [(job, records.read(job.folder)) for job in jobs if job.step == "score"]
+def aucs(jobs) -> dict[str, float]:
+    """The AUC on record of each scored job, by name, of those that have one."""
+    found = {job.name: records.read(job.folder) for job in jobs if job.step == "score"}
+    known = {
+        name: record["metrics"].get("auc")
+        for name, record in found.items()
+        if record and record.get("metrics")
+    }
+    return {name: auc for name, auc in known.items() if auc is not None}
+
+
+def show_results(
+    grid: planning.Grid, targets: list[str], *, changed: bool, before: dict | None = None, all_clips: bool
+) -> int:
+    """The headline numbers of what was asked for, beside what they were `before`, and where on the page it
+    is. The page is made anew if anything ran."""
+    rows = [(job, records.read(job.folder)) for job in grid.jobs(targets) if job.step == "score"]
     if rows:
         print("\nFrame-level AUC by the paper's protocol:")
         for job, record in rows:
-            metrics = record["metrics"]
-            if metrics["auc"] is not None:
-                interval = (
-                    "95 % interval {:.3f} to {:.3f}".format(*metrics["interval"])
-                    if metrics["interval"]
-                    else "no interval"
-                )
-                subset = "  (subset)" if metrics["subset"] else ""
-                print(f"  {job.name:<{WIDTH}} {metrics['auc']:.3f}   {interval}{subset}")
-            else:
-                print(
-                    f"  {job.name:<{WIDTH}} {metrics.get('why_no_auc') or 'no labels'}, so no AUC; the scores are in {paths.shown(job.folder / 'scores.csv')}"
-                )
+            print(f"  {job.name:<{WIDTH}} {result_in_words(job, record, (before or {}).get(job.name))}")
     index = paths.report(grid.profile) / "index.html"
-    if changed or not index.exists():
+    if changed or all_clips or not index.exists():
         from lib.report import index_page
 
-        index_page.write(grid.profile)
-    print(f"\nLook at {paths.shown(index)}")
+        index_page.write(grid.profile, all_clips=all_clips)
+    print()
+    for place in places_on_page(grid, targets):
+        print(f"Look at {paths.shown(index)}{place}")
     return 0
+
+
+def result_in_words(job, record: dict, before: float | None) -> str:
+    """AUC 0.761 (was 0.750)   95 % interval 0.630 to 0.853; or why there is none."""
+    metrics = record["metrics"]
+    if metrics["auc"] is None:
+        scores = paths.shown(job.folder / "scores.csv")
+        return f"{metrics.get('why_no_auc') or 'no labels'}, so no AUC; the scores are in {scores}"
+    said = f"AUC {metrics['auc']:.3f}"
+    if before is not None and f"{before:.3f}" != f"{metrics['auc']:.3f}":
+        said += f" (was {before:.3f})"
+    interval = metrics["interval"]
+    said += "   " + ("95 % interval {:.3f} to {:.3f}".format(*interval) if interval else "no interval")
+    return said + ("  (subset)" if metrics["subset"] else "")
+
+
+def places_on_page(grid: planning.Grid, targets: list[str]) -> list[str]:
+    """Where on the page each target is, as the end of its address; empty for all of the page."""
+    from lib.report import notebook_pages
+
+    found = []
+    for target in targets:
+        if target in ("tables", "table2", "table3", "table4", "verdict"):
+            found.append(f"#{target}")
+        elif target in ("figures", "figure"):
+            found.append("#figures")
+        elif target in STEPS["figure"].variants:
+            drawn = sorted(path.stem for path in paths.figures(grid.profile).glob(f"{target}[-_]*.svg"))
+            mine = [stem for stem in drawn if any(stem.endswith(dataset) for dataset in grid.datasets)]
+            found += [f"#{stem}" for stem in mine or drawn] or ["#figures"]
+        else:
+            jobs = [] if target in TARGETS else planning.jobs_for(grid, target)
+            found += [f"#{notebook_pages.run_id(job.name)}" for job in jobs] if 0 < len(jobs) < 4 else [""]
+    return list(dict.fromkeys(found))
 
 
 def show_list() -> int:

@@ -8,6 +8,7 @@ Numbers are rounded here, once, to three digits.
 
 from __future__ import annotations
 
+import functools
 import html
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -38,10 +39,12 @@ GROUPS = {
 class Face:
     """Text in rows and columns, and what writings need to know of it.
 
-    blocks    the name of the block of rows that each row belongs to, in place of a first column; empty: no
-    blocks corner    what stands above the names of blocks paper     (row, column) of the paper's numbers
-    marks     (row, column) -> letters of footnotes parts     (row, column) -> [(value, its interval or "")]
-    where a cell holds such; its text is made of them
+    blocks    the name of the block of rows that each row belongs to, in place of a first column; empty: none
+    corner    what stands above the names of blocks
+    paper     (row, column) of the paper's numbers
+    marks     (row, column) -> letters of footnotes
+    parts     (row, column) -> [(value, its interval or "")] where a cell holds such; its text is made of them
+    runs      (row, column) -> for each part of a cell, the names of the runs that it is from
     """
 
     head: list[str]
@@ -51,6 +54,7 @@ class Face:
     paper: set[tuple[int, int]] = field(default_factory=set)
     marks: dict[tuple[int, int], str] = field(default_factory=dict)
     parts: dict[tuple[int, int], list[tuple[str, str]]] = field(default_factory=dict)
+    runs: dict[tuple[int, int], list[list[str]]] = field(default_factory=dict)
 
     def add(self, texts: list[str | list[tuple[str, str]]], block: str | None = None) -> int:
         """Adds a row, in which a cell may be given by its parts; returns its index."""
@@ -148,6 +152,7 @@ def _ablation(table: Table) -> Face:
         ]
         i = found.add(texts, block=names.DATASETS[cell.dataset])
         found.paper |= {(i, 1), (i, 7)}
+        found.runs |= {(i, 2): _runs([cell]), (i, 5): _runs([cell])}
         if cell.marks:
             found.marks[i, 2] = cell.marks
     return found
@@ -164,6 +169,7 @@ def _comparison(table: Table) -> Face:
             here = list(own[own["dataset"] == dataset].itertuples())
             if group == "this kit":
                 texts.append([_result(cell) for cell in here] or NOT_RUN)
+                found.runs[i, j] = _runs(here)
             else:
                 texts.append(number(here[0].paper) if here else DASH)
                 found.paper.add((i, j))
@@ -180,6 +186,11 @@ def _result(cell) -> tuple[str, str]:
         return cell.status, ""
     seeds = f" ({cell.separate})" if cell.separate else ""
     return f"{measured(cell)}, n = {cell.n:.0f}{seeds}", _interval_or_nothing(cell)
+
+
+def _runs(cells) -> list[list[str]]:
+    """The names of the runs of each of some cells; none of what was not run."""
+    return [cell.runs.split() if isinstance(cell.runs, str) else [] for cell in cells]
 
 
 def _interval_or_nothing(cell) -> str:
@@ -203,6 +214,7 @@ def references_face(table: Table) -> Face | None:
         for j, dataset in enumerate(shown, start=1):
             here = list(own[own["dataset"] == dataset].itertuples())
             texts.append([(measured(cell), _interval_or_nothing(cell)) for cell in here] or NOT_RUN)
+            found.runs[i, j] = _runs(here)
             marks = _marks_of(here)
             if marks:
                 found.marks[i, j] = marks
@@ -222,7 +234,8 @@ def regions_face(table: Table) -> Face | None:
         ]
         if row.subset:
             texts[0] += " (subset)"
-        found.add([row_name(row), *texts, str(row.n)], block=names.DATASETS[row.dataset])
+        i = found.add([row_name(row), *texts, str(row.n)], block=names.DATASETS[row.dataset])
+        found.runs |= {(i, 1): _runs([row]), (i, 2): _runs([row])}
     return found
 
 
@@ -370,11 +383,17 @@ def _latex_cell(found: Face, i: int, j: int) -> str:
     return tex(found.rows[i][j]) + (rf" \textsuperscript{{{marks}}}" if marks else "")
 
 
-def _html_cell(found: Face, i: int, j: int) -> str:
-    """The text of a cell in HTML, each interval in small print below its number."""
+Place = Callable[[str], tuple[str, str]]  # of a run by its name: its address, and why it is out of date or ""
+
+
+def _html_cell(found: Face, i: int, j: int, place: Place | None = None) -> str:
+    """The text of a cell in HTML, each interval in small print below its number; a link if `place` is given."""
     lines = []
-    for value, span in found.parts.get((i, j), [(found.rows[i][j], "")]):
-        lines.append(html.escape(value))
+    parts = found.parts.get((i, j), [(found.rows[i][j], "")])
+    runs = found.runs.get((i, j)) or [[] for _ in parts]
+    for (value, span), own in zip(parts, runs, strict=True):
+        linked = place is not None and own and value not in ("", DASH, NOT_RUN)
+        lines.append(_linked(html.escape(value), own, place) if linked else html.escape(value))
         if span:
             lines.append(f"<small>{html.escape(span)}</small>")
     marks = found.marks.get((i, j))
@@ -398,9 +417,21 @@ def _classes(found: Face, shown: Styler) -> pd.DataFrame:
     return pd.DataFrame(kinds, index=shown.index, columns=shown.columns)
 
 
-def html_table(found: Face) -> str:
-    """A face as an HTML table, without any style; classes say what a cell is."""
-    shown = styler(found, _html_cell, html.escape)
+def _linked(value: str, own: list[str], place: Place) -> str:
+    """A number as a link to its first run; where it is a mean, links to the others follow."""
+    places = [place(name) for name in own]
+    linked = f'<a href="{places[0][0]}" title="{html.escape(own[0])}">{value}</a>'
+    for name, (address, _) in list(zip(own, places))[1:]:
+        seed = name.rpartition("/")[2].removeprefix("seed")
+        linked += f' <a class="seed" href="{address}" title="{html.escape(name)}">seed {seed}</a>'
+    old = next((why for _, why in places if why), "")
+    return linked + (f' <span class="old" title="{html.escape(old)}">out of date</span>' if old else "")
+
+
+def html_table(found: Face, place: Place | None = None) -> str:
+    """A face as an HTML table, without any style; classes say what a cell is. With `place` each number is a
+    link to its run, and says so if that is out of date."""
+    shown = styler(found, functools.partial(_html_cell, place=place), html.escape)
     text = shown.set_td_classes(_classes(found, shown)).to_html()
     return "<table>" + text[text.index("<table") :].partition(">")[2]  # without pandas' style and random id
 

@@ -1,10 +1,13 @@
-"""`reports/<profile>/index.html`: everything that the runs of a profile gave, on one page, from records alone.
+"""`reports/<profile>/index.html`: everything that the runs of a profile gave, on one page, from records
+alone.
 
-The page needs nothing but itself and the files below its folder, so it can be opened from a disk, copied and printed.
+The page needs nothing but itself and the files below its folder, so it can be opened from a disk, copied and
+printed.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -12,6 +15,7 @@ from collections import Counter
 from datetime import datetime
 from pathlib import Path
 
+import cv2
 from markupsafe import Markup
 
 from lib import paths
@@ -20,9 +24,10 @@ from lib.evidence import names, scored_runs, stored_tables, tables, typesetting,
 from lib.pipeline import planning, records
 from lib.pipeline.steps import FIGURES, STEPS, Job, from_name, jobs_of
 from lib.pipeline.terminal import duration
-from lib.report import notebook_pages
+from lib.report import clip_player, notebook_pages
 
 FULL = "app_intensity_mot"
+WIDE = 430  # CSS pixels; a wider figure takes a row of its own
 FIGURE_TITLES = {
     "fig1": "Figure 1. Input, errors and likelihoods of one clip",
     "fig2": "Figure 2. The network",
@@ -38,10 +43,17 @@ FIGURE_TITLES = {
 }
 
 
-def write(profile: str) -> Path:
-    """Writes the page of a profile and the pages of its notebooks; returns the page's path."""
+def write(profile: str, *, kept: bool = False, all_clips: bool = False) -> Path:
+    """Writes the page of a profile, the pages of its notebooks and the files of its clip player; returns the
+    page's path.
+
+    `kept`: the records are those of the curated reference, which say what was true at their commit and are
+    not compared with the code of now; executed notebooks lie there without pictures and are linked as they
+    are. `all_clips`: the clip player shows pictures of every clip, not of a choice (see `clip_player`).
+    """
     known = all_records(profile)
     scored = scored_runs.of_profile(profile)
+    old = {} if kept else outdated(known)
     evaluate = evaluation_of(profile, known)
     protocol = scored_runs.protocol_of(
         normalise=evaluate["evaluate.normalise"], smoothing=evaluate["evaluate.smoothing"]
@@ -51,8 +63,8 @@ def write(profile: str) -> Path:
     how["folder"] = paths.tables(profile)
     made = {name: stored_tables.table(name, scored, **how) for name in tables.MAKERS}
     found = stored_tables.findings(scored, **how)
-    executed = notebook_pages.write_all(profile, known)
-    drawn = figures(profile)
+    executed = kept_notebooks(known) if kept else notebook_pages.write_all(profile, known)
+    drawn = figures(profile, known, old)
     states = Counter(record["status"] for record in known.values())
     page = (
         notebook_pages.templates()
@@ -62,15 +74,24 @@ def write(profile: str) -> Path:
             protocol=protocol,
             counts=f"{states['complete']} complete runs"
             + "".join(f", {n} {status}" for status, n in states.items() if status != "complete"),
-            headline=headline(made["table3"], paper),
+            kept=kept,
+            changes=changes(profile, known),
+            old=[
+                {"name": job.name, "id": notebook_pages.run_id(job.name), "why": why}
+                for job, why in old.items()
+            ],
+            headline=headline(made["table3"], paper, profile, old),
             absent=typesetting.absent(made["table3"]),
             ticks=ticks(made["table3"]),
+            player=clip_player.write(profile, scored, known, old, kept=kept, all_clips=all_clips),
             claims=claims(found),
             deviations=deviations(scored),
-            tables=[show(profile, t) for t in made.values()],
-            figures=[f for f in drawn if f["image"]],
+            tables=[show(profile, t, old) for t in made.values()],
+            figures=[f for f in drawn if f["image"] and f["run"]],
+            others=[f for f in drawn if f["image"] and not f["run"]],
             undrawn=[f["title"] for f in drawn if not f["image"]],
-            groups=groups(profile, known, executed),
+            groups=groups(profile, known, executed, old),
+            ids={notebook_pages.run_id(job.name) for job in known},
             makings=makings(known),
         )
     )
@@ -79,7 +100,7 @@ def write(profile: str) -> Path:
     return path
 
 
-# -- records -------------------------------------------------------------------------------------------------------
+# -- records -------------------------------------------------------------------------------------------------
 
 
 def all_records(profile: str) -> dict[Job, dict]:
@@ -101,15 +122,77 @@ def evaluation_of(profile: str, known: dict[Job, dict]) -> dict:
     return flat(resolve(profile, "synthetic"), ["evaluate"])
 
 
-def _id(name: str) -> str:
-    return "run-" + re.sub(r"[^\w]+", "-", name)
+def outdated(known: dict[Job, dict]) -> dict[Job, str]:
+    """The complete runs that would run again now, each with the reason in words; those that stand on one are
+    among them."""
+    complete = {job: record for job, record in known.items() if record["status"] == "complete"}
+    scored = tuple(job for job in complete if job.step in ("score", "reference"))
+    found: dict[Job, str] = {}
+    for job, record in complete.items():
+        why = _why_stale(job, record, scored)
+        if why:
+            found[job] = why
+    stale = {job.name for job in found}
+    grown = True
+    while grown:
+        grown = False
+        for job, record in complete.items():
+            under = next((name for name in record["inputs"] if name in stale), "")
+            if under and job not in found:
+                found[job] = f"{under} would run again"
+                stale.add(job.name)
+                grown = True
+    return found
 
 
-# -- numbers -------------------------------------------------------------------------------------------------------
+def _why_stale(job: Job, record: dict, scored: tuple[Job, ...]) -> str:
+    """Why a complete run would run again now, in words; empty if it would not."""
+    try:
+        config = resolve(
+            job.profile,
+            job.dataset if job.dataset != "all" else "synthetic",
+            {name: tuple(v) if isinstance(v, list) else v for name, v in record["settings"].items()},
+        )
+        return planning.why_stale(job, config, scored)
+    except (records.RecordError, ValueError) as problem:
+        return str(problem)
 
 
-def headline(table: tables.Table, paper: list[dict]) -> list[dict]:
-    """For each data set that was run: the whole method, the paper, the best reference scorer, Table 3 as a chart."""
+def changes(profile: str, known: dict[Job, dict]) -> list[dict]:
+    """Every parameter of a complete run that differs from its profile's: name, value, the profile's value,
+    and the runs."""
+    found: dict[tuple[str, str, str], list[Job]] = {}
+    for job, record in known.items():
+        if record["status"] != "complete":
+            continue
+        profiles = flat(resolve(profile, job.dataset if job.dataset != "all" else "synthetic"))
+        for name, value in record["parameters"].items():
+            # Where your own videos lie is in no profile.
+            if name in profiles and not name.startswith("own.") and _plain(value) != _plain(profiles[name]):
+                found.setdefault((name, _plain(value), _plain(profiles[name])), []).append(job)
+    return [
+        {
+            "name": name,
+            "value": value,
+            "profile": usual,
+            "runs": [(job.name, notebook_pages.run_id(job.name)) for job in jobs],
+        }
+        for (name, value, usual), jobs in sorted(found.items(), key=lambda item: item[0])
+    ]
+
+
+def kept_notebooks(known: dict[Job, dict]) -> dict[Job, Path]:
+    """The executed notebook of each run that has one."""
+    found = {job: job.folder / f"{STEPS[job.step].notebook}.ipynb" for job in known}
+    return {job: path for job, path in found.items() if path.exists()}
+
+
+# -- numbers -------------------------------------------------------------------------------------------------
+
+
+def headline(table: tables.Table, paper: list[dict], profile: str, old: dict[Job, str]) -> list[dict]:
+    """For each data set that was run: the whole method, the paper, the best reference scorer, Table 3 as a
+    chart."""
     found, position = [], _scale(table)
     for dataset, own in table.cells.groupby("dataset", sort=False):
         if own["auc"].isna().all():
@@ -123,6 +206,7 @@ def headline(table: tables.Table, paper: list[dict]) -> list[dict]:
                 "name": names.DATASETS[dataset],
                 "number": "" if whole.status else typesetting.number(whole.auc),
                 "status": whole.status,
+                "runs": [] if whole.status else [_place(profile, old, name) for name in whole.runs.split()],
                 "subset": whole.subset,
                 "interval": typesetting.interval(whole.low, whole.high),
                 "seeds": typesetting.DASH
@@ -179,7 +263,9 @@ def claims(found: list[verdict.Finding]) -> list[dict]:
     for name, statement in verdict.CLAIMS.items():
         signed = name != "C5"
         lines = [
-            f"{names.DATASETS[f.dataset]}: {f.quantity} {(typesetting.change if signed else typesetting.number)(f.ours)} ("
+            f"{names.DATASETS[f.dataset]}: {f.quantity} "
+            + (typesetting.change if signed else typesetting.number)(f.ours)
+            + " ("
             + (
                 "no interval"
                 if f.low is None
@@ -218,16 +304,32 @@ def deviations(scored) -> list[dict]:
     return found
 
 
-def show(profile: str, table: tables.Table) -> dict:
-    """A table as the page shows it."""
+def _place(profile: str, old: dict[Job, str], name: str) -> tuple[str, str]:
+    """Where the page shows a run, and why it is out of date."""
+    return f"#{notebook_pages.run_id(name)}", old.get(from_name(profile, name), "")
+
+
+def show(profile: str, table: tables.Table, old: dict[Job, str]) -> dict:
+    """A table as the page shows it, each number a link to its run."""
+
+    def html(face):
+        return Markup(typesetting.html_table(face, lambda name: _place(profile, old, name))) if face else ""
+
     scorers, places = typesetting.references_face(table), typesetting.regions_face(table)
+    run, absent = table, None
+    if (
+        table.name != "table2"
+    ):  # whose columns are data sets; here they are blocks, and those not run are folded
+        without = table.cells.groupby("dataset")["status"].transform(lambda own: (own == "not run").all())
+        run, absent = (dataclasses.replace(table, cells=table.cells[rows]) for rows in (~without, without))
     files = [f"{table.name}.{kind}" for kind in ("csv", "md", "tex")] + (["regions.csv"] if places else [])
     return {
         "name": table.name,
         "title": table.title,
-        "face": Markup(typesetting.html_table(typesetting.face(table))),
-        "scorers": Markup(typesetting.html_table(scorers)) if scorers else "",
-        "places": Markup(typesetting.html_table(places)) if places else "",
+        "face": html(typesetting.face(run)) if len(run.cells) else "",
+        "folded": html(typesetting.face(absent)) if absent is not None and len(absent.cells) else "",
+        "scorers": html(scorers),
+        "places": html(places),
         "told": typesetting.REGIONS,
         "under": table.under,
         "notes": [(tables.mark(i), text) for i, text in enumerate(table.notes)],
@@ -237,7 +339,7 @@ def show(profile: str, table: tables.Table) -> dict:
     }
 
 
-def figures(profile: str) -> list[dict]:
+def figures(profile: str, known: dict[Job, dict], old: dict[Job, str]) -> list[dict]:
     """The figures that were drawn, the paper's first and in its order, and those of them that are missing."""
     folder = paths.figures(profile)
     files = folder.glob("*.*") if folder.exists() else ()
@@ -245,33 +347,60 @@ def figures(profile: str) -> list[dict]:
     found = []
     for figure in FIGURES:
         mine = [stem for stem in stems if re.match(rf"{figure}(?![0-9a-z])", stem)]
-        found += [_figure(folder, stem, FIGURE_TITLES.get(figure, figure)) for stem in mine]
-        found += [] if mine else [{"name": figure, "title": FIGURE_TITLES.get(figure, figure), "image": ""}]
+        job = Job(profile, "all", "figure", figure)
+        title = FIGURE_TITLES.get(figure, figure)
+        found += [_figure(folder, stem, title, known, old.get(job, "")) for stem in mine]
+        found += [] if mine else [{"name": figure, "title": title, "image": ""}]
     drawn = {figure["name"] for figure in found}
     return found + [
-        _figure(folder, stem, stem.replace("_", " ").replace("-", " ").capitalize())
+        _figure(folder, stem, stem.replace("_", " ").replace("-", " ").capitalize(), known, "")
         for stem in stems
         if stem not in drawn
     ]
 
 
-def _figure(folder: Path, stem: str, title: str) -> dict:
-    dataset = next(
-        (name for key, name in names.DATASETS.items() if re.search(rf"(?<![a-z]){key}(?![a-z])", stem)), ""
-    )
-    files = [f"{stem}.{kind}" for kind in ("svg", "png", "csv") if (folder / f"{stem}.{kind}").exists()]
+def _figure(folder: Path, stem: str, title: str, known: dict[Job, dict], old: str) -> dict:
+    key = next((key for key in names.DATASETS if re.search(rf"(?<![a-z]){key}(?![a-z])", stem)), "")
+    dataset = names.DATASETS.get(key, "")
+    found = [path for kind in ("svg", "png", "csv", "pdf") if (path := folder / f"{stem}.{kind}").exists()]
     title += f", {dataset}" if dataset and dataset not in title else ""
-    return {"name": stem, "title": title, "image": f"figures/{files[0]}", "files": files}
+    width, height = _size_of(found[0])
+    return {
+        "name": stem,
+        "title": title,
+        "image": f"figures/{found[0].name}",
+        "width": width,
+        "height": height,
+        "wide": width > WIDE,
+        "run": not key or any(job.dataset == key for job in known),  # Figure 2 is drawn of every data set
+        "old": old,
+        "files": [(path.name, path.suffix[1:], size_in_words(path.stat().st_size)) for path in found],
+    }
 
 
-# -- runs ----------------------------------------------------------------------------------------------------------
+def _size_of(path: Path) -> tuple[int, int]:
+    """Width and height of a picture in CSS pixels; (0, 0) if they cannot be read."""
+    if path.suffix == ".svg":
+        head = path.read_text(encoding="utf-8")[:3000]
+        sides = [re.search(rf'\b{side}="([\d.]+)pt"', head) for side in ("width", "height")]
+        return tuple(round(float(side[1]) * 96 / 72) for side in sides) if all(sides) else (0, 0)
+    image = cv2.imread(str(path))
+    return (0, 0) if image is None else (image.shape[1], image.shape[0])
 
 
-def groups(profile: str, known: dict[Job, dict], executed: dict[Job, Path]) -> list[dict]:
-    """All runs that the data sets and seeds on record call for, by data set: those there are, and those not run."""
-    scored = tuple(
-        job for job in known if job.step in ("score", "reference") and known[job]["status"] == "complete"
-    )
+def size_in_words(size: int) -> str:
+    """12 kB; 1.4 MB"""
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{max(1, round(size / 1e3))} kB"
+
+
+# -- runs ----------------------------------------------------------------------------------------------------
+
+
+def groups(
+    profile: str, known: dict[Job, dict], executed: dict[Job, Path], old: dict[Job, str]
+) -> list[dict]:
+    """All runs that the data sets and seeds on record call for, by data set: those there are, and those not
+    run."""
     found = []
     for dataset in [d for d in names.DATASETS if any(job.dataset == d for job in known)] + ["all"]:
         mine = [job for job in known if job.dataset == dataset]
@@ -282,69 +411,72 @@ def groups(profile: str, known: dict[Job, dict], executed: dict[Job, Path]) -> l
             if (kind.per == "all") == (dataset == "all")
             for job in jobs_of(profile, [dataset], seeds, step)
         ]
-        jobs = called + [job for job in mine if job not in called]
-        runs = [_run(profile, job, known.get(job), scored, executed.get(job)) for job in jobs]
+        jobs = [job for job in called if job in known] + [job for job in mine if job not in called]
         spent = sum(known[job].get("seconds", 0) for job in mine)
         found.append(
             {
                 "name": names.DATASETS.get(dataset, "Over all data sets"),
-                "runs": runs,
-                "counts": f"{sum(r['record'] is not None for r in runs)} of {len(runs)}, {duration(spent)}",
+                "runs": [_run(profile, job, known[job], executed.get(job), old.get(job, "")) for job in jobs],
+                "absent": [_short(job) for job in called if job not in known],
+                "counts": f"{len(jobs)} of {len(set(called + jobs))}, {duration(spent)}",
             }
         )
     return found
 
 
-def _run(profile: str, job: Job, record: dict | None, scored, page: Path | None) -> dict:
-    """One line of the list of runs."""
-    name = job.name.removeprefix(f"{job.dataset}/")
-    if record is None:
-        return {"name": name, "record": None}
-    status, kind, old = record["status"], "", ""
+def _short(job: Job) -> str:
+    return job.name.removeprefix(f"{job.dataset}/")
+
+
+def _run(profile: str, job: Job, record: dict, page: Path | None, old: str) -> dict:
+    """One line of the list of runs, and what it unfolds."""
+    status, kind = record["status"], ""
     if status != "complete":
         kind = "failed"
-    else:
-        old = _outdated(job, record, scored)
-        status, kind = ("out of date", "old") if old else (status, kind)
-    auc = record["metrics"].get("auc")
-    memory = record.get("peak_memory_gib")
+    elif old:
+        status, kind = "out of date", "old"
+    metrics = record.get("metrics") or {}
+    auc, memory = metrics.get("auc"), record.get("peak_memory_gib")
     ended = record.get("ended") or record.get("started")
+    top = paths.report(profile)
+    files = [job.folder / "run.json", *(job.folder / o["file"] for o in record.get("outputs") or ())]
     return {
-        "name": name,
+        "name": _short(job),
         "record": record,
-        "id": _id(job.name),
+        "id": notebook_pages.run_id(job.name),
         "status": status,
         "kind": kind,
         "old": old,
         "error": record.get("error", ""),
         "auc": ""
         if auc is None
-        else typesetting.number(auc) + " (subset)" * bool(record["metrics"].get("subset")),
+        else typesetting.number(auc) + (" (subset)" if metrics.get("subset") else ""),
         "time": duration(record["seconds"]) if "seconds" in record else typesetting.DASH,
         "memory": f"{memory:.2f} GiB" if memory is not None else typesetting.DASH,
         "commit": notebook_pages.commit_of(record),
         "when": datetime.fromisoformat(ended).strftime("%-d %B %Y, %H:%M UTC") if ended else "",
-        "page": page.relative_to(paths.report(profile)).as_posix() if page else "",
-        "inputs": [(name, _id(name)) for name in record["inputs"]],
+        "page": page.relative_to(top).as_posix() if page else "",
+        "inputs": [(name, notebook_pages.run_id(name)) for name in record["inputs"]],
+        "files": [
+            (path.relative_to(top).as_posix(), path.name, size_in_words(path.stat().st_size))
+            for path in files
+            if path.exists()
+        ],
+        "protocols": [
+            (name, *(typesetting.number(values.get(key)) for key in ("auc", "eer", "average_precision")))
+            for name, values in (metrics.get("protocols") or {}).items()
+        ],
+        "terms": [(name, typesetting.number(value)) for name, value in (metrics.get("terms") or {}).items()],
+        "clips": [
+            (name, typesetting.number(value)) for name, value in (metrics.get("by_clip") or {}).items()
+        ],
         "parameters": [(name, _plain(value)) for name, value in sorted(record["parameters"].items())],
     }
 
 
-def _outdated(job: Job, record: dict, scored) -> str:
-    """Why a complete run would run again now, in words; empty if it would not."""
-    try:
-        config = resolve(
-            job.profile,
-            job.dataset if job.dataset != "all" else "synthetic",
-            {name: tuple(v) if isinstance(v, list) else v for name, v in record["settings"].items()},
-        )
-        return planning.why_stale(job, config, scored)
-    except (records.RecordError, ValueError) as problem:
-        return str(problem)
-
-
 def _plain(value) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    """A value as text, the same for a list read from a record and for a tuple of the configuration."""
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def makings(known: dict[Job, dict]) -> list[dict]:
@@ -360,7 +492,8 @@ def makings(known: dict[Job, dict]) -> list[dict]:
         hardware, gpu, versions = json.loads(key)
         found.append(
             {
-                "hardware": f"{hardware['processor']}, {hardware['cores']} cores, {hardware['memory_gib']} GiB"
+                "hardware": f"{hardware['processor']}, {hardware['cores']} cores, "
+                + f"{hardware['memory_gib']} GiB"
                 + (f"; {gpu}" if gpu else ""),
                 "versions": list(versions.items()),
                 "runs": f"{len(jobs)} runs" if len(jobs) > 3 else ", ".join(job.name for job in jobs),

@@ -1,7 +1,8 @@
-"""Executed notebooks as pages beside them, each of which needs nothing but itself: pictures inside, equations drawn.
+"""Executed notebooks as pages beside them, each of which needs nothing but itself: pictures inside, equations
+drawn.
 
-Equations are set by matplotlib's own TeX reader and put in as outlines in the colour of the text, so that they need no
-network. What that reader does not know stays as TeX.
+Equations are set by matplotlib's own TeX reader and put in as outlines in the colour of the text, so that
+they need no network. What that reader does not know stays as TeX.
 """
 
 from __future__ import annotations
@@ -50,8 +51,14 @@ def commit_of(record: dict) -> str:
     return f"{git['commit'][:7]}{'+' if git.get('dirty') else ''}" if git.get("commit") else "none"
 
 
+def run_id(name: str) -> str:
+    """The anchor of a run on the page of its profile."""
+    return "run-" + re.sub(r"[^\w]+", "-", name)
+
+
 def write_all(profile: str, known: dict[Job, dict]) -> dict[Job, Path]:
-    """Turns executed notebooks into pages where they are newer than theirs; returns the page of each run with one."""
+    """Turns executed notebooks into pages where they are newer than theirs; returns the page of each run with
+    one."""
     found, exporter = {}, None
     for job, record in known.items():
         notebook = job.folder / f"{STEPS[job.step].notebook}.ipynb"

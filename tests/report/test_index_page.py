@@ -1,4 +1,5 @@
-"""The report page against hand-made records: what it shows, what it says is missing, and that it needs nothing else."""
+"""The report page against hand-made records: what it shows, what it says is missing, and that it needs
+nothing else."""
 
 import json
 import os
@@ -15,6 +16,7 @@ from lib.pipeline.steps import Job
 from lib.report import index_page, notebook_pages
 
 VOID = {"meta", "br", "img", "link", "input", "hr", "path"}
+RUN = "run-ped2-score-app_intensity_mot-seed0"
 
 
 class Page(HTMLParser):
@@ -45,7 +47,7 @@ class Page(HTMLParser):
         assert tag in VOID or self.open.pop() == tag
 
     def handle_data(self, data):
-        if not self.open or self.open[-1] not in ("style", "title"):
+        if not self.open or self.open[-1] not in ("style", "title", "script"):
             self.words.append(data)
 
     @property
@@ -107,8 +109,9 @@ def test_what_is_missing_says_so(reports):
     (Job("quick", "ped2", "flow", "mot", 0).folder / "run.json").unlink()
     text = Page(index_page.write("quick")).text
     assert "UCSD Ped2 not run AUC, two paths with both flows" in text
-    assert "flow/mot/seed0 not run" in text and "score/app_intensity_mot/seed0 not run" in text
-    assert "Figure 4. Likelihoods of normal and abnormal frames" in text.split("Figures Not run:")[1]
+    folded = re.findall(r"(\d+) not run ([^#]+?) (?=Over all|How it was made)", text)
+    assert "flow/mot/seed0" in folded[0][1] and "score/app_intensity_mot/seed0" in folded[0][1]
+    assert "Figure 4. Likelihoods of normal and abnormal frames" in text.split("figures not run")[1]
 
 
 def test_a_page_of_nothing(tmp_path, monkeypatch):
@@ -124,10 +127,75 @@ def test_failures_are_shown_as_text(reports):
     assert "&lt;b&gt;thing" in path.read_text()
 
 
-def test_runs_that_would_run_again_say_why(reports):
-    text = Page(index_page.write("quick")).text
-    # The made code versions are none of the kit's.
-    assert "out of date" in text and re.search(r"Would run again: the code of \w+", text)
+def test_what_is_out_of_date_says_so_and_why(reports, monkeypatch):
+    """A run, the runs that stand on it, the numbers of a table and the figures that are made from them."""
+    monkeypatch.setattr(index_page.planning, "why_stale", lambda job, *_: "")
+    assert "out of date" not in Page(index_page.write("quick")).text.lower()
+    why = lambda job, *_: "its steps changed" if job.name == "ped2/flow/mot/seed0" else ""  # noqa: E731
+    monkeypatch.setattr(index_page.planning, "why_stale", why)
+    folder = paths.figures("quick")
+    folder.mkdir(parents=True)
+    for name, inputs in (("fig4", ["ped2/score/mot/seed0"]), ("fig3", ["ped2/score/one_path/seed0"])):
+        (folder / f"{name}-ped2.svg").write_text("<svg/>")
+        made.record(Job("quick", "all", "figure", name), inputs=inputs)
+    path = index_page.write("quick")
+    page = path.read_text()
+    assert "4 runs would run again now" in page  # the flow, the two models with it, and the figure
+    for name in ("flow-mot", "score-mot", "score-app_intensity_mot"):
+        assert re.search(rf'id="run-ped2-{name}-seed0"><summary>.*?"state old">out of date<', page), name
+    line = page.split('id="run-ped2-score-two_path-seed0"><summary>')[1].split("</summary>")[0]
+    assert '<span class="state">complete</span>' in line
+    assert "Would run again: its steps changed." in page
+    assert "Would run again: ped2/flow/mot/seed0 would run again." in page
+    cells = dict(
+        re.findall(
+            r'<a href="#run-ped2-score-(\w+)-seed0" title="[^"]*">0\.\d+[^<]*</a>([^\n]{0,200}?)</td>', page
+        )
+    )
+    assert "out of date" in cells["mot"] and "out of date" not in cells["two_path"]
+    captions = dict(re.findall(r'<figure id="(\w+)-ped2".*?<figcaption>(.*?)<br>', page, re.S))
+    assert "out of date" in captions["fig4"] and "out of date" not in captions["fig3"]
+
+
+def test_each_number_of_a_table_links_to_its_run(reports):
+    made.scored("ped2", "app_intensity_mot", 1)
+    path = index_page.write("quick")
+    text, page = path.read_text(), Page(path)
+    table = text.split('<section id="table3">')[1].split("</section>")[0]
+    cells = re.findall(r'<td[^>]*><a href="#(run-[^"]+)" title="[^"]+">(0\.\d+)', table)
+    runs = [run for run, _ in cells if "-score-" in run][:5]  # of the measured column, before RBDC and TBDC
+    assert runs == [
+        f"run-ped2-score-{m}-seed0"
+        for m in ("one_path", "two_path", "app_intensity", "mot", "app_intensity_mot")
+    ]
+    assert 'href="#run-ped2-score-app_intensity_mot-seed1"' in table  # of a mean, the other seed's run too
+    assert set(runs) <= page.ids
+
+
+def test_a_run_unfolds_with_its_record_scores_numbers_and_command(reports):
+    path = index_page.write("quick")
+    inside = path.read_text().split(f'id="{RUN}"')[1].split("</details>")[0]
+    record = records.read(whole().folder)
+    assert "<code>./run_all.sh score</code>" in inside and 'class="copy"' in inside
+    for file in ("run.json", "scores.csv"):
+        assert f'href="runs/ped2/score/app_intensity_mot/seed0/{file}"' in inside
+    for name, values in record["metrics"]["protocols"].items():
+        assert f"<td>{name}</td><td>{values['auc']:.3f}</td><td>{values['eer']:.3f}</td>" in inside
+    assert "score.lambda_L" in inside and 'href="#run-ped2-flow-mot-seed0"' in inside
+
+
+def test_a_banner_names_each_parameter_that_is_not_the_profiles(reports):
+    assert 'id="changed"' not in index_page.write("quick").read_text()
+    made.change(whole(), lambda r: r["parameters"].update({"score.lambda_L": 0.25}))
+    banner = index_page.write("quick").read_text().split('id="changed"')[1].split("</div>")[0]
+    assert "<code>score.lambda_L</code> is <strong>0.25</strong>, the profile's is 1.0" in banner
+    assert banner.count("<li>") == 1 and f'href="#{RUN}"' in banner
+
+
+def test_the_page_of_kept_records_is_not_compared_with_the_code_of_now(reports):
+    path = index_page.write("quick", kept=True)
+    page = Page(path)
+    assert "curated records" in page.text and "Would run again" not in page.text and not page.broken()
 
 
 def test_subsets_and_missing_intervals_are_marked(tmp_path, monkeypatch):
@@ -144,7 +212,8 @@ def test_figures_are_linked(reports):
     for name in ("fig4_ped2.svg", "fig4_ped2.png", "fig4_ped2.csv", "roc.png", "extra_thing.svg"):
         (folder / name).write_text("<svg/>")
     page = Page(index_page.write("quick"))
-    assert page.sources == ["figures/fig4_ped2.svg", "figures/roc.png", "figures/extra_thing.svg"]
+    drawn = [name for name in page.sources if not name.startswith("browser/")]
+    assert drawn == ["figures/fig4_ped2.svg", "figures/roc.png", "figures/extra_thing.svg"]
     assert "Figure 4. Likelihoods of normal and abnormal frames, UCSD Ped2" in page.text
     assert "figures/fig4_ped2.csv" in page.links
     assert not page.broken()
