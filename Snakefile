@@ -10,7 +10,8 @@ import shlex
 import subprocess
 import sys
 
-sys.path.insert(0, workflow.basedir)
+if sys.path[0] != workflow.basedir:
+    sys.path.insert(0, workflow.basedir)
 from lib.pipeline import plans
 
 

@@ -28,6 +28,13 @@ kit_make_environment() {
     if [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
         return 0
     fi
+    case $PWD in
+        *:*)
+            echo "The environment cannot be made in $PWD: Python allows no colon in the name of its folder. Rename the folder, or" >&2
+            echo "activate an environment that meets requirements.txt before." >&2
+            return 6
+            ;;
+    esac
     if ! "$base" -c 'import venv, ensurepip' 2>/dev/null; then
         echo "This Python ($base) cannot make environments: it lacks venv or ensurepip. On Debian or Ubuntu: apt install python3-venv" >&2
         return 6

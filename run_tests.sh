@@ -3,7 +3,8 @@
 #     ./run_tests.sh                     everything
 #     ./run_tests.sh tests/test_glow.py  one file
 set -u
-cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
+unset CDPATH PYTHONSAFEPATH
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")" || exit 1
 if [ "${1:-}" = --use-this-environment ]; then
     KIT_USE_THIS_ENVIRONMENT=1
     shift

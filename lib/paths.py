@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -97,8 +98,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value) -> None:
-    """Plain data, indented, so that a person can read it."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    """Plain data, indented, so that a person can read it. File names that are not UTF-8 are kept as escapes."""
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    if not text.isascii() and re.search("[\ud800-\udfff]", text):
+        text = json.dumps(value, indent=1)
+    write_text(path, text + "\n")
 
 
 def sha256_of(path: Path) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from lib import errors, paths
 from lib.config import DATASETS, PROFILES, check_name, nearest, parameters, resolve, values
 from lib.errors import ConfigError
-from lib.pipeline import adoption, execution, planning, plans, records, terminal
+from lib.pipeline import adoption, execution, planning, plans, records, surroundings, terminal
 from lib.pipeline.steps import STEPS, TARGETS
 
 WIDTH = 46  # of the column of job names
@@ -161,6 +161,7 @@ def main(arguments: list[str]) -> int:
         own, passed_on = arguments[: arguments.index("--")], arguments[arguments.index("--") + 1 :]
     options = parser().parse_args(own)
     try:
+        surroundings.settle()
         if options.data_root:
             if not typed(options.data_root).is_dir():
                 raise ConfigError(f"--data-root {options.data_root} is not a folder.")
@@ -181,7 +182,7 @@ def main(arguments: list[str]) -> int:
             print(costs.table(), end="")
             return 0
         if options.targets == ["lab"]:
-            return open_lab()
+            return open_lab(passed_on)
         if options.why:
             from lib.evidence import tables
 
@@ -216,6 +217,11 @@ def main(arguments: list[str]) -> int:
     except errors.KitError as problem:
         print(problem, file=sys.stderr)
         return problem.exit_code
+    except OSError as problem:
+        if problem.errno not in errors.DISK:
+            raise
+        print(errors.disk_sentence(problem), file=sys.stderr)
+        return errors.EXIT_DISK
 
 
 def understand(options) -> tuple[planning.Grid, list[str]]:
@@ -317,6 +323,8 @@ def run(grid: planning.Grid, targets: list[str], options, passed_on: list[str], 
         with tempfile.TemporaryDirectory(dir=folder, prefix="look-") as look:
             plan = planning.make(grid, lines, Path(look))
             return run_engine(plan, cores, ["--dry-run", *passed_on])[0]
+    if without := records.why_no_commit():
+        print(without, file=sys.stderr)
     plan = planning.make(grid, lines, plans.state(grid.profile) / "call")
     started, before = time.time(), aucs(jobs)
     code, interrupted = run_engine(plan, cores, passed_on, lock)
@@ -350,14 +358,14 @@ def run_engine(plan: plans.Plan, cores: int, passed_on: list[str], lock=None) ->
         "--nolock",
         "--config",
         f"plan={plan.file}",
-        *passed_on,
     ]
-    process = subprocess.Popen(
-        command,
-        cwd=paths.ROOT,
-        env=os.environ | {"PYTHONPATH": str(paths.ROOT)},
-        pass_fds=[lock.descriptor] if lock else [],
-    )
+    if not any(word.startswith("--workflow-profile") for word in passed_on):
+        command += [
+            "--workflow-profile",
+            "none",
+        ]  # a folder profiles/default would be taken without being asked for
+    command += passed_on
+    process = subprocess.Popen(command, cwd=paths.ROOT, pass_fds=[lock.descriptor] if lock else [])
     if lock:
         lock.add_holder(process.pid)
     # Ctrl-C reaches Snakemake and the notebooks directly; this process waits until they have put their things in order.
@@ -507,21 +515,22 @@ def show_list() -> int:
     return 0
 
 
-def open_lab() -> int:
-    """JupyterLab on the notebooks, with lib importable."""
+def open_lab(passed_on: list[str]) -> int:
+    """JupyterLab on the notebooks, with lib importable; `passed_on` goes to JupyterLab."""
     os.environ["JUPYTER_PATH"] = str(execution.install_kernel())
-    os.environ["PYTHONPATH"] = str(paths.ROOT)
-    return subprocess.call(
-        [
-            sys.executable,
-            "-m",
-            "jupyterlab",
-            "--notebook-dir",
-            str(paths.ROOT),
-            "--LabApp.default_url",
-            "/lab/tree/notebooks/00_start_here.ipynb",
-        ]
-    )
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        f"--ServerApp.root_dir={paths.ROOT}",
+        "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb",
+        "--ServerApp.ip=127.0.0.1",  # reached from this machine alone, whatever the configuration of the person says
+        "--LabApp.news_url=None",  # nor is anybody asked about news
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]
+    if os.geteuid() == 0:
+        command.append("--allow-root")  # it refuses root only because it could be reached from elsewhere
+    return subprocess.call([*command, *passed_on], cwd=paths.ROOT)
 
 
 if __name__ == "__main__":

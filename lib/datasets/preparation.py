@@ -27,7 +27,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
 from lib import paths
-from lib.datasets import contents
+from lib.datasets import contents, locks
 from lib.datasets.contents import Digests
 from lib.datasets.files import AGAIN, Source, digest, read_frames, read_masks
 from lib.datasets.layouts import Raw, official_counts, read
@@ -99,43 +99,46 @@ def prepare(
                 f"{out} lies inside the raw data set {folder}, which is never written to. Choose another folder."
             )
     out.mkdir(parents=True, exist_ok=True)
-    digests = Digests(out.parent / contents.NAME)
-    found = look(dataset, raw, out, avenue_labels, subset, progress, digests)
-    parameters = {"height": height, "width": width, "channels": channels, "avenue_labels": avenue_labels}
-    key = fingerprint(found, parameters, digests)
-    digests.save()
-    if (out / "manifest.json").exists():
-        manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
-        if manifest.get("key") == key:
-            progress(f"{dataset}: prepared already")
-            return open_prepared(out)
+    with locks.alone(
+        out.with_name(f".{out.name}.lock"), paths.shown(out), progress
+    ):  # two profiles may share it
+        digests = Digests(out.parent / contents.NAME)
+        found = look(dataset, raw, out, avenue_labels, subset, progress, digests)
+        parameters = {"height": height, "width": width, "channels": channels, "avenue_labels": avenue_labels}
+        key = fingerprint(found, parameters, digests)
+        digests.save()
+        if (out / "manifest.json").exists():
+            manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+            if manifest.get("key") == key:
+                progress(f"{dataset}: prepared already")
+                return open_prepared(out)
 
-    shapes = array_shapes(found, height, width, channels)
-    done = read_journal(out / JOURNAL, key)
-    if done is None or not all((out / name).exists() for name in shapes):
-        done = {}
-        # Removing, not overwriting: a process that has the old arrays mapped keeps them.
-        for name in ("manifest.json", JOURNAL, *ARRAYS):
-            (out / name).unlink(missing_ok=True)
-        check_space(out, shapes)
-        for name, (dtype, shape) in shapes.items():
-            np.lib.format.open_memmap(out / name, mode="w+", dtype=dtype, shape=shape)
-    else:
-        check_space(out, shapes)
-    start_journal(out / JOURNAL, key, done)
-    fill(found, out, shapes, done, workers, progress)
+        shapes = array_shapes(found, height, width, channels)
+        done = read_journal(out / JOURNAL, key)
+        if done is None or not all((out / name).exists() for name in shapes):
+            done = {}
+            # Removing, not overwriting: a process that has the old arrays mapped keeps them.
+            for name in ("manifest.json", JOURNAL, *ARRAYS):
+                (out / name).unlink(missing_ok=True)
+            check_space(out, shapes)
+            for name, (dtype, shape) in shapes.items():
+                np.lib.format.open_memmap(out / name, mode="w+", dtype=dtype, shape=shape)
+        else:
+            check_space(out, shapes)
+        start_journal(out / JOURNAL, key, done)
+        fill(found, out, shapes, done, workers, progress)
 
-    labels = [clip.labels for clip in found.split("test")]
-    if labels and labels[0] is not None:
-        buffer = io.BytesIO()
-        np.save(buffer, np.concatenate(labels))
-        paths.write_bytes(out / "test_labels.npy", buffer.getvalue())
-    if found.tracks is not None:
-        scale_tracks(found, height, width).to_csv(out / "tracks.csv", index=False)
-    manifest = make_manifest(found, parameters, key, done, out)
-    paths.write_json(out / "manifest.json", manifest)
-    (out / JOURNAL).unlink()
-    return open_prepared(out)
+        labels = [clip.labels for clip in found.split("test")]
+        if labels and labels[0] is not None:
+            buffer = io.BytesIO()
+            np.save(buffer, np.concatenate(labels))
+            paths.write_bytes(out / "test_labels.npy", buffer.getvalue())
+        if found.tracks is not None:
+            scale_tracks(found, height, width).to_csv(out / "tracks.csv", index=False)
+        manifest = make_manifest(found, parameters, key, done, out)
+        paths.write_json(out / "manifest.json", manifest)
+        (out / JOURNAL).unlink()
+        return open_prepared(out)
 
 
 def look(

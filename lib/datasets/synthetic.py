@@ -32,6 +32,7 @@ import cv2
 import numpy as np
 
 from lib import paths
+from lib.datasets import locks
 from lib.errors import SyntheticError
 
 # What the test clips show, in turn: each kind twice in twelve, but for wrong_way, whose second place a wholly normal
@@ -499,24 +500,26 @@ def generate(
         if not lowest <= value <= highest:
             raise SyntheticError(f"{name} is {value}; the generated data set takes {lowest} to {highest}.")
     wanted = parameters | {"code": paths.sha256_of(Path(__file__))}
-    note = folder / "generator.json"
-    if folder.is_dir() and any(folder.iterdir()):
-        if not note.is_file():
-            raise SyntheticError(
-                f"{folder} holds something that was not generated. Name another folder, or remove it."
-            )
-        if note.read_text() == as_json(wanted):
-            return folder
-    partial = folder.with_name(f".{folder.name}.partial")
-    if partial.exists():
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True)
-    write(partial, label_file=f"{folder.name}.m", **parameters)
-    (partial / note.name).write_text(as_json(wanted))
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(partial, folder)
-    return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with locks.alone(folder.with_name(f".{folder.name}.lock"), paths.shown(folder), print):
+        note = folder / "generator.json"
+        if folder.is_dir() and any(folder.iterdir()):
+            if not note.is_file():
+                raise SyntheticError(
+                    f"{folder} holds something that was not generated. Name another folder, or remove it."
+                )
+            if note.read_text() == as_json(wanted):
+                return folder
+        partial = folder.with_name(f".{folder.name}.partial")
+        if partial.exists():
+            shutil.rmtree(partial)
+        partial.mkdir(parents=True)
+        write(partial, label_file=f"{folder.name}.m", **parameters)
+        (partial / note.name).write_text(as_json(wanted))
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(partial, folder)
+        return folder
 
 
 def as_json(parameters: dict) -> str:

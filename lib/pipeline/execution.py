@@ -20,8 +20,8 @@ from pathlib import Path
 
 from lib import errors, paths
 from lib.datasets import locks
-from lib.errors import EXIT_DISK, EXIT_INTERRUPTED, EXIT_NOTEBOOK, JobError, RecordError
-from lib.pipeline import plans, records
+from lib.errors import EXIT_DISK, EXIT_INTERRUPTED, EXIT_NOTEBOOK, ConfigError, JobError, RecordError
+from lib.pipeline import plans, records, surroundings
 from lib.pipeline.planning import Grid, command_for, unchanged
 from lib.pipeline.plans import Line, Plan, state
 from lib.pipeline.steps import STEPS, Job, from_name
@@ -294,13 +294,20 @@ def main(arguments=None) -> int:
     parser.add_argument("job", help="such as ped2/autoencoder/two_path/seed0")
     options = parser.parse_args(arguments)
     try:
+        surroundings.settle()
         plan = plans.read(options.plan)
         line = plan.lines[options.job]
-    except RecordError as problem:
+        os.environ.update(plan.environment)
+    except (ConfigError, RecordError) as problem:
         tell(f"\n✗ {options.job}: {problem}\n")
         return problem.exit_code
     try:
         execute(plan, line)
+    except OSError as problem:
+        if problem.errno not in errors.DISK:
+            raise
+        tell(f"\n✗ {line.job}: {errors.disk_sentence(problem)}\n")  # there may be no record that could say it
+        return EXIT_DISK
     except errors.KitError as problem:
         show_progress(None)
         # The call that made the plan tells the reasons, from the records, when the other jobs have ended.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import secrets
 import shlex
 import shutil
@@ -17,7 +18,7 @@ from lib import paths
 from lib.config import Config, resolve, values
 from lib.datasets import contents, layouts, own_video
 from lib.errors import EXIT_NOTEBOOK, DataError
-from lib.pipeline import records
+from lib.pipeline import plans, records
 from lib.pipeline.plans import Line, Plan
 from lib.pipeline.steps import STEPS, TARGETS, Job, from_name, jobs_of, upstream
 
@@ -139,7 +140,8 @@ def threads_of(job: Job, config: Config) -> int:
 def make(grid: Grid, lines: dict[str, Line], folder: Path, by_hand: bool = False) -> Plan:
     """Writes what was decided into a folder, which is emptied before."""
     shutil.rmtree(folder, ignore_errors=True)
-    plan = Plan(secrets.token_hex(8), grid.profile, grid.to_dict(), by_hand, lines, folder)
+    environment = {name: os.environ[name] for name in plans.HANDED_DOWN if os.environ.get(name)}
+    plan = Plan(secrets.token_hex(8), grid.profile, grid.to_dict(), environment, by_hand, lines, folder)
     plan.write()
     return plan
 
@@ -243,7 +245,9 @@ def incomplete(plan: Plan) -> dict[str, Problem]:
         record = records.read(job.folder) or {}
         waits_for = next((name for name in line.waits_for if name in found), "")
         if ran(plan, line) and record["status"] != "complete":
-            text = record.get("error") or f"the run {record['status']}"
+            text = (
+                record.get("error") or "it ended without a word (killed, out of memory, or the disk is full)"
+            )
             found[line.job] = Problem(text, record.get("exit_code", EXIT_NOTEBOOK))
         elif waits_for:
             text = f"{waits_for}, which it reads, is not complete"

@@ -21,6 +21,7 @@ from lib.datasets import locks
 from lib.errors import RecordError
 
 FORMAT = 1
+HANDED_DOWN = ("KIT_DATA_ROOT", "KIT_REPORTS", "KIT_OFF_PINS")
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,8 @@ class Plan:
     id: str  # of the call; in the record of each job that it ran
     profile: str
     grid: dict  # see planning.Grid
-    by_hand: (
-        bool  # made for Snakemake by hand, so no call holds the lock of the profile or tells what came of it
-    )
+    environment: dict  # variables of the call that its jobs need, wherever they run
+    by_hand: bool  # made for Snakemake by hand: no call holds the profile's lock, or tells what came of it
     lines: dict[str, Line]
     folder: Path  # where the plan and the markers lie
 
@@ -74,6 +74,7 @@ class Plan:
                 "id": self.id,
                 "profile": self.profile,
                 "grid": self.grid,
+                "environment": self.environment,
                 "by_hand": self.by_hand,
                 "lines": [asdict(line) for line in self.lines.values()],
             },
@@ -105,6 +106,7 @@ def read(file: Path) -> Plan:
         raw["id"],
         raw["profile"],
         raw["grid"],
+        raw["environment"],
         raw["by_hand"],
         {line.job: line for line in lines},
         file.parent,

@@ -20,6 +20,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ from lib import paths
 from lib.config import DATASETS, Config, flat
 from lib.errors import RecordError
 from lib.pipeline.steps import STEPS, Job
+from lib.pipeline.surroundings import cores
 
 FORMAT = 1
 PLUMBING = ("config", "paths", "pipeline", "commands")  # modules of the top level, and rooms
@@ -259,19 +261,49 @@ def now() -> str:
 
 
 def git_state() -> dict:
-    """The commit, and whether tracked files differ from it. None where there is no git."""
+    """The commit, and whether tracked files differ from it. None for both where this checkout has no git of its own."""
+    if why_no_commit():
+        return {"commit": None, "dirty": None}
+    commit, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "dirty": None if status is None else bool(status)}
 
-    def git(*arguments):
-        try:
-            done = subprocess.run(
-                ["git", *arguments], cwd=paths.ROOT, capture_output=True, text=True, timeout=20
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
 
-    status = git("status", "--porcelain", "--untracked-files=no")
-    return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
+def why_no_commit() -> str:
+    """Why no commit can be recorded, as a sentence; empty if one can."""
+    top = _git("rev-parse", "--show-toplevel")
+    if top is None:
+        reason = (
+            "git is not installed" if shutil.which("git") is None else "this folder is not a git checkout"
+        )
+    elif not os.path.samefile(top, paths.ROOT):
+        reason = (
+            f"this folder is not a git checkout of its own, but lies in another, {paths.shown(Path(top))}"
+        )
+    elif _git("rev-parse", "--verify", "HEAD") is None:
+        reason = "this git checkout has no commit yet"
+    else:
+        return ""
+    return f"Records will name no commit: {reason}."
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says about the checkout, None if it says nothing.
+
+    The variables that point git at another repository are left out. A checkout that belongs to another user is read all
+    the same: its code is being run, after all.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    try:
+        done = subprocess.run(
+            ["git", "-c", f"safe.directory={paths.ROOT}", "-c", "core.fsmonitor=false", *arguments],
+            cwd=paths.ROOT,
+            env=environment,
+            capture_output=True,
+            timeout=20,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return os.fsdecode(done.stdout).removesuffix("\n") if done.returncode == 0 else None
 
 
 def versions() -> dict[str, str]:
@@ -295,5 +327,8 @@ def hardware() -> dict:
         model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"processor": model, "cores": cores, "memory_gib": round(psutil.virtual_memory().total / 2**30, 1)}
+    return {
+        "processor": model,
+        "cores": cores(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+    }

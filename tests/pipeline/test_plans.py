@@ -1,5 +1,6 @@
 """What is stale is decided once a call and handed down in a plan; what came of it is asked of the records."""
 
+import errno
 import json
 import os
 import subprocess
@@ -9,7 +10,15 @@ import pytest
 
 from lib import paths
 from lib.commands import cli
-from lib.errors import EXIT_DATA, EXIT_INTERRUPTED, EXIT_NOTEBOOK, EXIT_USAGE, BusyError, RecordError
+from lib.errors import (
+    EXIT_DATA,
+    EXIT_DISK,
+    EXIT_INTERRUPTED,
+    EXIT_NOTEBOOK,
+    EXIT_USAGE,
+    BusyError,
+    RecordError,
+)
 from lib.pipeline import planning, plans, records
 from lib.pipeline.planning import Grid
 from lib.pipeline.steps import STEPS, Job, from_name, upstream
@@ -154,7 +163,7 @@ def test_a_failed_job_is_told_with_its_own_reason(jobs, tmp_path):
     problems = planning.incomplete(plan)
     assert problems[jobs[1].name] == planning.Problem("The disk is full.", EXIT_DATA)
     write(jobs[1], plan=plan.id, status="was interrupted")  # killed: nobody wrote why
-    assert planning.incomplete(plan)[jobs[1].name].text == "the run was interrupted"
+    assert planning.incomplete(plan)[jobs[1].name].text.startswith("it ended without a word")
 
 
 def test_unchanged_means_that_all_inputs_came_out_as_they_were(jobs, tmp_path):
@@ -259,3 +268,79 @@ def test_a_plan_for_snakemake_by_hand(reports, capsys):
     plan = plans.read(reports / "quick/.state/by_hand/plan.json")
     assert plan.by_hand and len(plan.to_run()) == 4 and str(plan.file) in capsys.readouterr().out
     assert json.loads(plan.file.read_text())["lines"][0]["why"] == "not run yet"
+
+
+# -- what stands around the engine -------------------------------------------------------------------------------
+
+
+def command_of(monkeypatch, *passed_on) -> list[str]:
+    """The command by which Snakemake is called."""
+    seen = []
+
+    class Ended:
+        pid = 0
+
+        def __init__(self, command, **_):
+            seen.extend(command)
+
+        def wait(self):
+            return 0
+
+    monkeypatch.setattr(cli.subprocess, "Popen", Ended)
+    plan = plans.Plan("id", "quick", GRID.to_dict(), {}, False, {}, paths.Path("/x y/plan"))
+    assert cli.run_engine(plan, 2, list(passed_on)) == (0, False)
+    return seen
+
+
+def test_snakemake_takes_no_profile_that_nobody_asked_for(monkeypatch):
+    command = command_of(monkeypatch)
+    assert command[command.index("--workflow-profile") + 1] == "none" and "--profile" not in command
+    assert "plan=/x y/plan/plan.json" in command and "--nolock" in command
+    command = command_of(monkeypatch, "--workflow-profile", "mine")
+    assert command[-2:] == ["--workflow-profile", "mine"] and command.count("--workflow-profile") == 1
+
+
+def test_what_the_call_was_told_reaches_jobs_through_the_plan(jobs, tmp_path, monkeypatch):
+    monkeypatch.setenv("KIT_DATA_ROOT", "/data of mine")
+    monkeypatch.setenv("KIT_OFF_PINS", "")
+    plan = plans.read(plan_of(jobs, tmp_path / "plan").file)
+    assert plan.environment == {"KIT_DATA_ROOT": "/data of mine", "KIT_REPORTS": str(tmp_path / "reports")}
+
+
+@pytest.mark.parametrize(
+    "problem, sentence",
+    [
+        (
+            OSError(errno.ENOSPC, "No space left", "/r/plan.json"),
+            "The disk is full: /r/plan.json could not be written",
+        ),
+        (
+            OSError(errno.EROFS, "Read-only", "/r/plan.json"),
+            "/r/plan.json cannot be written: the disk is read-only",
+        ),
+        (
+            PermissionError(errno.EACCES, "no", "/r/lock"),
+            "/r/lock cannot be read or written: this user has no right to",
+        ),
+    ],
+)
+def test_a_disk_that_takes_nothing(monkeypatch, capsys, problem, sentence):
+    def fail(*_, **__):
+        raise problem
+
+    monkeypatch.setattr(planning, "make", fail)
+    assert call(monkeypatch, None, "fig2") == EXIT_DISK
+    assert sentence in capsys.readouterr().err
+
+
+def test_lab_hands_on_its_arguments_and_runs_as_root_on_this_machine_alone(monkeypatch):
+    seen = []
+    monkeypatch.setattr(cli.subprocess, "call", lambda command, **_: seen.append(command) or 0)
+    for user in (0, 1000):
+        monkeypatch.setattr(cli.os, "geteuid", lambda user=user: user)
+        assert cli.main(["lab", "--", "--no-browser", "--port=9999"]) == 0
+    root, other = seen
+    assert root[-2:] == other[-2:] == ["--no-browser", "--port=9999"]
+    assert "--allow-root" in root and "--allow-root" not in other
+    for option in ("--ServerApp.ip=127.0.0.1", "--LabApp.news_url=None"):
+        assert option in root and option in other

@@ -1,0 +1,109 @@
+"""What the kit's processes take from the machine around them, made fit for use: a home folder, a user, cores, variables.
+
+Containers and clusters run with a user id that has no account, with a home that is missing or may not be written to, or
+with variables that steer Snakemake or Python. None of this may decide what is run or whether it succeeds.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import pwd
+import sys
+from pathlib import Path
+
+from lib import paths
+from lib.errors import ConfigError
+
+CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUP = Path("/proc/self/cgroup")
+
+
+def settle() -> None:
+    """Prepares this process and all that it starts. Raises ConfigError where that is not possible."""
+    for stream in (sys.stdout, sys.stderr):  # names that are not UTF-8 are shown with escapes
+        stream.reconfigure(errors="backslashreplace")
+    try:
+        str(paths.ROOT).encode("utf-8")
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"This checkout lies in {ascii(str(paths.ROOT))}, whose name is not UTF-8. Rename that folder."
+        ) from None
+    for name in list(os.environ):
+        # Snakemake's own settings, and what keeps Python from finding lib in the current folder
+        if name.startswith("SNAKEMAKE_") or name in ("PYTHONSAFEPATH", "PYTHONSTARTUP", "PYTHONINSPECT"):
+            del os.environ[name]
+    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR"):
+        if name in os.environ and not _usable(os.environ[name]):
+            del os.environ[name]  # everything falls back on a folder below HOME
+    account = _account()
+    if account is None:  # getpass.getuser() looks here first
+        os.environ.setdefault("USER", f"uid{os.getuid()}")
+    if not _usable(os.environ.get("HOME", "")):
+        home = account.pw_dir if account is not None and _usable(account.pw_dir) else _own_home()
+        os.environ["HOME"] = str(home)
+
+
+def _account():
+    try:
+        return pwd.getpwuid(os.getuid())
+    except KeyError:
+        return None
+
+
+def _usable(folder: str) -> bool:
+    return os.path.isabs(folder) and os.path.isdir(folder) and os.access(folder, os.R_OK | os.W_OK | os.X_OK)
+
+
+def _own_home() -> Path:
+    """A home folder in the checkout, for what Jupyter, Snakemake and matplotlib keep there."""
+    home = paths.KERNELS / "home"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise ConfigError(
+            f"HOME is not a folder that can be written to, and neither is {paths.KERNELS} ({problem.strerror}). "
+            "Set HOME to a folder of yours."
+        ) from None
+    return home
+
+
+def cores() -> int:
+    """Processor cores that this process may use: those it is bound to, or fewer where a container has a quota."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota()
+    return bound if quota is None else max(1, min(bound, math.floor(quota)))
+
+
+def cpu_quota(cgroups: Path = CGROUPS, own: Path = OWN_CGROUP) -> float | None:
+    """The cores' worth of time that control groups (version 2 or 1) give to this process; None where there is no limit.
+
+    A limit on any group above counts too. In a container, groups are often seen from the container's own on.
+    """
+    found = []
+    try:
+        lines = own.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = cgroups if not controllers else cgroups / "cpu"
+        below = top / group.lstrip("/")
+        for folder in [below, *(p for p in below.parents if p.is_relative_to(top)), top]:
+            found += _quota_of(folder)
+    return min(found, default=None)
+
+
+def _quota_of(folder: Path) -> list[float]:
+    """The quota of one control group, as a list of one; empty if it has none."""
+    try:
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
+            period = (folder / "cpu.cfs_period_us").read_text().strip()
+        return [] if quota in ("max", "-1") else [int(quota) / int(period)]
+    except (OSError, ValueError):
+        return []
