@@ -15,6 +15,7 @@ from lib.evaluation.protocols import PROTOCOLS, bits_per_pixel, frame_auc
 from lib.evidence import names
 from lib.evidence.figure_data import Results
 from lib.figures.paper_figures import FULL, NLLS, NOT_SCORED, RAW, Picture, nothing
+from lib.pipeline.steps import MODELS
 from lib.scoring import clip_ids, reading_of, spread
 
 SAMPLE = 2000  # frames whose complexity is measured, evenly spaced, so that a large test set takes seconds too
@@ -176,7 +177,8 @@ def to_frames(results: Results, values: np.ndarray) -> np.ndarray:
     """One value a test window to one a test frame, by the rule that the scores follow: (n,) -> (N,)."""
     windows = results.array("features", "two_path", "test_windows.npy")
     T = results.record("features", "two_path")["parameters"]["model.T"]
-    rule = results.record("score", results.ranking)["parameters"]["score.likelihood_frames"]
+    records = [results.record("score", model) for model, (_, flows) in MODELS.items() if flows]
+    rule = next(record["parameters"]["score.likelihood_frames"] for record in records if record)
     return spread(values, windows, results.data.clips("test"), T=T, likelihood_frames=rule)
 
 

@@ -8,6 +8,7 @@ is what Snakemake calls for each job. Whether it has to run stands in the plan.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -97,21 +98,23 @@ def _execute(plan: Plan, line: Line, job: Job) -> None:
             run_notebook(
                 notebook, folder / notebook.name, {k: v for k, v in given.items() if k in known}, order, watch
             )
-        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    except (JobError, FileNotFoundError) as problem:
-        if isinstance(problem, FileNotFoundError):
-            problem = JobError(
+        if not (folder / "result.json").exists():
+            raise JobError(
                 f"{paths.shown(notebook)} ended without calling run.finish, so it has no result.",
                 EXIT_NOTEBOOK,
             )
-        interrupted = problem.exit_code == EXIT_INTERRUPTED
+        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    except (Exception, KeyboardInterrupt) as problem:
+        told = as_job_error(problem)
+        interrupted = told.exit_code == EXIT_INTERRUPTED
         ended = {
             "status": "was interrupted" if interrupted else "failed",
-            "error": str(problem),
-            "exit_code": problem.exit_code,
+            "error": str(told),
+            "exit_code": told.exit_code,
         }
-        paths.write_json(folder / "run.json", record | ended)
-        raise problem from None
+        with contextlib.suppress(OSError):  # of a full disk
+            paths.write_json(folder / "run.json", record | ended)
+        raise told from problem
     seconds = time.time() - started
     paths.write_json(
         folder / "run.json",
@@ -128,6 +131,19 @@ def _execute(plan: Plan, line: Line, job: Job) -> None:
     for left in [*folder.glob("checkpoint-*.pt"), folder / "progress"]:
         left.unlink(missing_ok=True)
     say(job, f"done in {duration(seconds)}{headline(result['metrics'])}")
+
+
+def as_job_error(problem: BaseException) -> JobError:
+    """Whatever ended a job, as a sentence and an exit code for its record."""
+    if isinstance(problem, JobError):
+        return problem
+    if isinstance(problem, errors.KitError):
+        return JobError(str(problem), problem.exit_code)
+    if isinstance(problem, KeyboardInterrupt):
+        return JobError("It was interrupted.", EXIT_INTERRUPTED)
+    if isinstance(problem, OSError) and problem.errno in errors.DISK:
+        return JobError(errors.disk_sentence(problem), EXIT_DISK)
+    return JobError(f"{type(problem).__name__}: {problem}", EXIT_NOTEBOOK)
 
 
 def set_aside(folder: Path) -> None:
@@ -159,12 +175,12 @@ def run_notebook(notebook: Path, output: Path, given: dict, order: dict, watch: 
         PYDEVD_DISABLE_FILE_VALIDATION="1",
         JUPYTER_PLATFORM_DIRS="1",
     )
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    signal.signal(signal.SIGTERM, interrupt)
     where = f"the executed copy is {paths.shown(output)}"
     try:
         papermill.execute_notebook(
-            str(notebook),
-            str(output),
+            as_template(notebook),
+            as_template(output),
             parameters=given,
             kernel_name="python3",
             cwd=str(paths.ROOT),
@@ -191,13 +207,16 @@ def run_notebook(notebook: Path, output: Path, given: dict, order: dict, watch: 
         ) from None
     except KeyboardInterrupt:
         raise JobError(f"{paths.shown(notebook)} was interrupted.", EXIT_INTERRUPTED) from None
-    except OSError as problem:
-        if problem.errno == 28:
-            raise JobError(
-                f"The disk is full: {paths.shown(output)} could not be written. Make room and run again.",
-                EXIT_DISK,
-            ) from None
-        raise
+
+
+def interrupt(*_):
+    """Ends this process as Ctrl-C does, so that the record says so."""
+    raise KeyboardInterrupt
+
+
+def as_template(path: Path) -> str:
+    """A path in which papermill finds no {parameters} to fill in."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def install_kernel() -> Path:

@@ -28,12 +28,14 @@ from pathlib import Path
 from lib import paths
 from lib.config import DATASETS, Config, flat
 from lib.errors import RecordError
-from lib.pipeline.steps import STEPS, Job
+from lib.pipeline.steps import MODELS, STEPS, Job
 from lib.pipeline.surroundings import cores
 
 FORMAT = 1
 PLUMBING = ("config", "paths", "pipeline", "commands")  # modules of the top level, and rooms
-DECORATION = ("figures.you_are_here",)  # drawn at the head of a notebook; no result stands on it or on what it imports
+DECORATION = (
+    "figures.you_are_here",
+)  # drawn at the head of a notebook; no result stands on it or on what it imports
 # Tables that code reads beside runs, by their names in `paths`.
 TABLES = {
     "PAPER_RESULTS": paths.PAPER_RESULTS,
@@ -183,14 +185,44 @@ def code_version(notebook: str) -> dict[str, str]:
 # -- what a run is made of ---------------------------------------------------------------------------------------
 
 
+# What Eq. 8 and the last term of Eq. 9 read, which a model without flows does not have.
+OF_LIKELIHOODS = (
+    "score.likelihood_frames",
+    "score.likelihood_scale",
+    "score.likelihood_unit",
+    "score.lambda_of",
+    "score.lambda_scope",
+    "score.lambda_L",
+)
+
+
 def parameters_of(job: Job, config: Config) -> dict:
     """The effective values of all parameters that matter to a job."""
     groups = [g for g in STEPS[job.step].reads if g not in DATASETS or g == job.dataset]
-    return {
-        name: value
-        for name, value in flat(config, groups).items()
-        if STEPS[job.step].sees_labels or name != "data.avenue_labels"
-    }
+    without = cannot_matter(job, config)
+    return {name: value for name, value in flat(config, groups).items() if name not in without}
+
+
+def cannot_matter(job: Job, config: Config) -> set[str]:
+    """Parameters of groups that a job reads whose value makes no difference to this very job."""
+    without = set()
+    if not STEPS[job.step].sees_labels or job.dataset != "avenue":
+        without.add("data.avenue_labels")
+    if job.step == "score" and not MODELS[job.variant][1]:
+        without.update(OF_LIKELIHOODS)
+    if config.loss.ms_ssim_weight == 0:
+        without.add("loss.ms_ssim_window")
+    if job.step == "score":
+        network = MODELS[job.variant][0]
+    elif job.step in ("autoencoder", "features"):
+        network = job.variant
+    else:
+        network = ""  # it explains or shows both
+    if network == "two_path":
+        without.add("model.one_path_frames")
+    elif network == "one_path":
+        without.add("model.mot_channels")
+    return without
 
 
 def digest(value) -> str:

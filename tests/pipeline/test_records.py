@@ -1,6 +1,7 @@
 """Code versions, records, and when a job is stale."""
 
 import json
+import os
 
 import pytest
 
@@ -8,6 +9,7 @@ from lib import paths
 from lib.config import resolve
 from lib.pipeline import planning, records
 from lib.pipeline.steps import STEPS, Job, from_name, upstream
+from lib.training import stage1
 
 CODE = '''"""A module."""
 import math  # for pi
@@ -264,3 +266,58 @@ def test_a_module_that_moves_keeps_its_code_version(tmp_path, monkeypatch):
     assert {name for name in before if before[name] != changed[name]} == {"twice"}
     records.module.cache_clear()
     records.code_version.cache_clear()
+
+
+def names(step: str, variant: str, dataset: str = "ped2", **settings) -> set[str]:
+    """The parameters that matter to a job."""
+    config = resolve("quick", dataset, {name.replace("__", "."): value for name, value in settings.items()})
+    return set(records.parameters_of(Job("quick", dataset, step, variant, 0), config))
+
+
+def test_what_cannot_matter_to_a_model_runs_nothing_again():
+    """lambda_L weighs the flows' term; what only one of the two autoencoders has; the window of a loss that weighs nothing."""
+    likelihoods = {"score.lambda_L", "score.lambda_of", "score.lambda_scope", "score.likelihood_unit"}
+    for model in ("one_path", "two_path"):
+        assert not likelihoods & names("score", model) and "score.reduce" in names("score", model)
+    for model in ("app_none", "app_intensity", "app_error", "mot", "app_intensity_mot"):
+        assert likelihoods <= names("score", model)
+    one, two = names("autoencoder", "one_path"), names("autoencoder", "two_path")
+    assert one ^ two == {"model.one_path_frames", "model.mot_channels"} and "model.mot_channels" in two
+    assert "data.avenue_labels" not in names("prepare", "") and "data.avenue_labels" in names(
+        "prepare", "", "avenue"
+    )
+    settings = {"loss__ms_ssim_weight": 0.0}, {"loss__ms_ssim_weight": 0.5}
+    assert ["loss.ms_ssim_window" in names("autoencoder", "one_path", **s) for s in settings] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "setting, width", [("model.mot_channels", (8, 8, 8, 8)), ("model.one_path_frames", "T")]
+)
+def test_that_it_cannot_matter_is_true_of_the_networks(setting, width):
+    """The same weights, name by name, for the autoencoder that is said not to depend on a parameter; others for the other."""
+    shapes = {}
+    for value in (None, width):
+        config = resolve("quick", "ped2", {} if value is None else {setting: value})
+        for two_path in (False, True):
+            network = stage1.build_autoencoder(config, two_path=two_path, seed=0)
+            shapes[value, two_path] = (
+                network.tau,
+                {k: tuple(v.shape) for k, v in network.state_dict().items()},
+            )
+    independent = setting == "model.one_path_frames"  # the two-path autoencoder has no use for this one
+    assert shapes[None, independent] == shapes[width, independent]
+    assert shapes[None, not independent] != shapes[width, not independent]
+
+
+def test_a_record_with_a_parameter_that_does_not_matter_holds(reports):
+    change(JOB, parameters=records.read(JOB.folder)["parameters"] | {"flow.of_an_older_version": 3})
+    assert why() == ""
+
+
+def test_names_that_are_not_utf8_come_back(tmp_path):
+    name = os.fsdecode(b"cam\xff.avi")
+    paths.write_json(tmp_path / "x.json", {"clip": name, "street": "Hauptstraße"})
+    text = (tmp_path / "x.json").read_text(encoding="utf-8")
+    assert json.loads(text) == {"clip": name, "street": "Hauptstraße"}
+    paths.write_json(tmp_path / "y.json", {"street": "Hauptstraße"})
+    assert "Hauptstraße" in (tmp_path / "y.json").read_text(encoding="utf-8")
