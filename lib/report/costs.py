@@ -28,7 +28,7 @@ from lib.evaluation.sensitivity import changed, retrainings
 from lib.glow import Glow
 from lib.itae import ITAE, layer_table
 from lib.pipeline import records
-from lib.pipeline.steps import STEPS, Job, jobs_of
+from lib.pipeline.steps import STEPS, TARGETS, Job, jobs_of
 from lib.report.reference import profiles, reading
 
 PAGE = paths.ROOT / "docs" / "cluster.md"
@@ -334,8 +334,8 @@ def cost(profile: str, dataset: str, known: list[Measured]) -> Cost:
     """What a profile costs on the whole of a data set: every step of it, for SEEDS."""
     config, frames, total = resolve(profile, dataset), Frames.official(dataset), Cost()
     hours, operations = defaultdict(float), defaultdict(float)  # the longest of each step
-    for step, kind in STEPS.items():
-        if kind.per == "all":
+    for step in TARGETS["all"]:
+        if STEPS[step].per == "all":
             continue
         for job in jobs_of(profile, [dataset], SEEDS, step):
             total.jobs += 1
@@ -394,7 +394,7 @@ def table() -> str:
             together = together.and_also(one)
             lines.append(_row(f"`{profile}`", dataset, one, rate))
         lines.append(_row(f"`{profile}`", "**all three**", together, rate))
-    shared = sum(len(kind.variants) for kind in STEPS.values() if kind.per == "all")
+    shared = sum(len(STEPS[step].variants) for step in TARGETS["all"] if STEPS[step].per == "all")
     by_gpu = (
         "by the rate of the records that were made on a GPU"
         if rate_measured
