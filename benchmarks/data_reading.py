@@ -23,7 +23,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from lib import config, paths
 from lib.datasets import layouts, preparation, prepared  # noqa: E402
-from lib.datasets.files import read_image  # noqa: E402
+from lib.datasets.images import read_image  # noqa: E402
 from lib.datasets.layouts import read  # noqa: E402
 
 TARGET = 20  # times as fast

@@ -29,7 +29,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from lib import config
 from lib.datasets import layouts, synthetic
-from lib.datasets.files import read_frames  # noqa: E402
+from lib.datasets.decoding import read_frames  # noqa: E402
 from lib.evaluation import protocols  # noqa: E402
 
 BOUNDS = {

@@ -16,6 +16,7 @@ TEMPLATES = LIB / "report" / "templates"
 PAPER_RESULTS = ROOT / "data" / "paper_results.csv"
 AVENUE_INTERVALS = ROOT / "data" / "avenue_intervals.csv"
 SELECTION = ROOT / "data" / "selection"  # what was chosen on pasted anomalies, a file a data set, committed
+DIGESTS = ROOT / "data" / "prepared" / "digests.json"  # sha256 of raw files, with their sizes and times
 REFERENCE = ROOT / "reports" / "reference"
 EVER_SCORED = REFERENCE / "scored.csv"  # every configuration that was scored on the test clips of a real data set and curated
 FLOW_STEP = ROOT / "benchmarks" / "flow_step.csv"
@@ -35,11 +36,6 @@ def generated(key: str) -> Path:
 def prepared(dataset: str, key: str) -> Path:
     """The arrays prepared from a data set with certain parameters."""
     return ROOT / "data" / "prepared" / f"{dataset}-{key}"
-
-
-def digests() -> Path:
-    """The sha256 of raw files, with the sizes and times that they belong to."""
-    return ROOT / "data" / "prepared" / "digests.json"
 
 
 def report(profile: str) -> Path:

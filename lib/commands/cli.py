@@ -256,7 +256,7 @@ def understand(options) -> tuple[planning.Grid, list[str]]:
 
         config = resolve(options.profile, "own", settings)
         # raises DataError for what can be seen at once
-        state(own_videos(**values(config.own), T=config.model.T), Digests(paths.digests()))
+        state(own_videos(**values(config.own), T=config.model.T), Digests(paths.DIGESTS))
     for step in options.again:
         check_name("step", step, STEPS)
     for dataset in datasets:

@@ -9,8 +9,8 @@ import numpy as np
 
 from lib.errors import ScoreError
 
-BACKGROUND_THRESHOLD = 128                    # summed difference of three 8-bit channels, Abati et al. 2019
-BACKGROUND_DILATIONS = 5                      # steps of one pixel to the four neighbours, Abati et al. 2019
+BACKGROUND_THRESHOLD = 128  # summed difference of three 8-bit channels, Abati et al. 2019
+BACKGROUND_DILATIONS = 5  # steps of one pixel to the four neighbours, Abati et al. 2019
 
 
 def mog_background(frames: Iterable[np.ndarray]) -> np.ndarray:
@@ -37,7 +37,7 @@ def foreground(frames: np.ndarray, background: np.ndarray) -> np.ndarray:
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     masks = np.empty(frames.shape[:-1], dtype=bool)
     for frame, mask in zip(frames, masks):
-        difference = np.abs(frame.astype(np.int32) - background).sum(axis=-1) * 3   # (H, W)
+        difference = np.abs(frame.astype(np.int32) - background).sum(axis=-1) * 3  # (H, W)
         moving = (difference > BACKGROUND_THRESHOLD * frame.shape[-1]).astype(np.uint8)
         mask[:] = cv2.dilate(moving, cross, iterations=BACKGROUND_DILATIONS)
     return masks
@@ -50,4 +50,4 @@ def mog_foreground(frames: np.ndarray) -> Iterator[np.ndarray]:
     """
     background = mog_background(frames)
     for index in range(len(frames)):
-        yield foreground(frames[index:index + 1], background)[0]
+        yield foreground(frames[index : index + 1], background)[0]

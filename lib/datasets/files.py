@@ -1,7 +1,6 @@
-"""The files of a raw data set: their names and order, decoding images and videos, masks. Nothing here knows a data set.
+"""The files of a raw data set: their names, their order and their content as bytes. Nothing here knows a data set.
 
-Everything that is wrong with a file is a `DataError` with the file's name: a benchmark is worth nothing with a grey
-half frame or a missing one in it, and OpenCV alone reports such things, if at all, as `None`.
+Everything that is wrong with a file is a `DataError` with the file's name.
 """
 
 from __future__ import annotations
@@ -9,25 +8,54 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
-import scipy.io
 
 from lib.errors import DataError
 
 IMAGES = {".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp"}
-VIDEOS = {".avi", ".mp4", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg"}
+VIDEOS = {
+    *(
+        ".avi",
+        ".divx",
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".qt",
+        ".3gp",
+        ".3g2",
+        ".mkv",
+        ".webm",
+        ".wmv",
+        ".asf",
+        ".flv",
+        ".f4v",
+    ),
+    *(
+        ".mpg",
+        ".mpeg",
+        ".mpe",
+        ".m2v",
+        ".vob",
+        ".dv",
+        ".ts",
+        ".mts",
+        ".m2ts",
+        ".mxf",
+        ".nut",
+        ".ogv",
+        ".ogg",
+        ".rm",
+    ),
+    *(".mjpg", ".mjpeg", ".h264", ".264", ".h265", ".265", ".hevc", ".y4m", ".gif"),
+}
 JUNK = re.compile(
     r"(?i)^(\._.*|\.DS_Store|Thumbs\.db|desktop\.ini|__MACOSX|\.ipynb_checkpoints|@eaDir|#recycle|\$RECYCLE\.BIN|"
     r"System Volume Information|lost\+found|\.Trash.*)$"
 )
 AGAIN = "Unpack the archive again, or fetch it again if that does not help."
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet: what is wrong with a video is said here, once
 
 
 @dataclass(frozen=True)
@@ -131,7 +159,7 @@ def video_files(folder: Path) -> tuple[Path, ...]:
     return tuple(path for path in entries(folder) if path.suffix.lower() in VIDEOS)
 
 
-# -- content -----------------------------------------------------------------------------------------------------
+# -- bytes -------------------------------------------------------------------------------------------------------
 
 
 def read_bytes(path: Path) -> bytes:
@@ -154,105 +182,3 @@ def digest(paths) -> tuple[int, str]:
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}.") from error
     return size, sha.hexdigest()
-
-
-def read_image(path: Path) -> np.ndarray:
-    """One image file -> (H, W) grey or (H, W, 3) BGR, uint8. DataError if it is cut off or no image."""
-    data = read_bytes(path)  # not cv2.imread, which fails on some paths that are not ASCII
-    # Some builds of libjpeg fill what is missing with grey. Inside the coded data 0xFF is always escaped, so in a
-    # whole file an "end of image" follows the last "start of scan".
-    cut = data[:2] == b"\xff\xd8" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
-    image = None if cut or not data else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYCOLOR)
-    if image is None:
-        raise DataError(
-            f"{path} ({len(data)} bytes) cannot be decoded: it is cut off, or not an image. {AGAIN}"
-        )
-    return image
-
-
-def open_video(path: Path) -> cv2.VideoCapture:
-    capture = cv2.VideoCapture(str(path))
-    if not capture.isOpened():
-        raise DataError(
-            f"{path} cannot be opened as a video: it is cut off, or of a kind that OpenCV cannot decode. "
-            f"{AGAIN}"
-        )
-    return capture
-
-
-def count_frames(path: Path) -> int:
-    """Frames of a video, by going through it: what containers declare can be wrong by a factor of two."""
-    capture, count = open_video(path), 0
-    while capture.grab():
-        count += 1
-    if count == 0:
-        raise DataError(f"{path} opens as a video, but not one frame of it can be decoded. {AGAIN}")
-    return count
-
-
-def read_frames(clip: Source) -> Iterator[np.ndarray]:
-    """The frames of a clip in order: (H, W) grey or (H, W, 3) BGR, uint8."""
-    for path in clip.images:
-        yield read_image(path)
-    if clip.video is not None:
-        capture, count = open_video(clip.video), 0
-        while count < clip.length:
-            ok, frame = capture.read()
-            if not ok:
-                raise DataError(
-                    f"{clip.video}: decoding stopped after {count} of {clip.length} frames. {AGAIN}"
-                )
-            yield frame
-            count += 1
-
-
-# -- masks -------------------------------------------------------------------------------------------------------
-
-
-def read_mat(path: Path, variable: str) -> np.ndarray:
-    """A variable of a MATLAB file; DataError if the file or the variable cannot be read."""
-    try:
-        content = scipy.io.loadmat(path, variable_names=[variable])
-    except (
-        ValueError,
-        TypeError,
-        NotImplementedError,
-        OSError,
-        EOFError,
-        zlib.error,
-        scipy.io.matlab.MatReadError,
-    ) as error:
-        raise DataError(f"{path} cannot be read as a MATLAB file ({error}). {AGAIN}") from error
-    if variable not in content:
-        raise DataError(
-            f"{path} has no variable '{variable}', so it is not the label file that was expected."
-        )
-    return content[variable]
-
-
-def read_masks(clip: Source) -> Iterator[np.ndarray]:
-    """The masks of a clip in order: (H, W) bool, True where abnormal."""
-    if len(clip.masks) == 1 and clip.masks[0].suffix.lower() in (".mat", ".npy"):
-        yield from mask_volume(clip.masks[0])
-    else:
-        for path in clip.masks:
-            image = read_image(path)
-            yield (image if image.ndim == 2 else image.max(axis=2)) > 0
-
-
-def mask_volume(path: Path) -> Iterator[np.ndarray]:
-    """The masks of all frames of a clip from one file: Avenue's .mat (`volLabel`) or ShanghaiTech's .npy (n, H, W)."""
-    if path.suffix.lower() == ".mat":
-        volume = read_mat(path, "volLabel").ravel()
-    else:
-        volume = load_npy(path)
-    for mask in volume:
-        yield np.asarray(mask) > 0
-
-
-def load_npy(path: Path) -> np.ndarray:
-    """An .npy file, mapped; DataError if it is none."""
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{path} cannot be read as an .npy file ({error}). {AGAIN}") from error

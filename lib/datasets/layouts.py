@@ -21,25 +21,20 @@ from pathlib import Path
 import numpy as np
 
 from lib.datasets.contents import Digests, state
+from lib.datasets.decoding import load_npy, mask_volume, read_frames, read_masks, read_mat
 from lib.datasets.files import (
     AGAIN,
-    VIDEOS,
     Source,
     check_numbers,
-    count_frames,
     entries,
     image_files,
     listing,
-    load_npy,
-    mask_volume,
     missing_numbers,
     number,
     read_bytes,
-    read_frames,
-    read_masks,
-    read_mat,
     video_files,
 )
+from lib.datasets.videos import count_frames
 from lib.errors import DataError
 from lib.paths import AVENUE_INTERVALS
 
@@ -467,7 +462,7 @@ def read_avenue(dataset: str, folder: Path, avenue_labels: str, look: Looker) ->
             for path in sorted(videos, key=number)
         ]
     if not clips["train"] + clips["test"]:
-        raise DataError(f"{folder} holds no videos ({', '.join(sorted(VIDEOS))}). {AGAIN}")
+        raise DataError(f"{folder} holds no videos (avi, mp4, mkv and what else FFmpeg decodes). {AGAIN}")
     size = frame_size(clips["train"] + clips["test"])
     test, label_files = label_avenue(clips["test"], folder, avenue_labels, size, look)
     return Raw(

@@ -19,11 +19,12 @@ import numpy as np
 
 from lib import paths
 from lib.datasets.contents import Digests
-from lib.datasets.files import AGAIN, VIDEOS, Source, entries, listing, read_bytes, read_frames, video_files
+from lib.datasets.decoding import read_frames
+from lib.datasets.files import AGAIN, Source, entries, listing, read_bytes, video_files
 from lib.datasets.layouts import Looker, Raw, shape_text
 from lib.errors import DataError
 
-MEND = "Convert it, or take it out of the folder."
+MEND = "Copy it again from where it came from, convert it, or take it out of the folder."
 FORMS = {"ranges": ("clip", "first", "last"), "frames": ("clip", "frame", "label")}
 
 
@@ -81,7 +82,7 @@ def videos_in(folder: Path) -> tuple[Path, ...]:
             if below
             else "Put some there, or name another folder."
         )
-        raise DataError(f"{folder} holds no videos ({', '.join(sorted(VIDEOS))}). {hint}")
+        raise DataError(f"{folder} holds no videos (avi, mp4, mkv and what else FFmpeg decodes). {hint}")
     names = [path.stem for path in found]
     double = next((path for path in found if names.count(path.stem) > 1), None)
     if double:

@@ -29,7 +29,8 @@ from torchvision.transforms.v2.functional import resize
 from lib import paths
 from lib.datasets import contents, locks
 from lib.datasets.contents import Digests
-from lib.datasets.files import AGAIN, Source, digest, read_frames, read_masks
+from lib.datasets.decoding import read_frames, read_masks
+from lib.datasets.files import AGAIN, Source, digest
 from lib.datasets.layouts import Raw, official_counts, read
 from lib.datasets.own_video import Videos, read_videos
 from lib.datasets.prepared import FORMAT, JOURNAL, Prepared, open_prepared

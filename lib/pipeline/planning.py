@@ -296,7 +296,7 @@ def raw_listing(dataset: str, config: Config) -> str | None:
     """
     if dataset == "synthetic":
         return None
-    digests = contents.Digests(paths.digests())
+    digests = contents.Digests(paths.DIGESTS)
     try:
         if dataset == "own":
             videos = own_video.own_videos(**values(config.own), T=config.model.T)

@@ -15,8 +15,8 @@ def moving_square(length=60, channels=3):
     for t in range(length):
         noise = generator.integers(-2, 3, size=background.shape)
         frames[t] = background + noise
-        if t >= 10:                                                # the first frames show the background alone
-            frames[t, 20:28, t:t + 6] = 220
+        if t >= 10:  # the first frames show the background alone
+            frames[t, 20:28, t : t + 6] = 220
     return background, frames
 
 
@@ -25,7 +25,7 @@ def test_foreground_is_what_moves_dilated_by_five(channels):
     background, frames = moving_square(channels=channels)
     estimate = module.mog_background(iter(frames))
     assert estimate.shape == background.shape
-    still = np.s_[:15]                                             # rows that the square never reaches
+    still = np.s_[:15]  # rows that the square never reaches
     assert np.abs(estimate[still].astype(int) - background[still]).max() <= 6
     mask = module.foreground(frames, estimate)
     assert mask.shape == (60, 48, 64) and mask.dtype == bool
@@ -40,8 +40,8 @@ def test_foreground_is_what_moves_dilated_by_five(channels):
 def test_the_threshold_is_128_over_the_sum_of_three_channels():
     background = np.full((21, 21, 3), 100, dtype=np.uint8)
     frames = np.repeat(background[None], 2, axis=0)
-    frames[0, 10, 10] = 143, 143, 58                               # 43 + 43 + 42 = 128: not above
-    frames[1, 10, 10] = 143, 143, 57                               # 129
+    frames[0, 10, 10] = 143, 143, 58  # 43 + 43 + 42 = 128: not above
+    frames[1, 10, 10] = 143, 143, 57  # 129
     mask = module.foreground(frames, background)
     assert not mask[0].any()
     rows, columns = np.indices((21, 21))

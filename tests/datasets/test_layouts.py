@@ -13,7 +13,7 @@ import pytest
 import scipy.io
 import torch
 
-from lib.datasets import files, layouts, preparation
+from lib.datasets import decoding, files, images, layouts, preparation
 from lib.datasets.layouts import find_raw
 from lib.datasets.preparation import fit_frame, fit_mask, prepare
 from lib.datasets.prepared import Clip, open_prepared, windows
@@ -407,7 +407,7 @@ BROKEN_UCSD = {
     gap: r"Test/Test001: the numbers run from 1 to 5, but 3 is missing",
     double: r"Test/Test001: number 3 is there twice",
     no_number: r"cover\.tif has no number at the end of its name",
-    truncated_frame: r"Train/Train002/002\.tif \(\d+ bytes\) cannot be decoded: it is cut off, or not an image",
+    truncated_frame: r"Train/Train002/002\.tif \(\d+ bytes\) cannot be decoded: it is damaged, cut off, or not an image",
     empty_frame: r"Train002/002\.tif \(0 bytes\) cannot be decoded",
     no_image: r"Train002/002\.tif \(22 bytes\) cannot be decoded",
     odd_frame: r"Test002/004\.tif is 32x40 pixels \(height x width\), but the set's first frame is 32x48",
@@ -435,10 +435,10 @@ def test_truncated_images_of_every_kind(tmp_path, kind, share):
     path = tmp_path / f"001.{kind}"
     noise = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
     cv2.imwrite(str(path), noise)
-    assert files.read_image(path).shape[:2] == (64, 64)
+    assert images.read_image(path).shape[:2] == (64, 64)
     cut(path, share)
     with pytest.raises(DataError, match=rf"001\.{kind} \(\d+ bytes\) cannot be decoded"):
-        files.read_image(path)
+        images.read_image(path)
 
 
 def masks_of(root):
@@ -493,7 +493,7 @@ def training_video_gone(root):
 
 BROKEN_AVENUE = {
     video_too_short: r"1_label\.mat has 5 masks, but test clip 01 has 3 frames",
-    no_video: r"01\.avi cannot be opened as a video: it is cut off, or of a kind that OpenCV cannot decode",
+    no_video: r"01\.avi cannot be opened as a video: it is cut off, or of a kind that cannot be decoded",
     video_of_other_size: r"02\.avi, frame 1, is 48x64 pixels .*, but the set's first frame is 32x48",
     one_mask_file_gone: r"Test clip 02 has no mask file: there is no .*2_label\.mat",
     all_mask_files_gone: r"Avenue's masks are missing: .*ground_truth_demo.zip.*--set data\.avenue_labels=intervals",
@@ -578,7 +578,7 @@ def test_a_video_that_stops_early_when_it_is_decoded(tmp_path):
     save_video(tmp_path / "01.avi", "train", 1, 4)
     clip = files.Source(name="01", split="train", length=6, video=tmp_path / "01.avi")
     with pytest.raises(DataError, match="01.avi: decoding stopped after 4 of 6 frames"):
-        list(files.read_frames(clip))
+        list(decoding.read_frames(clip))
 
 
 # -- subsets -------------------------------------------------------------------------------------------------------
@@ -702,8 +702,10 @@ def snapshot(folder: Path) -> dict:
 @pytest.fixture
 def decoded(monkeypatch) -> list:
     """The names of the files that are decoded from now on."""
-    names, read_image = [], files.read_image
-    monkeypatch.setattr(files, "read_image", lambda path: names.append(path.parent.name) or read_image(path))
+    names, read_image = [], decoding.read_image
+    monkeypatch.setattr(
+        decoding, "read_image", lambda path: names.append(path.parent.name) or read_image(path)
+    )
     return names
 
 
@@ -776,7 +778,7 @@ def test_an_unfinished_run_with_other_parameters_is_not_continued(tmp_path):
 def test_a_large_file_is_looked_through_once(tmp_path, tiny, monkeypatch):
     folder = make_avenue(tmp_path)
     counted = []
-    count = files.count_frames
+    count = layouts.count_frames
     monkeypatch.setattr(layouts, "count_frames", lambda path: counted.append(path.name) or count(path))
     run(folder, tmp_path / "out", dataset="avenue")
     run(folder, tmp_path / "out", dataset="avenue", height=16)

@@ -81,7 +81,7 @@ def test_two_folders_without_labels(folders):
     after = sorted(
         (path, path.stat().st_mtime_ns, path.stat().st_size)
         for path in folders.rglob("*.*")
-        if "prepared" not in path.parts
+        if "prepared" not in path.parts and path.name != "digests.json"
     )
     assert after == before
 
@@ -180,16 +180,16 @@ def broken_link(root):
 @pytest.mark.parametrize(
     "spoil, sentence",
     [
-        (empty, r"new holds no videos \(\.avi, .*\)\. Put some there, or name another folder\.$"),
+        (empty, r"new holds no videos \(avi, .*\)\. Put some there, or name another folder\.$"),
         (
             only_below,
             "holds no videos .* Videos in folders below it, such as monday, do not count: name that folder",
         ),
-        (no_video, r"cam\.avi cannot be opened as a video: .* Convert it, or take it out of the folder\.$"),
+        (no_video, r"cam\.avi cannot be opened as a video: .* convert it, or take it out of the folder\.$"),
         (cut_off_mp4, r"cam\.mp4 cannot be opened as a video: "),
         (
             nothing_in_it,
-            r"cam\.avi (cannot be opened as a video|opens as a video, but not one frame).* Convert it",
+            r"cam\.avi (cannot be opened as a video|opens as a video, but not one frame).* convert it",
         ),
         (too_short, r"b 2\.avi has 3 frames, fewer than a window \(T = 4\)\. Take it out of the folder"),
         (
