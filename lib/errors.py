@@ -5,8 +5,6 @@ from it is the name of the class, and `by_name` finds the class again.
 """
 from __future__ import annotations
 
-import errno
-
 EXIT_USAGE, EXIT_DATA, EXIT_NOTEBOOK, EXIT_DISK, EXIT_INTERRUPTED = 2, 3, 4, 5, 130
 EXITS = {EXIT_USAGE: "a wrong name, value or option", EXIT_DATA: "data missing or damaged",
          EXIT_NOTEBOOK: "a notebook failed", EXIT_DISK: "the disk is full or cannot be written", EXIT_INTERRUPTED: "interrupted"}
@@ -108,16 +106,3 @@ def by_name(name: str) -> type[KitError] | None:
     """The error class of that name, None for an error that is not the kit's."""
     found = globals().get(name)
     return found if isinstance(found, type) and issubclass(found, KitError) else None
-
-
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-
-
-def disk_sentence(problem: OSError) -> str:
-    """An error of the operating system that is about the disk, as a sentence."""
-    where = problem.filename or "A file"
-    if problem.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"The disk is full: {where} could not be written. Make room and run this again; what is finished is kept."
-    if problem.errno == errno.EROFS:
-        return f"{where} cannot be written: the disk is read-only. Run this in a folder that you can write to."
-    return f"{where} cannot be read or written: this user has no right to. Change its rights or its owner."

@@ -218,9 +218,9 @@ def main(arguments: list[str]) -> int:
         print(problem, file=sys.stderr)
         return problem.exit_code
     except OSError as problem:
-        if problem.errno not in errors.DISK:
+        if problem.errno not in surroundings.DISK:
             raise
-        print(errors.disk_sentence(problem), file=sys.stderr)
+        print(surroundings.disk_sentence(problem), file=sys.stderr)
         return errors.EXIT_DISK
 
 

@@ -141,8 +141,8 @@ def as_job_error(problem: BaseException) -> JobError:
         return JobError(str(problem), problem.exit_code)
     if isinstance(problem, KeyboardInterrupt):
         return JobError("It was interrupted.", EXIT_INTERRUPTED)
-    if isinstance(problem, OSError) and problem.errno in errors.DISK:
-        return JobError(errors.disk_sentence(problem), EXIT_DISK)
+    if isinstance(problem, OSError) and problem.errno in surroundings.DISK:
+        return JobError(surroundings.disk_sentence(problem), EXIT_DISK)
     return JobError(f"{type(problem).__name__}: {problem}", EXIT_NOTEBOOK)
 
 
@@ -323,9 +323,11 @@ def main(arguments=None) -> int:
     try:
         execute(plan, line)
     except OSError as problem:
-        if problem.errno not in errors.DISK:
+        if problem.errno not in surroundings.DISK:
             raise
-        tell(f"\n✗ {line.job}: {errors.disk_sentence(problem)}\n")  # there may be no record that could say it
+        tell(
+            f"\n✗ {line.job}: {surroundings.disk_sentence(problem)}\n"
+        )  # there may be no record that could say it
         return EXIT_DISK
     except errors.KitError as problem:
         show_progress(None)

@@ -6,6 +6,7 @@ with variables that steer Snakemake or Python. None of this may decide what is r
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import pwd
@@ -107,3 +108,20 @@ def _quota_of(folder: Path) -> list[float]:
         return [] if quota in ("max", "-1") else [int(quota) / int(period)]
     except (OSError, ValueError):
         return []
+
+
+# -- the disk ----------------------------------------------------------------------------------------------------
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def disk_sentence(problem: OSError) -> str:
+    """An error of the operating system that is about the disk, as a sentence."""
+    where = problem.filename or "A file"
+    if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"The disk is full: {where} could not be written. Make room and run this again; what is finished is kept."
+    if problem.errno == errno.EROFS:
+        return (
+            f"{where} cannot be written: the disk is read-only. Run this in a folder that you can write to."
+        )
+    return f"{where} cannot be read or written: this user has no right to. Change its rights or its owner."
