@@ -264,7 +264,7 @@ class Selection:
     fastest: int = parameter(4, "times the speed of a region that replays too fast, at most", reason="a bicycle among walkers")
     region: int = parameter(80, "side of that region in pixels of a 240x360 frame", reason="it holds a few people")
     object: int = parameter(24, "height of a foreign object in pixels of a 240x360 frame", reason="less than a person's")
-    opacity: float = parameter(0.6, "of the object, above 0, at most 1", reason="faint, so that not every option finds it")
+    opacity: float = parameter(0.75, "of the object, above 0, at most 1", reason="faint, so that not every option finds it")
 
 
 @dataclass(frozen=True)

@@ -225,6 +225,15 @@ FAULTS = [Fault(*entry) for entry in (
     ("a_choice_changes_nothing", "sensitivity", "stored.auc(changed(config, name, value), protocol)", "stored.auc(config, protocol)",
      "sensitivity"),
 
+    # The selection
+    ("held_out_clips_learned_from", "selection_trials", "if number not in spared", "if number in spared or True", "selection_trials"),
+    ("noise_does_not_count", "selection", "a.mean - b.mean > noise(a, b)", "a.mean > b.mean", "selection"),
+    ("every_winner_stays", "selection", "taken = clearly_better(candidate, current)", "taken = True", "selection"),
+    ("a_stated_value_is_up_for_choice", "selection", "            if not stated:", "            if True:", "selection"),
+    ("mask_of_half_the_change", "pasted_anomalies", "frames).max(-1) > VISIBLE", "frames).max(-1) > 8 * VISIBLE", "pasted_anomalies"),
+    ("a_fast_region_at_normal_speed", "pasted_anomalies", "place.first + t * place.speed", "place.first + t", "pasted_anomalies"),
+    ("a_choice_replaces_any_value", "config", ' == line["literal"]}', ' != line["value"]}', "adoption"),
+
     # Training
     ("trained_on_test_frames", "stage1", 'frames, plan = data.frames("train")',
      'frames, plan = data.frames("test")', "loop"),

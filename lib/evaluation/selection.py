@@ -142,7 +142,9 @@ def settle(stage: str, config: Config, measure: Measure) -> Settled:
     """
 
     def lines_of(wanted: list[tuple[dict, tuple[int, ...]]]) -> list[Line]:
-        trials = [(_with(config, changes), changes, seed) for changes, seeds in wanted for seed in seeds]
+        trials = [
+            (with_changes(config, changes), changes, seed) for changes, seeds in wanted for seed in seeds
+        ]
         measured = iter(measure(trials))
         found = []
         for changes, seeds in wanted:
@@ -187,10 +189,11 @@ def settle(stage: str, config: Config, measure: Measure) -> Settled:
             )
         current = candidate if taken else current
     base = dataclasses.replace(base, verdict="the literal reading" + ("" if winners else ", kept"))
-    return Settled(stage, _with(config, current.changes), current, (base, *tried, *together))
+    return Settled(stage, with_changes(config, current.changes), current, (base, *tried, *together))
 
 
-def _with(config: Config, changes: dict[str, object]) -> Config:
+def with_changes(config: Config, changes: dict[str, object]) -> Config:
+    """A configuration with some parameters changed."""
     for name, value in changes.items():
         config = changed(config, name, value)
     return config

@@ -241,7 +241,7 @@ def _figures(profile: str, drawn: Path, before: Path, to: Path, earlier: set[Pat
 
 def note_scored(found) -> None:
     """Adds what was scored on the test clips of real data sets to the list of everything that ever was: a line a score,
-    those of the sensitivity study included. What stands in the list stays."""
+    those of the sensitivity study and of adopted selections included. What stands in the list stays."""
     lines = []
     for job, record in found:
         line = {
@@ -274,6 +274,17 @@ def note_scored(found) -> None:
                     "auc": record["metrics"]["base"] + change,
                 }
                 for choice, change in record["metrics"].get("changes", {}).items()
+            ]
+        if job.dataset in REAL and job.step == "selection":  # once adopted, what was tried is scored too
+            lines += [
+                line
+                | {
+                    "model": "two_path" if tried["stage"] == "autoencoder" else "app_intensity_mot",
+                    "seed": tried["seed"],
+                    "settings": f"{line['settings']} selection: {tried['stage']} {tried['option']}".strip(),
+                    "auc": tried["test AUC"],
+                }
+                for tried in record["notes"].get("scored_on_test", [])
             ]
     before = []
     if paths.EVER_SCORED.exists():

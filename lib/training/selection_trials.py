@@ -33,8 +33,8 @@ from lib.config import Config, flat
 from lib.datasets.prepared import Prepared, open_prepared
 from lib.evaluation.pasted_anomalies import held_out, pasted_copies
 from lib.evaluation.protocols import PROTOCOLS, frame_auc
-from lib.evaluation.selection import label_of
-from lib.evaluation.sensitivity import Stored, changed
+from lib.evaluation.selection import Line, Settled, label_of, with_changes
+from lib.evaluation.sensitivity import Stored, alone, changed
 from lib.scoring import reading_of
 from lib.training import extraction, loop, stage1, stage2
 
@@ -194,17 +194,13 @@ class Trial:
                 terms = stage2.likelihoods(density.eval(), inputs[split], device, tick=tick)
                 np.savez(folder / f"nll_{split}.npz", **terms)
                 nll[part, split] = terms["nll"] / float(terms["dims"])
-            for left in (*folder.glob("*.pt"), folder / "history.csv"):
+            for left in (folder / "snapshots.pt", folder / "history.csv", *folder.glob("checkpoint-*.pt")):
                 left.unlink()
         stored = self.stored()
         normal = normal_windows(data, stored.windows["test"], T=self.config.model.T)
-        eq8, labels, ids = stored.eq8(self.config), data.labels, ids_of(data)
-        aucs = {
-            name: frame_auc(eq8[term], labels, ids, PROTOCOLS["paper"])
-            for name, term in (("app", "nll_app"), ("mot", "nll_mot"), ("L", "L"))
-        }
+        aucs = alone(stored, self.config, PROTOCOLS["paper"])
         return {
-            "auc": aucs | {"S": stored.auc(self.config, PROTOCOLS["paper"])},
+            "auc": {"app": aucs["app"], "mot": aucs["mot"], "L": aucs["both"], "S": aucs["with R"]},
             "nll_per_dimension": {
                 part: {
                     "train": float(nll[part, "train"].mean()),
@@ -213,6 +209,43 @@ class Trial:
                 for part in FLOWS
             },
         }
+
+    def r_on_test(self, data: Prepared, tick: Callable) -> float:
+        """AUC of R on the test clips of a data set, by the network of a finished trial of the autoencoder."""
+        kept, folder = self.folder / "on_test.json", self.folder / "on_test"
+        if not kept.exists():
+            model = stage1.load_autoencoder(self.folder / "autoencoder.pt", self.config, two_path=True)
+            folder.mkdir(exist_ok=True)
+            how = {"folder": folder, "identity": "on-test", "tick": tick, "say": lambda line: None}
+            extraction.extract(model, OnlyTest(data), self.config, **how)
+            R = np.load(folder / "test_errors.npz")[
+                reading_of(self.config.score, channels=self.config.data.channels)
+            ]
+            shutil.rmtree(folder)
+            paths.write_json(kept, {"R": frame_auc(R, data.labels, ids_of(data), PROTOCOLS["paper"])})
+        return json.loads(kept.read_text(encoding="utf-8"))["R"]
+
+    def stored_on_test(self, data: Prepared, features: Path, tick: Callable) -> Stored:
+        """What `stored` gives, of the test clips of a data set instead of the pasted copies. `features` is
+        the chosen autoencoder's pass over these."""
+        pasted, nll, device = self.stored(), {}, loop.device_of(self.config)
+        for part, variant in FLOWS.items():
+            kept = self.folder / part / "nll_on_test.npz"
+            if not kept.exists():
+                density = stage2.load_flow(self.folder / part / "flow.pt", self.config)
+                inputs = stage2.flow_input(features, "test", variant)
+                np.savez(kept, **stage2.likelihoods(density, inputs, device, tick=tick))
+            nll[part] = dict(np.load(kept))
+        ranges = {part: np.load(features / f"test_{part}_range.npy") for part in FLOWS}
+        return dataclasses.replace(
+            pasted,
+            errors=pasted.errors | {"test": dict(np.load(features / "test_errors.npz"))},
+            windows=pasted.windows | {"test": np.load(features / "test_windows.npy")},
+            nll=pasted.nll | {"test": nll},
+            ranges=pasted.ranges | {"test": ranges},
+            clips=pasted.clips | {"test": data.clips("test")},
+            labels=data.labels,
+        )
 
     def stored(self) -> Stored:
         """What the scores of a finished trial of flows are made of, to be scored again in other ways."""
@@ -274,6 +307,7 @@ class Trials:
             ]
         )
         self.records: dict[str, dict] = {}  # of all trials that were asked for, by name
+        self.made: dict[str, Trial] = {}  # the trials themselves
         self.chosen: dict[str, Trial] = {}  # of the stages that are settled: one trial for each seed
 
     # The three measures
@@ -310,40 +344,64 @@ class Trials:
             self.chosen[f"flow{seed}"] = self._flow_trial(config, changes, seed)
 
     def _flow_trial(self, config: Config, changes: dict, seed: int) -> Trial:
-        features = self.features(config)
-        return dataclasses.replace(
-            self._trial("flow", budgeted(config), changes, seed, features.name), features=features
-        )
+        folder = self._features_folder(config)
+        trial = self._trial("flow", budgeted(config), changes, seed, folder.name)
+        if not (trial.folder / "trial.json").exists() or not folder.exists():
+            self.features(config, self.data, folder)
+        return dataclasses.replace(trial, features=folder)
 
-    def features(self, config: Config) -> Path:
-        """The folder with the chosen autoencoder's errors and features, its time axis as the configuration
-        has it."""
-        network, config = self.chosen["autoencoder"], budgeted(config)
-        folder = self.folder / f"features-{config.features.time}-{network.folder.name[-12:]}"
+    def _features_folder(self, config: Config) -> Path:
+        network = self.chosen["autoencoder"].folder.name[-12:]
+        return self.folder / f"features-{config.features.time}-{network}"
+
+    def features(self, config: Config, data, folder: Path) -> Path:
+        """The chosen autoencoder's errors and features of some clips, its time axis as the configuration
+        has it, in a folder, unless they are there."""
         if not (folder / "complete").exists():
             folder.mkdir(parents=True, exist_ok=True)
+            config, network = budgeted(config), self.chosen["autoencoder"]
             self.say(f"features of the chosen autoencoder, time axis: {config.features.time}")
             model = stage1.load_autoencoder(network.folder / "autoencoder.pt", config, two_path=True)
-            extraction.extract(
-                model,
-                self.data,
-                config,
-                folder=folder,
-                identity="features-all",
-                tick=self.tick,
-                say=lambda line: None,
-            )
+            how = {"folder": folder, "identity": "features", "tick": self.tick, "say": lambda line: None}
+            extraction.extract(model, data, config, **how)
             (folder / "complete").touch()
         return folder
 
     def tidy(self) -> None:
-        """Removes what only trials read: features, likelihoods and networks. The records stay."""
-        for folder in (
-            *self.folder.glob("features-*"),
-            *self.folder.glob("flow-*/app"),
-            *self.folder.glob("flow-*/mot"),
-        ):
-            shutil.rmtree(folder)
+        """Removes the large arrays that only trainings read. Records, networks and likelihoods stay."""
+        for folder in self.folder.glob("features-*"):
+            for name in ("app", "mot", "intensity", "error", "error_maps", "reconstructions"):
+                for array in folder.glob(f"t*_{name}.npy"):
+                    array.unlink()
+            (folder / "complete").unlink(missing_ok=True)
+
+    # Afterwards
+
+    def on_test(self, data: Prepared, stages: Sequence[Settled]) -> list[dict]:
+        """Scores everything that was tried on the test clips of a data set: what a selection must not look
+        at before it is adopted. A row a configuration and seed: stage, option, seed, AUC of the selection,
+        AUC of the test."""
+        rows = []
+        for settled in stages:
+            for line in settled.lines:
+                for seed, auc in line.aucs.items():
+                    found = self._on_test(data, settled.stage, line, seed)
+                    rows.append(
+                        {"stage": settled.stage, "option": line.label, "seed": seed, "selection AUC": auc}
+                        | {"test AUC": found}
+                    )
+        return rows
+
+    def _on_test(self, data: Prepared, stage: str, line: Line, seed: int) -> float:
+        if stage == "autoencoder":
+            return self.made[line.trials[seed]].r_on_test(data, self.tick)
+        trial = self.made[line.trials[seed]]
+        folder = self._features_folder(trial.config)
+        folder = self.features(trial.config, OnlyTest(data), folder.with_name(f"{folder.name}-on-test"))
+        stored = trial.stored_on_test(data, folder, self.tick)
+        if stage == "flow":
+            return alone(stored, trial.config, PROTOCOLS["paper"])["both"]
+        return stored.auc(with_changes(trial.config, line.changes), PROTOCOLS["paper"])
 
     def _trial(self, stage: str, config: Config, changes: dict, seed: int, *more) -> Trial:
         determines = [flat(config, READS[stage]), seed, self.key, self.code, *more]
@@ -376,6 +434,7 @@ class Trials:
                 for count, done in enumerate(as_completed(running)):
                     self._said(done.result())
                     self.tick(count + 1, len(todo), f"{todo[0].stage} trials")
+        self.made |= {trial.folder.name: trial for trial in trials}
         found = [trial.run(self.tick) for trial in trials]
         self.records |= {record["trial"]: record for record in found}
         return found

@@ -177,6 +177,10 @@ def test_the_list_of_everything_scored_only_grows(places):
     job = Job("quick", "ped2", "sensitivity", "", 0)
     job.folder.mkdir(parents=True)
     made.record(job, metrics={"base": 0.7, "changes": {"score.reduce=mean": -0.1}})
+    chosen = Job("quick", "ped2", "selection")
+    chosen.folder.mkdir(parents=True)
+    tried = {"stage": "autoencoder", "option": "loss.l2=frame_norm", "seed": 1, "test AUC": 0.77}
+    made.record(chosen, metrics={}, notes={"scored_on_test": [tried]})
     made.change(
         Job("quick", "ped2", "score", "mot", 0),
         lambda r: (r["metrics"].update(auc=0.123), r.update(settings={"flow.K": 4})),
@@ -190,7 +194,9 @@ def test_the_list_of_everything_scored_only_grows(places):
     reference.curate("quick", ["ped2"])
     with open(paths.EVER_SCORED, newline="") as file:
         assert {line["auc"] for line in csv.DictReader(file) if line["model"] == "mot"} == {"0.123", "0.321"}
-    assert len(lines) == 7 + 2 and len(mot) == 2 and {line["settings"] for line in mot} == {"", "flow.K=4"}
+    assert len(lines) == 7 + 3 and len(mot) == 2 and {line["settings"] for line in mot} == {"", "flow.K=4"}
+    (found,) = (line for line in lines if "selection" in line["settings"])
+    assert (found["model"], found["seed"], found["auc"]) == ("two_path", "1", "0.77")
     (found,) = (line for line in lines if "sensitivity" in line["settings"])
     assert float(found["auc"]) == pytest.approx(0.6) and found["settings"] == "sensitivity: score.reduce=mean"
     assert {line["commit"] for line in lines} == {"c0ffee0"}

@@ -8,7 +8,7 @@ import pytest
 from lib.config import resolve
 from lib.datasets.prepared import Prepared
 from lib.evaluation import selection
-from lib.training import selection_trials, stage1
+from lib.training import selection_trials, stage1, stage2
 
 CONFIG = resolve(
     "quick",
@@ -143,8 +143,20 @@ def test_all_three_stages_and_again_after_an_interruption_with_the_same_result(c
     _, parts = select(tmp_path / "parts", tidy=True)
     assert parts == whole
     assert selection.choices(CONFIG, parts) == selection.choices(CONFIG, whole)
-    assert not list((tmp_path / "parts").glob("features-*")) and not list((tmp_path / "parts").rglob("nll_*"))
+    assert not list((tmp_path / "parts").glob("features-*/*_mot.npy")), "large arrays are gone"
     assert len(list((tmp_path / "parts").glob("*/trial.json"))) == len(trials.records)
+
+    monkeypatch.setattr(stage1, "train_autoencoder", lambda *_, **__: pytest.fail("it was trained again"))
+    monkeypatch.setattr(stage2, "train_flow", lambda *_, **__: pytest.fail("it was trained again"))
+    later, again = select(tmp_path / "parts")
+    assert again == whole, "what is left of it is enough to come to the same result"
+
+    # Test clips that are the pasted copies themselves: there, both AUCs have to be the same.
+    rows = later.on_test(clips, again)
+    assert len(rows) == sum(len(line.aucs) for settled in again for line in settled.lines)
+    assert {row["stage"] for row in rows} == set(selection.OPTIONS)
+    for row in rows:
+        assert row["test AUC"] == pytest.approx(row["selection AUC"], abs=1e-6), row
 
 
 def test_windows_without_an_abnormal_frame_are_normal(clips):
