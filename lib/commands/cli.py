@@ -199,6 +199,9 @@ def main(arguments: list[str]) -> int:
             files = reference.curate(grid.profile, grid.datasets)
             reference.update_readme()
             costs.update_page()
+            from lib.report import index_page
+
+            index_page.write_kept(grid.profile)
             print(
                 f"{len(files)} files in {paths.shown(paths.REFERENCE / grid.profile)}; README.md has the numbers."
             )

@@ -24,7 +24,7 @@ from lib.evidence import names, scored_runs, stored_tables, tables, typesetting,
 from lib.pipeline import planning, records
 from lib.pipeline.steps import FIGURES, STEPS, Job, from_name, jobs_of
 from lib.pipeline.terminal import duration
-from lib.report import clip_player, notebook_pages
+from lib.report import clip_player, notebook_pages, reference
 
 FULL = "app_intensity_mot"
 WIDE = 430  # CSS pixels; a wider figure takes a row of its own
@@ -98,6 +98,12 @@ def write(profile: str, *, kept: bool = False, all_clips: bool = False) -> Path:
     path = paths.report(profile) / "index.html"
     paths.write_text(path, page)
     return path
+
+
+def write_kept(profile: str) -> Path:
+    """Writes the page of a profile's curated records, below `reports/reference/`; returns its path."""
+    with reference.reading():
+        return write(profile, kept=True)
 
 
 # -- records -------------------------------------------------------------------------------------------------

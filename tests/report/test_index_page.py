@@ -192,8 +192,11 @@ def test_a_banner_names_each_parameter_that_is_not_the_profiles(reports):
     assert banner.count("<li>") == 1 and f'href="#{RUN}"' in banner
 
 
-def test_the_page_of_kept_records_is_not_compared_with_the_code_of_now(reports):
-    path = index_page.write("quick", kept=True)
+def test_the_page_of_kept_records_is_not_compared_with_the_code_of_now(reports, tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "REFERENCE", tmp_path / "reference")
+    shutil.copytree(reports, tmp_path / "reference")
+    path = index_page.write_kept("quick")
+    assert path == tmp_path / "reference/quick/index.html" and not (reports / "quick/index.html").exists()
     page = Page(path)
     assert "curated records" in page.text and "Would run again" not in page.text and not page.broken()
 
