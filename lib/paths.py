@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,6 +72,11 @@ def given(text: str) -> Path:
     return ROOT / os.path.expanduser(text)
 
 
+def is_utf8(text: str) -> bool:
+    """Whether a text, which may be the name of a file, can be written as UTF-8; names of other systems may not."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file in one piece, and its folder where that is missing. Until all of it is on the disk, what was there before
     stays. Raises OSError."""
@@ -96,9 +100,7 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value) -> None:
     """Plain data, indented, so that a person can read it. File names that are not UTF-8 are kept as escapes."""
     text = json.dumps(value, indent=1, ensure_ascii=False)
-    if not text.isascii() and re.search("[\ud800-\udfff]", text):
-        text = json.dumps(value, indent=1)
-    write_text(path, text + "\n")
+    write_text(path, (text if is_utf8(text) else json.dumps(value, indent=1)) + "\n")
 
 
 def sha256_of(path: Path) -> str:

@@ -162,6 +162,9 @@ def main(arguments: list[str]) -> int:
     options = parser().parse_args(own)
     try:
         surroundings.settle()
+        for word in own:
+            if not paths.is_utf8(word):
+                raise ConfigError(f"{ascii(word)} is not UTF-8. Rename that file or folder.")
         if options.data_root:
             if not typed(options.data_root).is_dir():
                 raise ConfigError(f"--data-root {options.data_root} is not a folder.")

@@ -83,6 +83,9 @@ def videos_in(folder: Path) -> tuple[Path, ...]:
             else "Put some there, or name another folder."
         )
         raise DataError(f"{folder} holds no videos (avi, mp4, mkv and what else FFmpeg decodes). {hint}")
+    odd = next((path.name for path in found if not paths.is_utf8(path.name)), None)
+    if odd:
+        raise DataError(f"{folder} holds {ascii(odd)}, whose name is not UTF-8. Rename it.")
     names = [path.stem for path in found]
     double = next((path for path in found if names.count(path.stem) > 1), None)
     if double:

@@ -105,6 +105,9 @@ def prepare(
     ):  # two profiles may share it
         digests = Digests(out.parent / contents.NAME)
         found = look(dataset, raw, out, avenue_labels, subset, progress, digests)
+        odd = next((clip.name for clip in found.clips if not paths.is_utf8(clip.name)), None)
+        if odd:
+            raise DataError(f"The clip {ascii(odd)} has a name that is not UTF-8. Rename its file or folder.")
         parameters = {"height": height, "width": width, "channels": channels, "avenue_labels": avenue_labels}
         key = fingerprint(found, parameters, digests)
         digests.save()

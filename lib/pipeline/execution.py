@@ -171,10 +171,13 @@ def run_notebook(notebook: Path, output: Path, given: dict, order: dict, watch: 
     environment = {"KIT_RUN": json.dumps(order), "KIT_PROGRESS": str(watch.channel)}
     os.environ.update(
         environment,
-        JUPYTER_PATH=str(install_kernel()),
+        # Jupyter's own folder, and before that of the environment: unlike JUPYTER_PATH it is not split at colons.
+        JUPYTER_DATA_DIR=str(install_kernel()),
+        JUPYTER_PREFER_ENV_PATH="0",
         PYDEVD_DISABLE_FILE_VALIDATION="1",
         JUPYTER_PLATFORM_DIRS="1",
     )
+    os.environ.pop("JUPYTER_PATH", None)
     signal.signal(signal.SIGTERM, interrupt)
     where = f"the executed copy is {paths.shown(output)}"
     try:

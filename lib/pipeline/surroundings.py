@@ -24,12 +24,10 @@ def settle() -> None:
     """Prepares this process and all that it starts. Raises ConfigError where that is not possible."""
     for stream in (sys.stdout, sys.stderr):  # names that are not UTF-8 are shown with escapes
         stream.reconfigure(errors="backslashreplace")
-    try:
-        str(paths.ROOT).encode("utf-8")
-    except UnicodeEncodeError:
+    if not paths.is_utf8(str(paths.ROOT)):
         raise ConfigError(
             f"This checkout lies in {ascii(str(paths.ROOT))}, whose name is not UTF-8. Rename that folder."
-        ) from None
+        )
     for name in list(os.environ):
         # Snakemake's own settings, and what keeps Python from finding lib in the current folder
         if name.startswith("SNAKEMAKE_") or name in ("PYTHONSAFEPATH", "PYTHONSTARTUP", "PYTHONINSPECT"):

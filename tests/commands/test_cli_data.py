@@ -166,6 +166,15 @@ def test_mistakes(folders, arguments, problem, sentence, capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_names_that_are_not_utf8_are_refused_at_once(folders, capsys):
+    odd = os.fsdecode(b"cam\xff.avi")
+    os.rename(folders / "normal/a.avi", folders / "normal" / odd)
+    assert cli.main(OWN) == EXIT_DATA
+    assert "holds 'cam\\udcff.avi', whose name is not UTF-8. Rename it." in capsys.readouterr().err
+    assert cli.main(["--dataset", "own", "--train-videos", os.fsdecode(b"\xe4")]) == EXIT_USAGE
+    assert "'\\udce4' is not UTF-8" in capsys.readouterr().err
+
+
 # -- your own video: the pipeline ----------------------------------------------------------------------------------
 
 

@@ -82,6 +82,30 @@ def test_a_checkout_whose_name_is_not_utf8_is_refused(monkeypatch):
         surroundings.settle()
 
 
+KERNEL = (
+    "import os; from lib.pipeline import execution\n"
+    "import papermill\n"
+    "from jupyter_client.kernelspec import get_kernel_spec\n"
+    "papermill.execute_notebook = lambda *_, **__: print(get_kernel_spec('python3').argv)\n"
+    "class Watch: channel = ''\n"
+    "execution.run_notebook(execution.paths.Path('n'), execution.paths.Path('o'), {}, {}, Watch)"
+)
+
+
+def test_the_kits_own_kernel_is_taken_whatever_the_folder_is_called(tmp_path):
+    """Not that of the environment, which is talkative, nor one of the person's."""
+    copy = tmp_path / "a:b {connection_file} it's"
+    shutil.copytree(paths.LIB, copy / "lib", ignore=shutil.ignore_patterns("__pycache__"))
+    foreign = tmp_path / "foreign/kernels/python3"
+    foreign.mkdir(parents=True)
+    (foreign / "kernel.json").write_text('{"argv": ["another"], "display_name": "x", "language": "python"}')
+    env = os.environ | {"JUPYTER_PATH": str(foreign.parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", KERNEL], cwd=copy, env=env, capture_output=True, text=True
+    )
+    assert "--log-level=50" in done.stdout and "another" not in done.stdout, done.stderr
+
+
 # -- cores -------------------------------------------------------------------------------------------------------
 
 
