@@ -287,7 +287,7 @@ def test_without_pictures_the_curves_are_there_and_a_sentence_says_why(opened):
     page = opened()
     page.select_option("#browser-dataset", "ped2")
     assert page.is_visible("#browser-missing") and page.locator("canvas").count() == 0
-    assert "not there" in page.inner_text("#browser-said")
+    assert "The frames are not there" in page.inner_text("#browser-missing")
     page.fill("#browser-scrub", "4")
     at_frame(page, 4)
     assert cursors(page) == [4] * 3
@@ -431,6 +431,18 @@ def test_of_a_real_set_three_clips_have_pictures_unless_all_are_asked_for(report
     assert said == "Pictures of all 10 test clips." and len(list(at.iterdir())) == CLIPS
     clip_player.write("quick", synthetic, known, {}, kept=False, all_clips=False)
     assert len(list(at.iterdir())) == CLIPS  # what was made and holds is kept
+
+
+def test_frames_are_made_small_and_keep_their_colours():
+    frame = np.zeros((480, 856, 3), np.uint8)
+    frame[:, :428] = (250, 10, 60)
+    tile = clip_player._tile(frame)
+    assert (
+        tile.shape == (135, clip_player.WIDTH, 3)
+        and tuple(tile[60, 50]) == (250, 10, 60)
+        and not tile[60, 190].any()
+    )
+    assert clip_player._tile(np.full((64, 96, 1), 7, np.uint8)).tolist() == np.full((64, 96, 3), 7).tolist()
 
 
 def test_frames_of_a_set_that_belongs_to_its_owners_are_not_kept_in_the_reference(report, monkeypatch):

@@ -233,6 +233,7 @@ function makePanels() {
   part("frames").replaceChildren(...figures);
   part("frames").dataset.count = panels.length;
   part("missing").hidden = panels.length > 0;
+  part("missing-why").textContent = shown.set.said;
   part("scale").hidden = !panels.some((panel) => panel.kind === "error");
   part("scale-end").textContent = pictures ? String(shown.set.error_scale) : "";
   part("outline").disabled = !(pictures && shown.set.masks);
