@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import html
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -433,6 +434,8 @@ def html_table(found: Face, place: Place | None = None) -> str:
     link to its run, and says so if that is out of date."""
     shown = styler(found, functools.partial(_html_cell, place=place), html.escape)
     text = shown.set_td_classes(_classes(found, shown)).to_html()
+    # a heading without words is none: readers of screens would say "blank"
+    text = re.sub(r"<th class=\"blank[^>]*>&nbsp;</th>", "<td></td>", text)
     return "<table>" + text[text.index("<table") :].partition(">")[2]  # without pandas' style and random id
 
 
