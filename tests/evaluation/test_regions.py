@@ -28,6 +28,13 @@ def test_detections_at_falling_levels_grow():
     assert high.tolist() == [[2, 2, 4, 4]] and low.tolist() == [[1, 1, 5, 5]] and len(none) == 0
 
 
+def test_a_smoothed_error_map_is_reflected_at_its_border():
+    error = np.zeros((240, 360))  # where a patch of 3 pixels is 3 pixels
+    error[1, 1] = 9.0
+    # Around the corner lie rows and columns 1, 0, 1: the one pixel is there four times, and twice beside an edge.
+    np.testing.assert_allclose(regions.smooth(error, patch=3)[:3, :3], [[4, 2, 2], [2, 1, 1], [2, 1, 1]])
+
+
 def test_overlap_by_hand():
     boxes = np.array([[0, 0, 2, 2], [1, 1, 3, 3], [5, 5, 6, 6]])
     np.testing.assert_allclose(regions.overlap(boxes[:1], boxes), [[1, 1 / 7, 0]])

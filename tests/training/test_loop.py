@@ -172,6 +172,13 @@ def test_weights_along_the_way_are_kept_as_they_were(tmp_path, snapshots, kept):
         assert all(value.dtype == torch.float16 and torch.equal(value, along[step][name].half()) for name, value in state.items())
 
 
+def test_weights_along_the_way_end_with_the_last_though_the_last_epoch_is_shorter(tmp_path):
+    model, loss_of = regression()
+    history, _ = fit(model, loss_of, tmp_path, steps=10, snapshots=1)  # epochs of 4, 4 and 2 steps
+    assert [row["step"] for row in history] == [4, 8, 10]
+    assert list(loop.load(tmp_path / "snapshots.pt")) == [10]
+
+
 def test_kept_weights_share_no_memory_with_the_network():
     model = nn.BatchNorm1d(3)
     kept = loop.half(model.state_dict())
