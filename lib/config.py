@@ -268,6 +268,26 @@ class Selection:
 
 
 @dataclass(frozen=True)
+class Figure:
+    """What a figure shows and how it is drawn, where it is not to be what the rule chooses (notebook 12)."""
+
+    dataset: str = parameter("", "data set that is drawn; empty: every one that was run", reason="what was run is shown")
+    clip: str = parameter(
+        "", "test clip that figures of one clip show, or two, separated by a comma; empty: the rule's",
+        reason="a rule chooses, so that a figure is not what looks best")
+    frames: tuple[int, ...] = parameter(
+        (), "frames of the clip that are shown, counted from 0; none: the rule's", reason="as for the clip")
+    model: str = parameter(
+        "", "scored model whose scores choose and are shown; empty: the full one", reason="the paper shows its full model")
+    size: Literal["paper", "column", "page", "screen", "slide"] = parameter(
+        "paper", "as wide as the paper prints it, a column or a page wide, the same enlarged for a screen, or for a slide",
+        reason="most figures are looked at in the report and printed in a paper")
+    formats: str = parameter("svg,png", "of svg, png and pdf, separated by commas", reason="svg for print, png for screens")
+    caption: bool = parameter(True, "small print under the figure", reason="a figure says how its clip was chosen")
+    palette: Literal["colour", "grey"] = parameter("colour", "colours, or greys for a print in grey", reason="screens have colours")
+
+
+@dataclass(frozen=True)
 class Machine:
     """How it is computed. Recorded with each run, kept on resuming."""
 
@@ -297,6 +317,7 @@ class Config:
     evaluate: Evaluate = Evaluate()
     sensitivity: Sensitivity = Sensitivity()
     selection: Selection = Selection()
+    figure: Figure = Figure()
     machine: Machine = Machine()
 
 
@@ -442,6 +463,7 @@ def _in_words(wanted: Any) -> str:
     return words.get(wanted, "whole numbers separated by commas")
 
 
+FORMATS = ("svg", "png", "pdf")  # of a figure
 _AT_LEAST_ONE = ("steps", "cycles", "epoch_steps", "batch_size", "train_stride", "test_stride", "K", "L", "hidden", "T", "tau", "height",
                  "width", "threads", "patch", "patch_stride", "resamples", "train_clips", "test_clips", "clip_frames",
                  "autoencoder_steps", "workers", "event", "region", "object")
@@ -457,8 +479,19 @@ def _check(name: str, value: Any) -> None:
         raise ConfigError(f"{name} must be positive; it is {value}.")
     if short == "snapshots" and value < 0:
         raise ConfigError(f"{name} must be at least 0; it is {value}.")
+    if name == "figure.dataset" and value:
+        check_name("data set", value, DATASETS)
+    if name == "figure.formats":
+        unknown = [word for word in listed(value) if word not in FORMATS]
+        if unknown or not listed(value):
+            raise ConfigError(f"figure.formats are of {', '.join(FORMATS)}, separated by commas; '{(*unknown, value)[0]}' is not.")
     if name == "error.clamp" and not 0 < value < 1:
         raise ConfigError(f"error.clamp lies between 0 and 1; it is {value}.")
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """The words of a list that is separated by commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def selected(dataset: str) -> dict[str, dict[str, Any]]:

@@ -11,22 +11,27 @@ A figure shows what a rule picks, never what looks best:
 The AUC of a clip and the score of a frame are the full model's (or, where that was not run, those of the next
 in RANKING). Of an even number the lower median is taken. Figures of one run show the lowest seed; those of
 several average only seeds that were run under the same conditions.
+
+Who asks for another clip, frame or model (`figure.clip` and so on) gets it, and the figure says that it was
+chosen.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from lib.config import Figure, check_name, listed
+from lib.errors import ConfigError
 from lib.evidence import names
 from lib.evidence.scored_runs import Result, apart, differences, open_results
 from lib.pipeline import records
-from lib.pipeline.steps import Job, from_name
+from lib.pipeline.steps import MODELS, Job, from_name
 
 RANKING = ("app_intensity_mot", "two_path", "app_intensity", "mot", "app_error", "app_none", "one_path")
 MOTION_KINDS, BOTH_KINDS = (
@@ -35,15 +40,20 @@ MOTION_KINDS, BOTH_KINDS = (
 )  # the paper's: a jumping kid, a thrown bag or paper
 
 
+# How many clips, and how many frames of each, a figure of single clips shows; "fig3" has a frame for each
+# clip.
+CLIPS_AND_FRAMES = {"fig1": (1, 1), "fig3": (2, 1), "fig4": (2, 0), "fig5": (1, 3)}
+
+
 @dataclass(frozen=True)
 class Results:
     """What was run on one data set. `runs` are the folders of the runs; arrays are read when they are asked
-    for.
-    """
+    for."""
 
     dataset: str
     data: object  # datasets.Prepared
     runs: dict[Job, Path]
+    wanted: Figure = Figure()  # what was asked for in the place of the rules
 
     @cached_property
     def seeds(self) -> tuple[int, ...]:
@@ -68,8 +78,7 @@ class Results:
 
     def scores(self, model: str) -> pd.DataFrame | None:
         """The scores of the lowest seed, a row a test frame in the order of the arrays; None if it was not
-        run.
-        """
+        run."""
         return next(
             (
                 result.scores
@@ -91,15 +100,27 @@ class Results:
 
     def alike(self, model: str) -> list[Result]:
         """The runs of a model that may be averaged: those made under the same conditions as its lowest
-        seed.
-        """
+        seed."""
         groups = apart(result for result in self.scored if result.job.variant == model)
         return groups[0] if groups else []
 
     @cached_property
     def ranking(self) -> str | None:
         """The model whose scores choose clips and frames; None if nothing was scored."""
-        return next((model for model in RANKING if self.folder("score", model)), None)
+        return self.wanted.model or next((model for model in RANKING if self.folder("score", model)), None)
+
+    @property
+    def model(self) -> str:
+        """The model whose scores are shown: the full one, unless another was chosen."""
+        return self.wanted.model or RANKING[0]
+
+    def small_print(self, caption: str) -> str:
+        """The caption as it stands under the figure: nothing, where none is wanted."""
+        return caption if self.wanted.caption else ""
+
+    def marked(self, text: str) -> str:
+        """Some words in a figure, which say so where its clip or frame was chosen."""
+        return f"{text}, chosen" if self.wanted.clip or self.wanted.frames else text
 
     @cached_property
     def clip_auc(self) -> dict[str, float]:
@@ -129,7 +150,7 @@ class Results:
     def title(self, clip) -> str:
         """A clip by name, and what happens in it where that is known."""
         kinds = ", ".join(self.kinds(clip.name)).replace("_", " ")
-        return f"{clip.name} ({kinds})" if kinds else clip.name
+        return self.marked(f"{clip.name} ({kinds})" if kinds else clip.name)
 
     @property
     def source(self) -> str:
@@ -137,11 +158,13 @@ class Results:
         profile = next(iter(self.runs)).profile
         subset = ", incomplete (subset)" if self.data.subset else ""
         seeds = (
-            f", {'seeds' if len(self.seeds) > 1 else 'seed'}\u00a0{', '.join(map(str, self.seeds))}"
+            f", seed{'s' * (len(self.seeds) > 1)}\u00a0{', '.join(map(str, self.seeds))}"
             if self.seeds
             else ""
         )
         said = [f"{names.DATASETS.get(self.dataset, self.dataset)}{subset}, profile {profile}{seeds}."]
+        if self.wanted.model:
+            said.append(f"The model was chosen: {self.wanted.model}.")
         groups = apart(self.scored)
         if len(groups) > 1:
             found = differences(groups[0][0], groups[1][0])
@@ -168,12 +191,107 @@ def read(profile: str, inputs: dict[str, Path], open_data) -> list[Results]:
         )
     jobs = {from_name(profile, name): folder for name, folder in inputs.items()}
     found = []
-    for dataset in sorted(
-        {job.dataset for job in jobs}, key=lambda name: [*names.DATASETS, name].index(name)
-    ):
+    order = [*names.DATASETS, *sorted({job.dataset for job in jobs})]
+    for dataset in sorted({job.dataset for job in jobs}, key=order.index):
         runs = {job: folder for job, folder in jobs.items() if job.dataset == dataset}
         found.append(Results(dataset, open_data(next(iter(runs))), runs))
     return found
+
+
+# -- what was asked for --------------------------------------------------------------------------------------
+
+
+def ask(found: list[Results], figure: str, wanted: Figure) -> list[Results]:
+    """The results with what was asked for a figure, of those data sets that have it; checked.
+
+    What a figure does not read, such as the clip of the ROC curves, is left out. Raises ConfigError for what
+    is not there."""
+    if wanted.dataset:
+        there = [results.dataset for results in found]
+        if wanted.dataset not in there:
+            raise ConfigError(
+                f"figure.dataset is {wanted.dataset}, of which nothing was run; there are {', '.join(there)}."
+            )
+        found = [results for results in found if results.dataset == wanted.dataset]
+    if figure not in CLIPS_AND_FRAMES:
+        wanted = replace(wanted, clip="", frames=(), model="")
+    elif not CLIPS_AND_FRAMES[figure][1]:
+        wanted = replace(wanted, frames=())
+    if wanted.model:
+        check_name("model", wanted.model, MODELS)
+        found = _with_model(found, wanted.model)
+    if wanted.clip:
+        found = _with_clips(found, figure, listed(wanted.clip))
+    asked = [replace(results, wanted=wanted) for results in found]
+    if wanted.frames:
+        for results in asked:
+            _check_frames(results, figure)
+    return asked
+
+
+def asked_name(figure: str, wanted: Figure) -> str:
+    """What the name of a figure's files says beyond its data set: everything that is not the default."""
+    parts = []
+    if figure in CLIPS_AND_FRAMES:
+        parts += [
+            *listed(wanted.clip),
+            *map(str, wanted.frames[: 99 if CLIPS_AND_FRAMES[figure][1] else 0]),
+            wanted.model,
+        ]
+    if wanted.size != Figure.size:
+        parts.append(wanted.size)
+    if wanted.palette != Figure.palette:
+        parts.append(wanted.palette)
+    if not wanted.caption:
+        parts.append("bare")
+    if set(listed(wanted.formats)) != set(listed(Figure.formats)) or wanted.dataset:
+        parts.append("asked")
+    return "".join(f"-{part}" for part in parts if part)
+
+
+def _with_model(found: list[Results], model: str) -> list[Results]:
+    having = [results for results in found if results.folder("score", model)]
+    if not having:
+        run = sorted({job.variant for results in found for job in results.runs if job.step == "score"})
+        raise ConfigError(
+            f"figure.model is {model}, whose scores this figure has not got; it has {', '.join(run)}. "
+            f"Run it first: ./run_all.sh {model}"
+        )
+    return having
+
+
+def _with_clips(found: list[Results], figure: str, wanted: tuple[str, ...]) -> list[Results]:
+    most = CLIPS_AND_FRAMES[figure][0]
+    if len(wanted) > most:
+        raise ConfigError(f"{figure} shows {_count(most, 'clip')}; figure.clip names {len(wanted)}.")
+    known = {results.dataset: [clip.name for clip in results.data.clips("test")] for results in found}
+    for name in wanted:
+        if not any(name in clips for clips in known.values()):
+            there = "; ".join(
+                f"those of {dataset} are {', '.join(clips)}" for dataset, clips in known.items()
+            )
+            raise ConfigError(f"There is no test clip '{name}': {there}.")
+    return [results for results in found if set(wanted) <= set(known[results.dataset])]
+
+
+def _check_frames(results: Results, figure: str) -> None:
+    clips, each = CLIPS_AND_FRAMES[figure]
+    frames = results.wanted.frames
+    most = (len(listed(results.wanted.clip)) or clips) * each
+    if len(frames) > most or (figure != "fig5" and len(frames) < most):
+        raise ConfigError(f"{figure} shows {_count(most, 'frame')}; figure.frames names {len(frames)}.")
+    lengths = {clip.name: clip.length for clip in results.data.clips("test")}
+    shown = choose_clips(results, *[()] * clips)
+    for frame, clip in zip(frames, shown if each == 1 else shown * len(frames)):
+        if not 0 <= frame < lengths[clip.name]:
+            raise ConfigError(
+                f"{clip.name} has the frames 0 to {lengths[clip.name] - 1}; figure.frames names {frame}."
+            )
+
+
+def _count(number: int, what: str) -> str:
+    words = {0: "no", 1: "one", 2: "two", 3: "three"}
+    return f"{words[number]} {what}{'' if number == 1 else 's'}"
 
 
 # -- the rules -----------------------------------------------------------------------------------------------
@@ -192,9 +310,10 @@ def choose_clips(results: Results, *kinds: tuple[str, ...]) -> list:
     do.
 
     Where no clip has such a kind (on real sets kinds are not known), clips at the quantiles of AUC take their
-    places.
-    """
+    places."""
     clips = {clip.name: clip for clip in results.data.clips("test")}
+    if results.wanted.clip:
+        return [clips[name] for name in listed(results.wanted.clip)]
     ranked = sorted(results.clip_auc, key=lambda name: (results.clip_auc[name], name))
     if not ranked:
         return at_quantiles(sorted(clips.values(), key=lambda clip: (clip.length, clip.start)), len(kinds))
@@ -205,17 +324,24 @@ def choose_clips(results: Results, *kinds: tuple[str, ...]) -> list:
     return chosen
 
 
-def choose_frame(results: Results, clip) -> int:
+def choose_frame(results: Results, clip, place: int = 0) -> int:
     """The abnormal frame of median total score in a clip (of all frames, if none is abnormal), counted from
     0.
+
+    Of frames that were asked for, the one at `place`.
     """
+    if results.wanted.frames:
+        return results.wanted.frames[place]
     score = results.scores(results.ranking)["S"].to_numpy()[results.rows(clip)]
     frames = abnormal_frames(results, clip)
     return int(at_quantiles(frames[np.argsort(score[frames], kind="stable")], 1)[0])
 
 
 def spread_frames(results: Results, clip, count: int) -> list[int]:
-    """Abnormal frames of a clip, evenly spread over all of them (over all frames, if none is abnormal)."""
+    """Abnormal frames of a clip, evenly spread over all of them (over all frames, if none is abnormal), or
+    those that were asked for."""
+    if results.wanted.frames:
+        return list(results.wanted.frames)
     return [int(frame) for frame in at_quantiles(abnormal_frames(results, clip), count)]
 
 
@@ -228,6 +354,8 @@ def abnormal_frames(results: Results, clip) -> np.ndarray:
 def rule_for_clips(results: Results, *kinds: tuple[str, ...]) -> str:
     """The rule by which `choose_clips` chose, in words."""
     clips = "Clip" if len(kinds) == 1 else "Clips"
+    if results.wanted.clip:
+        return f"{'Clips' if ',' in results.wanted.clip else 'Clip'} chosen by hand, not by the rule."
     if not results.clip_auc:
         where = "of median length" if len(kinds) == 1 else "at the quartiles of length"
         return f"{clips} {where}; none has normal and abnormal frames."
@@ -239,7 +367,14 @@ def rule_for_clips(results: Results, *kinds: tuple[str, ...]) -> str:
     return f"{clips} {where}, by {model}, of clips with normal and abnormal frames."
 
 
-def among(results: Results, *clips) -> str:
-    """The frames from which `choose_frame` and `spread_frames` choose, in words."""
+def rule_for_frames(results: Results, *clips, spread: bool = False) -> str:
+    """The rule by which `choose_frame`, or `spread_frames`, chose in some clips, in words."""
+    if results.wanted.frames:
+        return f"{'Frames' if len(results.wanted.frames) > 1 else 'Frame'} chosen by hand."
     labelled = all(results.labels(clip).any() for clip in clips)
-    return "the abnormal ones" if labelled else "all (none is labelled abnormal)"
+    among = "the abnormal ones" if labelled else "all (none is labelled abnormal)"
+    if spread:
+        return f"Frames evenly spread over {among}."
+    if len(clips) > 1:
+        return f"Frames of median score among {among} of their clip."
+    return f"Frame of median score among {among}."

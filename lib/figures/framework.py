@@ -1,10 +1,13 @@
-"""Figure 2: the framework, drawn from a configuration with the shapes of its maps. Nothing has to have been run.
+"""Figure 2: the framework, drawn from a configuration with the shapes of its maps. Nothing needs to have been
+run.
 
-Every map is a row of slabs, one a time step: few on the appearance path (T/tau steps), many on the motion path (T
-steps). Heights follow the size of the map. Coordinates are inches.
-"""
+The network itself says what its layers are: it is built without numbers (on torch's meta device) and asked
+for its table. Every map is a row of slabs, one a time step: few on the appearance path (T/tau steps), many on
+the motion path (T steps). Heights follow the size of the map. Coordinates are inches."""
 
 from __future__ import annotations
+
+import functools
 
 import numpy as np
 import pandas as pd
@@ -12,38 +15,25 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
-from lib.config import Config
+from lib.config import Config, values
+from lib.errors import ConfigError
 from lib.figures import style
 
-# As in lib/itae.py, which would load torch; a test holds the shapes below against the network itself.
-APP_KERNELS = ((1, 3, 3), (1, 3, 3), (3, 3, 3), (3, 3, 3))
-MOT_KERNELS = ((5, 3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3))
-TIMES = {1: (1, 1, 1, 1), 2: (1, 2, 1, 1), 4: (1, 2, 2, 1), 8: (2, 2, 2, 1)}  # temporal strides of DeConv1-4
 
-
+@functools.lru_cache(maxsize=16)
 def layers(config: Config) -> list[dict]:
-    """A row a layer of the two-path autoencoder: path, layer, kernel, stride and output (C, T, H, W), as in Table 1."""
-    model, H, W = config.model, config.data.height, config.data.width
-    slow, rows = model.T // model.tau, []
+    """A row a layer of the two-path autoencoder: path, layer, kernel, stride and output (C, T, H, W), as in
+    Table 1."""
+    from lib.itae import ITAE, layer_table  # here, so that the other figures do without torch
 
-    def add(path, layer, kernel, stride, *output):
-        rows.append({"path": path, "layer": layer, "kernel": kernel, "stride": stride, "output": output})
-
-    for i, s in enumerate(model.spatial_strides):
-        H, W = H // s, W // s
-        add("appearance", f"Conv{i + 1}", APP_KERNELS[i], (1, s, s), model.app_channels[i], slow, H, W)
-        add("motion", f"Conv{i + 1}", MOT_KERNELS[i], (1, s, s), model.mot_channels[i], model.T, H, W)
-        add("lateral", f"Conv{i + 1}", (5, 1, 1), (model.tau, 1, 1), 2 * model.mot_channels[i], slow, H, W)
-    T = slow
-    widths = (*model.app_channels[2::-1], config.data.channels)
-    for i, (t, s) in enumerate(zip(TIMES[model.tau], model.decoder_strides)):
-        T, H, W = T * t, H * s, W * s
-        add("decoder", f"DeConv{i + 1}", (3, 3, 3), (t, s, s), widths[i], T, H, W)
-    return rows
+    settings = {name: value for name, value in values(config.model).items() if name != "input_range"}
+    network = ITAE(channels=config.data.channels, two_path=True, **settings).to("meta")
+    return layer_table(network, config.data.height, config.data.width)
 
 
 def flow_layers(config: Config, extra: str = "intensity") -> list[dict]:
-    """A row for the pooled maps, the extra information and each level of F_app and F_mot: shapes (C, H, W)."""
+    """A row for the pooled maps, the extra information and each level of F_app and F_mot: shapes
+    (C, H, W)."""
     model, rows = config.model, []
     last = {row["path"]: row["output"] for row in layers(config) if row["layer"] == "Conv4"}
     for path, flow in (("appearance", "F_app"), ("motion", "F_mot")):
@@ -60,12 +50,18 @@ def flow_layers(config: Config, extra: str = "intensity") -> list[dict]:
     return rows
 
 
-# -- drawing -----------------------------------------------------------------------------------------------------
+# -- drawing -------------------------------------------------------------------------------------------------
 
 
 def fig2(config: Config, *, title: str):
-    """The framework with the shapes that a configuration gives it."""
+    """The framework with the shapes that a configuration gives it. Raises ConfigError at the width of a
+    column."""
     from lib.figures.paper_figures import Picture
+
+    if config.figure.size == "column":
+        raise ConfigError(
+            "Figure 2 is drawn across a page; as wide as a column it could not be read. Set figure.size=page."
+        )
 
     rows = (*layers(config), *flow_layers(config))
     table = pd.DataFrame(
@@ -75,12 +71,13 @@ def fig2(config: Config, *, title: str):
             for row in rows
         ]
     )
+    lateral = next(row for row in layers(config) if row["path"] == "lateral")
     caption = (
-        "Shapes are channels × frames, then height × width; slabs are time steps. ⊕: concatenation; on the way "
-        f"from the motion path a convolution 5×1² with stride {config.model.tau}×1² matches the frames and "
-        f"doubles the channels. {title}"
+        "Shapes are channels × frames, then height × width; slabs are time steps. ⊕: concatenation; on the "
+        f"way from the motion path a convolution {kernel(lateral['kernel'])} with stride "
+        f"{kernel(lateral['stride'])} matches the frames. {title}"
     )
-    figure = style.sheet(style.PAGE, HEIGHT, caption)
+    figure = style.sheet(style.PAGE, HEIGHT, caption if config.figure.caption else "")
     axis = style.panel(figure, 0, 0, style.PAGE, HEIGHT)
     axis.set(xlim=(0, style.PAGE), ylim=(0, HEIGHT))
     axis.axis("off")
@@ -104,6 +101,7 @@ class Drawing:
         self.maps = {
             (row["path"], row["layer"]): row["output"] for row in (*layers(config), *flow_layers(config))
         }
+        self.kernels = {(row["path"], row["layer"]): row["kernel"] for row in layers(config)}
 
     def all(self) -> None:
         self.encoders()
@@ -128,13 +126,10 @@ class Drawing:
             self.words(0.56, y - (0.02 if side > 0 else 0.13), text, style.FAINT)
         for i, x in enumerate(CONV):
             layer = f"Conv{i + 1}"
-            for path, y, colour, kernels in (
-                ("appearance", APP, style.APPEARANCE, APP_KERNELS),
-                ("motion", MOT, style.MOTION, MOT_KERNELS),
-            ):
+            for path, y, colour in (("appearance", APP, style.APPEARANCE), ("motion", MOT, style.MOTION)):
                 shape = self.maps[path, layer]
                 self.stack(x, y, shape, colour)
-                self.label(x, y, shape, f"{layer}  {kernel(kernels[i])}")
+                self.label(x, y, shape, f"{layer}  {kernel(self.kernels[path, layer])}")
             join = x + SPAN + 0.20
             if i < 3:
                 self.arrow((x + SPAN + 0.09, APP), (CONV[i + 1] - 0.03, APP), style.APPEARANCE)
@@ -158,7 +153,9 @@ class Drawing:
             self.stack(x, DEC, shape, FRAMES if i == 3 else style.TWO_PATH)
             self.label(x, DEC, shape, "$\\hat{I}$" if i == 3 else f"DeConv{i + 1}")
             before = x + SPAN + 0.08
-        self.words(4.85, DEC + 0.46, "decoder, every kernel 3×3²", style.TWO_PATH, weight="bold")
+        kernels = dict.fromkeys(kernel(k) for (path, _), k in self.kernels.items() if path == "decoder")
+        text = f"decoder, every kernel {', '.join(kernels)}"
+        self.words(4.85, DEC + 0.46, text, style.TWO_PATH, weight="bold")
 
     def flows(self) -> None:
         K = self.config.flow.K

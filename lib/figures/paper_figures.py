@@ -1,9 +1,10 @@
-"""The paper's Figures 1, 3, 4 and 5 and its ROC curves, from records and stored arrays alone (Figure 2: `diagram.py`).
+"""The paper's Figures 1, 3, 4 and 5 and its ROC curves, from records and stored arrays alone (Figure 2:
+`framework`).
 
-Each function takes the results of one data set and returns the figure, the numbers that it shows, and the small print
-under it. It first makes the table of numbers and then draws from that table, so that the csv beside a figure is what
-the figure shows. Frames and error maps are pictures already: of these the table has the place (clip, frame) and
-statistics. Frames are counted from 0 within their clip, as in scores.csv.
+Each function takes the results of one data set and returns the figure, the numbers that it shows, and the
+small print under it. It first makes the table of numbers and then draws from that table, so that the csv
+beside a figure is what the figure shows. Frames and error maps are pictures already: of these the table has
+the place (clip, frame) and statistics. Frames are counted from 0 within their clip, as in scores.csv.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -19,6 +21,7 @@ from lib.evaluation.protocols import PROTOCOLS, frame_auc, frame_roc
 from lib.evidence import figure_data, names
 from lib.evidence.figure_data import BOTH_KINDS, MOTION_KINDS, Results
 from lib.figures import style
+from lib.pipeline.steps import TABLE3, TABLE4
 from lib.scoring import normalise
 
 BINS = 20
@@ -28,33 +31,49 @@ RAW = PROTOCOLS[
 NLLS = {"nll_app": "appearance", "nll_mot": "motion"}
 NETWORKS = {model: names.MODELS[model].legend for model in ("one_path", "two_path")}
 FULL = "app_intensity_mot"
-WIDE, GAP, EDGE = 1.03, 0.055, 0.05  # three pictures in a column: width, space between, margin, in inches
-LEFT, RIGHT, PLOT = 0.40, 2.02, 1.24  # two plots in a column: where they begin, their width
+GAP, EDGE = 0.055, 0.05  # between pictures, and at the edge of the sheet, in inches
+
+
+class Layout:
+    """Where things lie on a sheet of a certain width, in inches: a column's is laid out as the paper prints
+    it."""
+
+    def __init__(self, results: Results, own: float = style.COLUMN):
+        self.width = style.width_for(results.wanted.size, own)
+        self.picture = (
+            self.width - 2 * EDGE - 2 * GAP
+        ) / 3  # width of one of three pictures beside each other
+        self.left = 0.40  # two plots beside each other: where they begin, and their width
+        self.plot = (self.width - self.left - 0.42) / 2
+        self.right = self.left + self.plot + 0.38
+        self.grow = 1.0 if self.width <= style.COLUMN else 1.5  # of the heights of plots
+
+    def lefts(self):
+        return self.left, self.right
 
 
 class Picture(NamedTuple):
     """A drawn figure, the numbers in it, and the small print under it."""
 
-    figure: Figure
+    figure: Figure | None  # None where nothing of it can be drawn; the caption then says why
     table: pd.DataFrame
     caption: str
 
 
-def nothing(width: float, height: float, why: str, results: Results) -> Picture:
-    """A figure of which no part can be drawn, which says why."""
-    figure = style.sheet(width, height, results.source)
-    style.missing(style.panel(figure, 0.05, 0.05, width - 0.1, height - 0.1), why)
-    return Picture(figure, pd.DataFrame({"missing": [why.replace("\n", " ")]}), results.source)
+def nothing(why: str, results: Results) -> Picture:
+    """In the place of a figure of which no part can be drawn: why not."""
+    return Picture(None, pd.DataFrame({"missing": [why]}), f"Not drawn: {why}. {results.source}")
 
 
 NOT_SCORED = "no scores: not run"
 
 
-# -- pictures ----------------------------------------------------------------------------------------------------
+# -- pictures ------------------------------------------------------------------------------------------------
 
 
 def error_map(results: Results, autoencoder: str, clip, frame: int) -> np.ndarray | None:
-    """|I - I^| of one frame in [0, 1], the mean over all windows with it: (H, W) float32; None if it was not run."""
+    """|I - I^| of one frame in [0, 1], the mean over all windows with it: (H, W) float32; None if it was not
+    run."""
     maps = results.array("features", autoencoder, "test_error_maps.npy")
     return None if maps is None else np.asarray(maps[clip.start + frame], np.float32)
 
@@ -65,7 +84,8 @@ def above_mean(error: np.ndarray) -> np.ndarray:
 
 
 def about_map(results: Results, autoencoder: str, clip, frame: int, panel: str) -> dict:
-    """The row of a table that stands for an error map: where it is, and what can be said about it in numbers."""
+    """The row of a table that stands for an error map: where it is, and what can be said about it in
+    numbers."""
     error, mask = error_map(results, autoencoder, clip, frame), results.mask(clip, frame)
     row = {"panel": panel, "series": autoencoder, "clip": clip.name, "frame": frame}
     if error is None:
@@ -84,15 +104,16 @@ def about_map(results: Results, autoencoder: str, clip, frame: int, panel: str) 
     return row
 
 
-def row_of_pictures(figure: Figure, results: Results, top: float) -> list:
+def row_of_pictures(figure: Figure, results: Results, layout: Layout, top: float) -> list:
     """Three panels beside each other, in the shape of the data set's frames."""
-    height = height_of_pictures(results)
-    return [style.panel(figure, EDGE + i * (WIDE + GAP), top, WIDE, height) for i in range(3)]
+    height = height_of_pictures(results, layout)
+    step = layout.picture + GAP
+    return [style.panel(figure, EDGE + i * step, top, layout.picture, height) for i in range(3)]
 
 
-def height_of_pictures(results: Results) -> float:
+def height_of_pictures(results: Results, layout: Layout) -> float:
     _, H, W, _ = results.data.frames("test").shape
-    return WIDE * H / W
+    return layout.picture * H / W
 
 
 def draw_frame(axis, results: Results, clip, frame: int) -> None:
@@ -107,20 +128,22 @@ def draw_over(axis, results: Results, clip, frame: int, strength: np.ndarray) ->
     style.outline(axis, results.mask(clip, frame))
 
 
-# -- likelihoods within a clip -----------------------------------------------------------------------------------
+# -- likelihoods within a clip -------------------------------------------------------------------------------
 
 
 def likelihood_rows(results: Results, clip, panel: str) -> list[dict]:
     """Histograms of the normalised negative bits per dimension of a clip's frames, for F_app and F_mot.
 
-    Bits per dimension are NLL / (dims ln 2), and a minimum-maximum normalisation does not see the divisor; so the
-    values are 1 - norm(NLL), 1 being the most likely frame of the clip. A row a bin, in shares of each kind of frame.
-    """
-    scores, labels, rows = results.scores(FULL), results.labels(clip), []
-    if scores is None:
-        return [{"panel": f"{panel} {name}", "missing": "not run"} for name in NLLS.values()]
+    Bits per dimension are NLL / (dims ln 2), and a minimum-maximum normalisation does not see the divisor; so
+    the values are 1 - norm(NLL), 1 being the most likely frame of the clip. A row a bin, in shares of each
+    kind of frame."""
+    scores, labels, rows = results.scores(results.model), results.labels(clip), []
     edges = np.linspace(0, 1, BINS + 1)
     for column, name in NLLS.items():
+        if scores is None or column not in scores:
+            why = "not run" if scores is None else "no such flow in this model"
+            rows.append({"panel": f"{panel} {name}", "missing": why})
+            continue
         nll = scores[column].to_numpy()[results.rows(clip)]
         likely = 1 - normalise(nll)
         share = [
@@ -146,9 +169,9 @@ def likelihood_rows(results: Results, clip, panel: str) -> list[dict]:
 def draw_likelihood(axis, table: pd.DataFrame, panel: str, title: str) -> None:
     """One histogram of `likelihood_rows`."""
     part = table[table["panel"] == panel]
-    if "from" not in part or part["from"].isna().any():
+    if "missing" in part and part["missing"].notna().any():
         style.letter(axis, title)
-        return style.missing(axis, "not run")
+        return style.missing(axis, part["missing"].iloc[0].replace("flow in", "flow\nin"))
     style.bars(axis, np.append(part["from"], 1.0), part["normal"].to_numpy(), part["abnormal"].to_numpy())
     auc = part["auc"].iloc[0]
     style.letter(axis, title if pd.isna(auc) else f"{title}, AUC {auc:.2f}")
@@ -160,13 +183,13 @@ def draw_likelihood(axis, table: pd.DataFrame, panel: str, title: str) -> None:
     axis.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}")
 
 
-# -- the figures -------------------------------------------------------------------------------------------------
+# -- the figures ---------------------------------------------------------------------------------------------
 
 
 def fig1(results: Results) -> Picture:
     """An abnormal frame, its error with one path and with two, and the likelihoods of its clip."""
     if results.ranking is None:
-        return nothing(style.COLUMN, 2.5, NOT_SCORED, results)
+        return nothing(NOT_SCORED, results)
     (clip,) = figure_data.choose_clips(results, BOTH_KINDS)
     frame = figure_data.choose_frame(results, clip)
     table = pd.DataFrame(
@@ -174,15 +197,17 @@ def fig1(results: Results) -> Picture:
         + likelihood_rows(results, clip, "d")
     )
     caption = (
-        f"{results.title(clip)}. {figure_data.rule_for_clips(results, BOTH_KINDS)} Frame of median score among "
-        f"{figure_data.among(results, clip)}. (d) 1: the most likely frame of the clip. {results.source}"
+        f"{results.title(clip)}. {figure_data.rule_for_clips(results, BOTH_KINDS)} "
+        f"{figure_data.rule_for_frames(results, clip)} (d) 1: the most likely frame of the clip. "
+        f"{results.source}"
     )
 
-    below = 0.18 + height_of_pictures(results)
-    figure = style.sheet(style.COLUMN, below + 1.96, caption)
-    first, *others = row_of_pictures(figure, results, 0.18)
+    layout = Layout(results)
+    below, tall = 0.18 + height_of_pictures(results, layout), 0.85 * layout.grow
+    figure = style.sheet(layout.width, below + 1.11 + tall, results.small_print(caption))
+    first, *others = row_of_pictures(figure, results, layout, 0.18)
     draw_frame(first, results, clip, frame)
-    style.letter(first, f"(a) frame {frame}")
+    style.letter(first, results.marked(f"(a) frame {frame}"))
     errors = [error_map(results, network, clip, frame) for network in NETWORKS]
     largest = max((float(error.max()) for error in errors if error is not None), default=1.0)
     image = None
@@ -191,27 +216,41 @@ def fig1(results: Results) -> Picture:
         if error is None:
             style.missing(axis, "not run")
             continue
-        image = style.picture(axis, error, cmap=style.ERROR, vmin=0, vmax=largest)
+        image = style.picture(axis, error, cmap=style.ERROR, norm=PowerNorm(0.6, 0, largest))
         style.outline(axis, results.mask(clip, frame))
     if image is not None:
-        bar = style.panel(figure, EDGE + WIDE + GAP, below + 0.07, 2 * WIDE + GAP, 0.07)
+        bar = style.panel(figure, EDGE + layout.picture + GAP, below + 0.07, 2 * layout.picture + GAP, 0.07)
         style.colours(bar, image, "error $|I-\\hat{I}|$")
-    for left, name in zip((LEFT, RIGHT), NLLS.values()):
-        axis = style.panel(figure, left, below + 0.55, PLOT, 0.85)
+    for left, name in zip(layout.lefts(), NLLS.values()):
+        axis = style.panel(figure, left, below + 0.55, layout.plot, tall)
         draw_likelihood(axis, table, f"d {name}", f"(d) {name}")
         axis.set_xlabel("normalised −bits/dim", labelpad=2)
-        if left == LEFT:
+        if left == layout.left:
             axis.set_ylabel("% of frames", labelpad=2)
-    style.key_of_bars(figure, style.COLUMN / 2, below + 1.92, labelled=results.data.labels is not None)
+    style.key_of_bars(figure, layout.width / 2, below + 1.07 + tall, labelled=results.data.labels is not None)
     return Picture(figure, table, caption)
 
 
+DOUBLINGS = 3  # of the mean error, at which the red of Fig. 3 is full
+
+
+def redness(error: np.ndarray) -> np.ndarray:
+    """How red a pixel of Fig. 3 is, in [0, 1]: nothing up to the frame's mean error, full at eight times the
+    mean.
+
+    The paper marks what exceeds the mean. That alone is a quarter of all pixels, so a marked one is the
+    redder the more often its error doubles the mean. (H, W) -> (H, W)."""
+    doublings = np.log2(np.maximum(error, 1e-12) / max(error.mean(dtype=np.float64), 1e-12))
+    return np.where(above_mean(error), np.clip(0.1 + 0.9 * doublings / DOUBLINGS, 0, 1), 0.0)
+
+
 def fig3(results: Results) -> Picture:
-    """What one path and two mark in the same abnormal frames: pixels whose error exceeds the frame's mean error."""
+    """What one path and two mark in the same abnormal frames: pixels whose error exceeds the frame's mean
+    error."""
     if results.ranking is None:
-        return nothing(style.COLUMN, 2.5, NOT_SCORED, results)
+        return nothing(NOT_SCORED, results)
     clips = figure_data.choose_clips(results, MOTION_KINDS, BOTH_KINDS)
-    chosen = [(clip, figure_data.choose_frame(results, clip)) for clip in clips]
+    chosen = [(clip, figure_data.choose_frame(results, clip, i)) for i, clip in enumerate(clips)]
     table = pd.DataFrame(
         [
             about_map(results, network, clip, frame, panel)
@@ -221,100 +260,128 @@ def fig3(results: Results) -> Picture:
     )
     caption = (
         "Red, and its share of all pixels (and of those labelled): error above the frame's mean (Park et al. "
-        f"2020). {figure_data.rule_for_clips(results, MOTION_KINDS, BOTH_KINDS)} Frames of median score among "
-        f"{figure_data.among(results, *clips)} of their clip. {results.source}"
+        f"2020), the redder the larger. {figure_data.rule_for_clips(results, MOTION_KINDS, BOTH_KINDS)} "
+        f"{figure_data.rule_for_frames(results, *clips)} {results.source}"
     )
 
-    step = height_of_pictures(results) + 0.36
-    figure = style.sheet(style.COLUMN, 2 * step, caption)
+    layout = Layout(results)
+    step = height_of_pictures(results, layout) + 0.36
+    figure = style.sheet(layout.width, len(chosen) * step + 0.28, results.small_print(caption))
     for i, ((clip, frame), panel) in enumerate(zip(chosen, "ab")):
-        first, *others = row_of_pictures(figure, results, 0.18 + i * step)
+        first, *others = row_of_pictures(figure, results, layout, 0.18 + i * step)
         draw_frame(first, results, clip, frame)
         style.letter(first, f"({panel}) {', '.join(results.kinds(clip.name)).replace('_', ' ')}")
-        style.under(first, f"{clip.name}, frame {frame}")
+        style.under(first, results.marked(f"{clip.name}, frame {frame}"))
         for axis, (network, title) in zip(others, NETWORKS.items()):
             style.letter(axis, title)
             error = error_map(results, network, clip, frame)
             if error is None:
                 style.missing(axis, "not run")
                 continue
-            draw_over(axis, results, clip, frame, above_mean(error))
+            draw_over(axis, results, clip, frame, redness(error))
             row = table[(table["panel"] == panel) & (table["series"] == network)].iloc[0]
             share = row.get("marked_in_label", np.nan)
             style.under(
                 axis, f"{row['marked']:.0%}" + (f" ({share:.0%} of label)" if pd.notna(share) else "")
             )
+    key_of_redness(figure, layout, len(chosen) * step + 0.06)
     return Picture(figure, table, caption)
+
+
+def key_of_redness(figure: Figure, layout: Layout, top: float) -> None:
+    """The scale of Fig. 3's red, below its last two pictures."""
+    error = 2 ** np.linspace(0, DOUBLINGS, 200)
+    strength = np.clip(0.1 + 0.9 * np.log2(error) / DOUBLINGS, 0, 1)
+    ground = np.full((1, len(error), 1), 140, np.uint8)
+    axis = style.panel(figure, EDGE + layout.picture + GAP, top, 2 * layout.picture + GAP, 0.07)
+    axis.imshow(style.over(ground, strength[None]), aspect="auto", extent=(0, DOUBLINGS, 0, 1))
+    axis.set(yticks=[], xticks=range(DOUBLINGS + 1))
+    axis.set_xticklabels([f"{2**i}×" for i in range(DOUBLINGS)] + [f"≥ {2**DOUBLINGS}×"])
+    for label, side in ((axis.get_xticklabels()[0], "left"), (axis.get_xticklabels()[-1], "right")):
+        label.set_ha(side)
+    axis.spines[:].set(visible=True, linewidth=0.4)
+    axis.tick_params(labelsize=style.SMALL, length=2, pad=1.5)
+    axis.text(-0.02, 0.4, "error ÷ its mean", transform=axis.transAxes, ha="right", va="center", fontsize=7)
 
 
 def fig4(results: Results) -> Picture:
     """Likelihoods of the frames of two clips, one abnormal in motion, one in motion and appearance."""
     if results.ranking is None:
-        return nothing(style.COLUMN, 2.5, NOT_SCORED, results)
+        return nothing(NOT_SCORED, results)
     clips = figure_data.choose_clips(results, MOTION_KINDS, BOTH_KINDS)
     table = pd.DataFrame(
         [row for clip, panel in zip(clips, "ab") for row in likelihood_rows(results, clip, panel)]
     )
     caption = (
-        f"{figure_data.rule_for_clips(results, MOTION_KINDS, BOTH_KINDS)} 1: the most likely frame of the clip, "
-        f"0: the least. AUC: of the likelihood alone, within the clip. {results.source}"
+        f"{figure_data.rule_for_clips(results, MOTION_KINDS, BOTH_KINDS)} 1: the most likely frame of the "
+        f"clip, 0: the least. AUC: of the likelihood alone, within the clip. {results.source}"
     )
 
-    figure = style.sheet(style.COLUMN, 3.06, caption)
+    layout = Layout(results)
+    tall = 0.8 * layout.grow
+    bottom = 0.36 + len(clips) * (tall + 0.6) - 0.1
+    figure = style.sheet(layout.width, bottom, results.small_print(caption))
     for i, (clip, panel) in enumerate(zip(clips, "ab")):
-        top = 0.36 + i * 1.4
+        top = 0.36 + i * (tall + 0.6)
         style.write(figure, 0.05, top - 0.21, f"({panel}) {results.title(clip)}")
-        for left, name in zip((LEFT, RIGHT), NLLS.values()):
-            axis = style.panel(figure, left, top, PLOT, 0.8)
+        for left, name in zip(layout.lefts(), NLLS.values()):
+            axis = style.panel(figure, left, top, layout.plot, tall)
             draw_likelihood(axis, table, f"{panel} {name}", name)
-            if left == LEFT:
+            if left == layout.left:
                 axis.set_ylabel("% of frames", labelpad=2)
-            if i == 1:
+            if i == len(clips) - 1:
                 axis.set_xlabel("normalised −bits/dim", labelpad=2)
-    style.key_of_bars(figure, style.COLUMN / 2, 3.04, labelled=results.data.labels is not None)
+    style.key_of_bars(figure, layout.width / 2, bottom - 0.02, labelled=results.data.labels is not None)
     return Picture(figure, table, caption)
 
 
 SERIES = {
-    "R": (NETWORKS["two_path"], style.TWO_PATH, "dashed"),
-    "L": ("generative", style.GENERATIVE, "short"),
-    "S": ("total", style.TOTAL, "solid"),
+    "R": ("R, two-path AE", style.TWO_PATH, "dashed"),
+    "L": ("L, generative", style.GENERATIVE, "short"),
+    "S": ("S, total", style.TOTAL, "solid"),
 }
 
 
 def fig5(results: Results) -> Picture:
     """Scores over one clip, and some of its abnormal frames with their errors in red."""
     if results.ranking is None:
-        return nothing(style.COLUMN, 2.5, NOT_SCORED, results)
+        return nothing(NOT_SCORED, results)
     (clip,) = figure_data.choose_clips(results, ())
     marked = figure_data.spread_frames(results, clip, 3)
-    full, two_path = results.scores(FULL), results.scores("two_path")
+    full, two_path = results.scores(results.model), results.scores("two_path")
     stored = {"R": two_path if full is None else full, "L": full, "S": full}
     table = pd.DataFrame({"clip": clip.name, "frame": np.arange(clip.length)})
     table["label"] = results.labels(clip).astype(int)
     for name, scores in stored.items():
-        if scores is not None:
+        if scores is not None and name in scores:
             table[name] = normalise(scores[name].to_numpy()[results.rows(clip)])
     table["shown"] = np.isin(table["frame"], marked).astype(int)
+    network = "one_path" if results.model == "one_path" else "two_path"
     caption = (
-        f"{results.title(clip)}. {figure_data.rule_for_clips(results, ())} Scores are normalised within the clip; "
-        f"abnormal frames are shaded. Frames evenly spread over {figure_data.among(results, clip)}; red: error of "
-        f"the two-path AE. {results.source}"
+        f"{results.title(clip)}. {figure_data.rule_for_clips(results, ())} Scores are normalised within the "
+        "clip; abnormal frames are shaded. "
+        f"{figure_data.rule_for_frames(results, clip, spread=True)} Red: error of the {NETWORKS[network]}. "
+        f"{results.source}"
     )
 
-    below = 0.18 + height_of_pictures(results)
-    figure = style.sheet(style.COLUMN, below + 1.66, caption)
-    errors = [error_map(results, "two_path", clip, frame) for frame in marked]
+    layout = Layout(results)
+    below, tall = 0.18 + height_of_pictures(results, layout), 0.88 * layout.grow
+    figure = style.sheet(layout.width, below + 0.78 + tall, results.small_print(caption))
+    errors = [error_map(results, network, clip, frame) for frame in marked]
     largest = max((float(error.max()) for error in errors if error is not None), default=1.0)
-    for axis, frame, error, panel in zip(row_of_pictures(figure, results, 0.18), marked, errors, "abc"):
+    panels = row_of_pictures(figure, results, layout, 0.18)
+    for axis, frame, error, panel in zip(panels, marked, errors, "abc"):
         style.letter(axis, f"({panel}) frame {frame}")
         if error is None:
             style.missing(axis, "not run")
         else:
             draw_over(axis, results, clip, frame, error / largest)
-    draw_scores(style.panel(figure, 0.45, below + 0.28, 2.80, 0.88), table, marked)
+    for axis in panels[len(marked) :]:
+        axis.remove()
+    scores = style.panel(figure, 0.45, below + 0.28, layout.width - 0.5, tall)
+    draw_scores(scores, table, marked, results.marked(f"frame of {clip.name}"))
     figure.legend(
-        *figure.axes[-1].get_legend_handles_labels(),
+        *scores.get_legend_handles_labels(),
         loc="lower center",
         ncol=3,
         borderpad=0,
@@ -322,12 +389,12 @@ def fig5(results: Results) -> Picture:
         handlelength=1.9,
         columnspacing=0.9,
         handletextpad=0.5,
-        bbox_to_anchor=(0.5, 1 - (below + 1.64) / figure.get_figheight()),
+        bbox_to_anchor=(0.5, 1 - (below + 0.76 + tall) / figure.get_figheight()),
     )
     return Picture(figure, table, caption)
 
 
-def draw_scores(axis, table: pd.DataFrame, marked: list[int]) -> None:
+def draw_scores(axis, table: pd.DataFrame, marked: list[int], label: str) -> None:
     """The scores of a clip's frames, with the abnormal ranges shaded and some frames marked a, b, c."""
     style.shade(axis, table["label"].to_numpy())
     for name, (title, colour, dashes) in SERIES.items():
@@ -342,19 +409,31 @@ def draw_scores(axis, table: pd.DataFrame, marked: list[int]) -> None:
                 linewidth=1.5 if name == "S" else 1.0,
             )
         else:
-            axis.plot([], [], color=colour, linestyle=style.DASHES[dashes], label=f"{title}: not run")
+            axis.plot(
+                [],
+                [],
+                color=colour,
+                linestyle=style.DASHES[dashes],
+                label=f"{name}: {'no flow' if 'S' in table else 'not run'}",
+            )
     for frame, name in zip(marked, "abc"):
         axis.annotate(name, (frame, 1.04), ha="center", va="bottom", fontsize=7, annotation_clip=False)
         axis.plot([frame, frame], [0, 1.04], color=style.FAINT, linewidth=0.5, zorder=1, clip_on=False)
     axis.set(xlim=(-0.5, len(table) - 0.5), ylim=(0, 1.04), yticks=(0, 0.5, 1))
-    axis.set_xlabel(f"frame of {table['clip'].iloc[0]}", labelpad=2)
+    axis.set_xlabel(label, labelpad=2)
     axis.set_ylabel("normalised score", labelpad=2)
 
 
+CURVES = {
+    "paths and flows": TABLE3,
+    "what $F_{app}$ sees": ("two_path", *TABLE4),
+}  # the two panels of the ROC curves
+
+
 def roc(results: Results) -> Picture:
-    """ROC curves of all models; with several seeds the mean curve at each false positive rate."""
+    """ROC curves of all models, those of Table 3 and of Table 4 apart; with several seeds the mean curve."""
     if not any(result.labelled for result in results.scored):
-        return nothing(style.COLUMN, 3.0, "no scores of labelled frames", results)
+        return nothing("no scores of labelled frames", results)
     grid = np.linspace(0, 1, 501)
     curves, numbers = {"false_positive_rate": grid}, {}
     for model in style.MODELS:
@@ -365,22 +444,31 @@ def roc(results: Results) -> Picture:
             curves[model] = np.mean([np.interp(grid, *rate) for rate in rates], axis=0)
     table = pd.DataFrame(curves)
     spread = (
-        "mean ± standard deviation over seeds"
+        "mean ± standard deviation over seeds, and the mean curve"
         if len(results.seeds) > 1
         else "in brackets its 95 % interval by resampling clips"
     )
     caption = f"AUC, {spread}. Protocol: {PROTOCOLS['paper']}. {results.source}"
 
-    figure = style.sheet(style.COLUMN, 3.3 + 0.15 * len(numbers), caption)
-    axis = style.panel(figure, 0.45, 0.08, 2.75, 2.75)
-    axis.plot([0, 1], [0, 1], color="#BBBBBB", linewidth=0.7)
-    for model in numbers:
-        if model in table:
-            axis.plot(grid, table[model], gid=model, **style.line(model), zorder=3 if model == FULL else 2)
-    axis.set(xlim=(0, 1), ylim=(0, 1), xticks=np.linspace(0, 1, 6), yticks=np.linspace(0, 1, 6))
-    axis.set_xlabel("false positive rate", labelpad=2)
-    axis.set_ylabel("true positive rate", labelpad=2)
-    style.key_of_models(figure, 0.45, 3.22, numbers)
+    layout = Layout(results)
+    side = layout.plot
+    figure = style.sheet(layout.width, 0.66 + side + 0.15 * len(numbers), results.small_print(caption))
+    for left, (title, models) in zip(layout.lefts(), CURVES.items()):
+        axis = style.panel(figure, left, 0.2, side, side)
+        style.letter(axis, title)
+        axis.plot([0, 1], [0, 1], color="#BBBBBB", linewidth=0.7)
+        for model in models:
+            if model in table:
+                axis.plot(grid, table[model], gid=f"{title}/{model}", **style.line(model))
+        axis.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.set_xlabel("false positive rate", labelpad=2)
+        if left == layout.left:
+            axis.set_ylabel("true positive rate", labelpad=1)
+            axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        else:
+            axis.tick_params(labelleft=False)
+    style.key_of_models(figure, layout.left, 0.62 + side, numbers)
     return Picture(figure, table, caption)
 
 

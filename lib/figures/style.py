@@ -1,9 +1,10 @@
 """One look for every figure: what each colour means, how wide a figure is, how it is saved.
 
-The style sheet `kit.mplstyle` has fonts and lines; here is what has a meaning. The colours are Okabe and Ito's, which
-people with colour-blindness can tell apart, and a dark red for what is abnormal. No meaning rests on colour alone: each
-line has a dash pattern of its own and the abnormal bars of a histogram are hatched, so that a copy in grey can be read.
-"""
+The style sheet `kit.mplstyle` has fonts and lines; here is what has a meaning. The colours are chosen as
+Okabe and Ito chose theirs: people with colour-blindness can tell apart those that meet in one figure, and
+each has a contrast of at least 3:1 with white. No meaning rests on colour alone: each line has a dash pattern
+of its own, each mark a shape, and the abnormal bars of a histogram are hatched. For a copy in grey each
+colour has a grey of its own (`to_grey`)."""
 
 from __future__ import annotations
 
@@ -11,10 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.colors import LinearSegmentedColormap, to_rgb
+import seaborn
+from matplotlib import collections, lines, patches
+from matplotlib import image as images
+from matplotlib import text as texts
+from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Patch
 from matplotlib.textpath import TextToPath
 from matplotlib.ticker import MaxNLocator
 from scipy.ndimage import binary_dilation, binary_fill_holes
@@ -23,8 +28,12 @@ from lib import paths
 from lib.evidence import names
 
 COLUMN, PAGE = 3.3, 7.0  # widths of the paper's column and page, in inches
-SCALE = {"paper": 1.0, "screen": 1.6}  # the same drawing, larger
-DPI = {"paper": 300, "screen": 200}
+SLIDE = (13.33, 7.5)  # a slide of 16:9, in inches
+# "paper": each figure as wide as the paper would print it, a column or a page. A screen shows the same,
+# larger; a slide has the layout of a page, as large as fits.
+SIZES = ("paper", "column", "page", "screen", "slide")
+SCREEN = 1.6
+DPI = {"paper": 300, "column": 300, "page": 300, "screen": 200, "slide": 150}
 SMALL = 6  # points; nothing in a figure is smaller
 
 INK, FAINT = "#222222", "#6B6B6B"
@@ -34,10 +43,32 @@ NORMAL, ABNORMAL, SHADE = (
     "#F3DCE3",
 )  # frames by their label, and ranges of abnormal frames
 ONE_PATH, TWO_PATH = "#222222", "#009E73"  # autoencoders, and the score R of each
-APPEARANCE, MOTION = "#56B4E9", "#E69F00"  # F_app and F_mot, and the paths whose features they see
-GENERATIVE, TOTAL = "#0072B2", "#D55E00"  # L of Eq. 8, S of Eq. 9
+APPEARANCE, MOTION = "#3F9BD8", "#7A4E00"  # the two paths, and F_app and F_mot, which see their features
+APP_NONE, APP_ERROR = "#B8559E", "#00707A"  # F_app with nothing added, and with the error map (Table 4)
+GENERATIVE, TOTAL = "#0B559F", "#D55E00"  # L of Eq. 8, S of Eq. 9
 ERROR = LinearSegmentedColormap.from_list("error", ["#FFFFFF", "#FDD0A2", "#F2704A", "#C8141E", "#4A0007"])
 MARK = to_rgb("#D7142A")  # a pixel whose error is marked
+AUC = LinearSegmentedColormap.from_list(  # 0.5 is chance; below it a score is worse than none
+    "auc",
+    list(
+        zip((0, 0.25, 0.5, 0.65, 0.82, 1), ("#7A3B00", "#E8A95B", "#FFFFFF", "#C9DDEB", "#6FA3C8", "#22577F"))
+    ),
+)
+
+# The greys of a copy in grey, for what is told apart by colour. What is not here gets the grey of its own
+# brightness.
+GREYS = {
+    ONE_PATH: "#000000",
+    TWO_PATH: "#8C8C8C",
+    APPEARANCE: "#9A9A9A",
+    MOTION: "#2E2E2E",
+    APP_NONE: "#6E6E6E",
+    APP_ERROR: "#444444",
+    GENERATIVE: "#5C5C5C",
+    TOTAL: "#000000",
+    ABNORMAL: "#303030",
+    SHADE: "#E4E4E4",
+}
 
 DASHES = {
     "solid": "solid",
@@ -48,24 +79,32 @@ DASHES = {
     "dash-dot-dot": (0, (5, 1.4, 1, 1.4, 1, 1.4)),
 }
 
-# Scored models: name in a legend, colour, dashes, mark. What a model adds has its colour; both together are the total.
+# Scored models: name in a legend, colour, dashes, mark. What a model adds has its colour; both together are
+# the total.
 MODELS = {
     model: (names.MODELS[model].legend, *drawn)
     for model, drawn in {
-        "one_path": (ONE_PATH, "dotted", "x"),
+        "one_path": (ONE_PATH, "dotted", "X"),
         "two_path": (TWO_PATH, "dashed", "s"),
         "app_intensity": (APPEARANCE, "solid", "o"),
         "mot": (MOTION, "short", "^"),
         "app_intensity_mot": (TOTAL, "solid", "D"),
-        "app_none": (APPEARANCE, "dash-dot", "v"),
-        "app_error": (APPEARANCE, "dash-dot-dot", "P"),
+        "app_none": (APP_NONE, "dash-dot", "v"),
+        "app_error": (APP_ERROR, "dash-dot-dot", "P"),
     }.items()
 }
 FLOWS = {flow: name.legend for flow, name in names.FLOWS.items()}
 
 
+def width_for(size: str, own: float) -> float:
+    """How wide a figure is laid out at a size, in inches, where the paper would print it `own` inches
+    wide."""
+    return {"column": COLUMN, "page": PAGE, "slide": PAGE}.get(size, own)
+
+
 def sheet(width: float, height: float, caption: str) -> Figure:
-    """An empty figure of so many inches, and below them, in small print, how its clips and frames were chosen.
+    """An empty figure of so many inches, and below them, in small print, how its clips and frames were
+    chosen.
 
     Panels are placed on it in inches (`panel`), so that nothing moves when a number gets longer.
     """
@@ -121,14 +160,15 @@ def shade(axis, flags: np.ndarray) -> None:
 
 
 def missing(axis, why: str) -> None:
-    """Says in an empty panel why it is empty: "not run", for the most part."""
-    axis.set(xticks=[], yticks=[])
-    axis.spines[:].set(visible=True, color="#C8C8C8", linestyle=DASHES["dashed"])
+    """Says in a panel without a picture why it has none: "not run", for the most part."""
+    axis.set(xticks=[], yticks=[], facecolor="#F6F6F6")
+    axis.spines[:].set_visible(False)
     axis.text(0.5, 0.5, why, transform=axis.transAxes, ha="center", va="center", fontsize=7, color=FAINT)
 
 
 def picture(axis, image: np.ndarray, **options):
-    """A frame or a map without ticks: (H, W), (H, W, 1) or (H, W, 3). Grey is 0 to 255 unless `options` differ."""
+    """A frame or a map without ticks: (H, W), (H, W, 1) or (H, W, 3). Grey is 0 to 255 unless `options`
+    differ."""
     image = np.asarray(image)
     if image.ndim == 3 and image.shape[-1] == 1:
         image = image[..., 0]
@@ -139,7 +179,8 @@ def picture(axis, image: np.ndarray, **options):
 
 
 def outline(axis, mask: np.ndarray | None) -> None:
-    """A line around the labelled pixels of a frame, if there are any: dark on light, so that it is seen on anything.
+    """A line around the labelled pixels of a frame, if there are any: dark on light, so that it is seen on
+    anything.
 
     It keeps a little distance, so that a small object is not hidden by its own outline.
     """
@@ -162,8 +203,8 @@ def outline(axis, mask: np.ndarray | None) -> None:
 def over(frame: np.ndarray, strength: np.ndarray) -> np.ndarray:
     """A frame with red over it: (H, W, C) uint8 and (H, W) in [0, 1] -> (H, W, 3) in [0, 1].
 
-    The frame is grey and brightened, so that red is darker than what it covers and shows in a copy in grey too.
-    """
+    The frame is grey and brightened, so that red is darker than what it covers and shows in a copy in grey
+    too."""
     grey = np.asarray(frame, float).mean(axis=-1, keepdims=True) / 255
     light = 0.30 + 0.70 * grey  # (H, W, 1)
     red = np.array(MARK) * (0.35 + 0.65 * grey)
@@ -172,37 +213,51 @@ def over(frame: np.ndarray, strength: np.ndarray) -> np.ndarray:
 
 
 def bars(axis, edges: np.ndarray, normal: np.ndarray, abnormal: np.ndarray) -> None:
-    """Two histograms in one panel: the normal frames filled, the abnormal ones hatched."""
-    axis.stairs(normal, edges, fill=True, facecolor=NORMAL, alpha=0.75, edgecolor="none", label="normal")
-    axis.stairs(
-        abnormal,
-        edges,
-        fill=True,
-        facecolor=(1, 1, 1, 0),
-        edgecolor=ABNORMAL,
-        hatch="//////",
-        linewidth=0.9,
-        label="abnormal",
-    )
+    """Two histograms in one panel, from shares of frames a bin: the normal frames filled, the abnormal ones
+    hatched."""
+    middles = (edges[:-1] + edges[1:]) / 2
+    for shares, look in (
+        (normal, dict(color=NORMAL, alpha=0.75, linewidth=0)),
+        (abnormal, dict(facecolor=(1, 1, 1, 0), edgecolor=ABNORMAL, hatch="//////", linewidth=0.9)),
+    ):
+        seaborn.histplot(x=middles, weights=shares, bins=list(edges), element="step", ax=axis, **look)
+    axis.set(xlabel="", ylabel="")
 
 
-def box(axis, at: float, quantiles, *, abnormal: bool) -> None:
-    """A horizontal box: the first and last quantile are whiskers, the middle one is the median."""
-    low, first, median, third, high = quantiles
-    colour, fill = (ABNORMAL, (1, 1, 1, 0)) if abnormal else (FAINT, NORMAL)
-    axis.plot([low, first, None, third, high], [at, at, None, at, at], color=colour, linewidth=0.8)
-    axis.add_patch(
-        Rectangle(
-            (first, at - 0.13),
-            third - first,
-            0.26,
-            facecolor=fill,
-            edgecolor=colour,
-            linewidth=0.7,
-            hatch="//////" if abnormal else None,
-        )
+def boxes(axis, values: pd.DataFrame, order: list[str]) -> None:
+    """A pair of horizontal boxes for each term, normal frames above abnormal ones: columns term, value,
+    frames.
+
+    A box ends at the quartiles, a whisker at 5 and 95 %; what lies further out is not drawn.
+    """
+    seaborn.boxplot(
+        values,
+        x="value",
+        y="term",
+        hue="frames",
+        order=order,
+        hue_order=["normal", "abnormal"],
+        orient="h",
+        whis=(5, 95),
+        showfliers=False,
+        showcaps=False,
+        width=0.68,
+        gap=0.12,
+        legend=False,
+        ax=axis,
+        palette={"normal": NORMAL, "abnormal": "#FFFFFF"},
+        saturation=1,
+        linewidth=0.8,
+        linecolor=FAINT,
+        medianprops=dict(color=INK, linewidth=1.4),
     )
-    axis.plot([median, median], [at - 0.13, at + 0.13], color=INK, linewidth=1.2)
+    for container, colour in zip(axis.containers, (FAINT, ABNORMAL), strict=False):
+        for drawn in (*container.boxes, *container.whiskers):
+            drawn.set(**({"edgecolor": colour} if isinstance(drawn, Patch) else {"color": colour}))
+        if colour == ABNORMAL:
+            for box in container.boxes:
+                box.set_hatch("//////")
+    axis.set(xlabel="", ylabel="")
 
 
 def key_of_bars(figure: Figure, middle: float, bottom: float, *, labelled: bool = True) -> None:
@@ -241,16 +296,38 @@ def key_of_models(figure: Figure, left: float, top: float, numbers: dict[str, st
         axis.text(1.5, i, number, va="center", fontsize=7)
 
 
-def key_of_marks(figure: Figure, left: float, top: float, present) -> None:
-    """A legend of marks for all models in two columns; of those that are not present it says so."""
-    rows = -(-len(MODELS) // 2)
+def key_of_marks(figure: Figure, left: float, top: float, models) -> None:
+    """A legend of marks for some models, in two columns."""
+    models = list(models)
+    rows = -(-len(models) // 2)
     axis = panel(figure, left, top, 2.8, 0.15 * rows)
     axis.set(xlim=(0, 2.8), ylim=(rows - 0.5, -0.5))
     axis.axis("off")
-    for i, (model, (name, colour, _, symbol)) in enumerate(MODELS.items()):
+    for i, model in enumerate(models):
+        name, colour, _, symbol = MODELS[model]
         x, y = 1.3 * (i // rows), i % rows
         axis.plot([x + 0.05], [y], color=colour, marker=symbol, markersize=4, linestyle="none")
-        axis.text(x + 0.16, y, name if model in present else f"{name}: not run", va="center", fontsize=7)
+        axis.text(x + 0.16, y, name, va="center", fontsize=7)
+
+
+def heat(axis, table: pd.DataFrame, digits: int) -> None:
+    """A table of AUCs as a heat map, 0.5 white and 1 dark, with the numbers in it; what is missing stays
+    empty."""
+    seaborn.heatmap(
+        table,
+        vmin=0.0,
+        vmax=1.0,
+        cmap=AUC,
+        annot=True,
+        fmt=f".{digits}f",
+        annot_kws=dict(fontsize=7),
+        cbar=False,
+        linewidths=0.8,
+        linecolor="white",
+        ax=axis,
+    )
+    axis.set(xlabel="", ylabel="")
+    axis.tick_params(length=0, rotation=0)
 
 
 def colours(axis, image, title: str) -> None:
@@ -277,17 +354,82 @@ def write(figure: Figure, left: float, top: float, text: str, *, ha: str = "left
     figure.text(left / W, 1 - top / H, text, ha=ha, fontsize=8)
 
 
-def save(figure: Figure, table: pd.DataFrame, folder: Path, name: str, *, size: str) -> list[str]:
-    """Writes a figure as svg and png, and the numbers that it shows as csv, into a folder. Returns the files' names."""
+def save(
+    figure: Figure,
+    table: pd.DataFrame,
+    folder: Path,
+    name: str,
+    *,
+    size: str = "paper",
+    formats: tuple[str, ...] = ("svg", "png"),
+    palette: str = "colour",
+) -> list[str]:
+    """Writes a figure, and the numbers that it shows as csv, into a folder. Returns the files' names.
+
+    `formats` are of svg, png and pdf. A drawing is enlarged for a screen or a slide; a pdf keeps the size of
+    print, since it is placed at any size."""
     folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None}, facecolor="white")
-    if SCALE[size] != 1:
-        enlarge(folder / f"{name}.svg", SCALE[size])
-    figure.savefig(
-        folder / f"{name}.png", dpi=DPI[size] * SCALE[size], facecolor="white", metadata={"Software": None}
-    )
+    if palette == "grey":
+        to_grey(figure)
+    scale = enlargement(figure, size)
+    for kind in formats:
+        path = folder / f"{name}.{kind}"
+        if kind == "svg":
+            figure.savefig(path, metadata={"Date": None, "Creator": None}, facecolor="white")
+            if scale != 1:
+                enlarge(path, scale)
+        elif kind == "png":
+            figure.savefig(path, dpi=DPI[size] * scale, facecolor="white", metadata={"Software": None})
+        else:
+            figure.savefig(path, metadata={"CreationDate": None}, facecolor="white")
     table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
-    return [f"{name}.{kind}" for kind in ("svg", "png", "csv")]
+    return [f"{name}.{kind}" for kind in (*formats, "csv")]
+
+
+def enlargement(figure: Figure, size: str) -> float:
+    """How many times as large as it is laid out a figure is shown."""
+    if size == "slide":
+        width, height = figure.get_size_inches()
+        return min(SLIDE[0] / width, SLIDE[1] / height)
+    return SCREEN if size == "screen" else 1.0
+
+
+def to_grey(figure: Figure) -> None:
+    """Gives everything in a figure its grey: what is told apart by colour as GREYS says, the rest by
+    brightness."""
+    for artist in figure.findobj():
+        if isinstance(artist, lines.Line2D):
+            artist.set(
+                markerfacecolor=grey(artist.get_markerfacecolor()),
+                markeredgecolor=grey(artist.get_markeredgecolor()),
+            )
+            artist.set_color(grey(artist.get_color()))
+        elif isinstance(artist, texts.Text):
+            artist.set_color(grey(artist.get_color()))
+        elif isinstance(artist, patches.Patch):
+            artist.set(facecolor=grey(artist.get_facecolor()), edgecolor=grey(artist.get_edgecolor()))
+        elif isinstance(artist, (collections.Collection, images.AxesImage)):
+            if artist.get_array() is None:
+                artist.set_facecolor([grey(colour) for colour in artist.get_facecolor()])
+                artist.set_edgecolor([grey(colour) for colour in artist.get_edgecolor()])
+            elif isinstance(artist, images.AxesImage) and artist.get_array().ndim == 3:
+                artist.set_data(np.repeat((artist.get_array()[..., :3] @ BRIGHTNESS)[..., None], 3, axis=-1))
+            else:
+                steps = artist.get_cmap()(np.linspace(0, 1, 256))
+                artist.set_cmap(LinearSegmentedColormap.from_list("grey", [grey(colour) for colour in steps]))
+
+
+BRIGHTNESS = np.array([0.2126, 0.7152, 0.0722])  # of red, green and blue
+
+
+def grey(colour):
+    """The grey of a colour, of the same opacity; "none" stays."""
+    if isinstance(colour, str) and colour.lower() == "none":
+        return colour
+    known = GREYS.get(to_hex(colour).upper())
+    opacity = to_rgba(colour)[3]
+    level = to_rgb(known)[0] if known else float(np.array(to_rgb(colour)) @ BRIGHTNESS)
+    return (level, level, level, opacity)
 
 
 def enlarge(path: Path, scale: float) -> None:

@@ -189,7 +189,7 @@ def begin(
     else:
         folder = paths.run(profile, dataset, step, variant, job.seed, by_hand=True)
         folder.mkdir(parents=True, exist_ok=True)
-        inputs = inputs_by_hand(job)
+        inputs = inputs_by_hand(job, config.figure.model)
         identity = records.identity(
             job, config, {n: records.input_digest(job, records.read(f)) for n, f in inputs.items()}
         )
@@ -201,11 +201,11 @@ def begin(
     return _begun
 
 
-def inputs_by_hand(job: Job) -> dict[str, Path]:
-    """Where a run by hand finds its inputs: in runs by hand first, then in the pipeline's."""
+def inputs_by_hand(job: Job, model: str = "") -> dict[str, Path]:
+    """Where a run by hand finds its inputs: in runs by hand first, then in the pipeline's. `model` as in `upstream`."""
     scored = tuple(j for j, _ in records.find(job.profile) if j.step in ("score", "reference"))
     found = {}
-    for needed in upstream(job, scored):
+    for needed in upstream(job, scored, model):
         by_hand = paths.run(
             needed.profile, needed.dataset, needed.step, needed.variant, needed.seed, by_hand=True
         )

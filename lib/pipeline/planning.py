@@ -69,7 +69,8 @@ class Grid:
 
     def inputs(self, job: Job) -> list[Job]:
         """The jobs of this grid that a job reads."""
-        return [needed for needed in upstream(job, self.scored()) if self.runs(needed)]
+        model = self.config(job).figure.model
+        return [needed for needed in upstream(job, self.scored(), model) if self.runs(needed)]
 
     def jobs(self, targets) -> tuple[Job, ...]:
         """The jobs that targets name, and all of this grid's that these read, inputs first."""
@@ -150,7 +151,8 @@ def decide(grid: Grid, jobs) -> dict[str, Line]:
     """The lines of a plan: which jobs have to run, and why."""
     lines: dict[str, Line] = {}
     for job in jobs:
-        config, reads = grid.config(job), upstream(job, grid.scored())
+        config = grid.config(job)
+        reads = upstream(job, grid.scored(), config.figure.model)
         again = job.name in grid.again or job.step in grid.again
         own = "asked to run again" if again else why_stale_itself(job, config)
         first = next(
@@ -175,7 +177,9 @@ def decide(grid: Grid, jobs) -> dict[str, Line]:
 
 def why_stale(job: Job, config: Config, scored: tuple[Job, ...]) -> str:
     """Why a job has to run, in words; empty if its record holds. The inputs' own state is not looked at here."""
-    return why_stale_itself(job, config) or why_inputs_changed(job, upstream(job, scored))
+    return why_stale_itself(job, config) or why_inputs_changed(
+        job, upstream(job, scored, config.figure.model)
+    )
 
 
 def why_stale_itself(job: Job, config: Config) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from lib import paths
 
@@ -28,8 +29,32 @@ MODELS = {
 }
 TABLE3 = ("one_path", "two_path", "app_intensity", "mot", "app_intensity_mot")
 TABLE4 = ("app_none", "app_intensity", "app_error")
-FIGURES = ("fig1", "fig2", "fig3", "fig4", "fig5", "roc", "likelihood_terms", "complexity", "training", "protocols",
-           "kinds")
+
+class Shown(NamedTuple):
+    """What a figure reads: the scores of which models, and the results of which steps under them."""
+
+    models: tuple[str, ...] = tuple(MODELS)
+    beside: tuple[str, ...] = ()
+    one_run: bool = False  # of the lowest seed alone
+    chosen: bool = False  # of another model too, where `figure.model` names one
+
+
+FULL = "app_intensity_mot"
+SHOWN = {
+    "fig1": Shown(("one_path", "two_path", FULL), ("features",), one_run=True, chosen=True),
+    "fig2": Shown(()),
+    "fig3": Shown(("one_path", "two_path"), ("features",), one_run=True, chosen=True),
+    "fig4": Shown((FULL,), one_run=True, chosen=True),
+    "fig5": Shown(("two_path", FULL), ("features",), one_run=True, chosen=True),
+    "roc": Shown(),
+    "likelihood_terms": Shown(beside=("features", "flow"), one_run=True),
+    "complexity": Shown((FULL,), ("flow",), one_run=True),
+    "training": Shown(beside=("autoencoder", "features", "flow")),
+    "protocols": Shown(),
+    "clips": Shown(),
+    "kinds": Shown(),
+}
+FIGURES = tuple(SHOWN)
 
 
 @dataclass(frozen=True)
@@ -64,7 +89,7 @@ STEPS = {
     "table2": Step("09_table2", ("evaluate",), "all", "Table 2"),
     "table3": Step("10_table3", ("evaluate",), "all", "Table 3"),
     "table4": Step("11_table4", ("evaluate",), "all", "Table 4"),
-    "figure": Step("12_figures", (), "all", "the paper's figures", FIGURES),
+    "figure": Step("12_figures", ("figure",), "all", "the paper's figures", FIGURES),
     "verdict": Step("13_verdict", ("evaluate",), "all", "claim by claim"),
     "sensitivity": Step("15_sensitivity", (*NETWORK, "features", "flow", "error", "score", "evaluate", "sensitivity"),
                         "seed", "what each open choice does to the AUC", trains=True),
@@ -112,8 +137,9 @@ def from_name(profile: str, name: str) -> Job:
     return Job(profile, parts[0], parts[1], parts[2] if len(parts) > 2 else "", seed)
 
 
-def upstream(job: Job, scored: tuple[Job, ...]) -> tuple[Job, ...]:
-    """The jobs whose results a job reads. `scored` are the score jobs that tables and figures are to cover."""
+def upstream(job: Job, scored: tuple[Job, ...], model: str = "") -> tuple[Job, ...]:
+    """The jobs whose results a job reads. `scored` are the score jobs that tables and figures are to cover; `model` is
+    the one whose scores a figure is to show in the place of the full one's (`figure.model`)."""
     match job.step:
         case "start" | "prepare" | "explain_glow":
             return ()
@@ -131,25 +157,8 @@ def upstream(job: Job, scored: tuple[Job, ...]) -> tuple[Job, ...]:
         case "sensitivity":
             full = job.other("score", "app_intensity_mot")
             return (*upstream(full, ()), full)
-        case "figure" if job.variant == "fig2":
-            return ()
         case "figure":
-            full = "app_intensity_mot"
-            of_one_run = {"fig1": ("one_path", "two_path", full), "fig3": ("one_path", "two_path"), "fig4": (full,),
-                          "fig5": ("two_path", full), "likelihood_terms": tuple(MODELS), "complexity": (full,)}
-            shown = [j for j in scored if j.variant in of_one_run.get(job.variant, MODELS)]
-            if job.variant in of_one_run:  # which is that of the lowest seed
-                shown = [j for j in shown if j.seed == min(other.seed for other in shown if other.dataset == j.dataset)]
-            below = {j.other("prepare") for j in shown}
-            for j in shown:
-                autoencoder, flows = MODELS[j.variant]
-                if job.variant in ("fig1", "fig3", "fig5", "likelihood_terms"):
-                    below.add(j.other("features", autoencoder))
-                if job.variant in ("likelihood_terms", "complexity", "training"):
-                    below |= {j.other("flow", flow) for flow in flows}
-                if job.variant == "training":
-                    below |= {j.other("autoencoder", autoencoder), j.other("features", autoencoder)}
-            return (*sorted(below, key=lambda j: j.name), *shown)
+            return _upstream_of_figure(job, scored, model)
         case "own_video":  # one scored run: of your own video if there is one, of the full model if there is one
             models = [j for j in scored if j.step == "score" and MODELS[j.variant][0] == "two_path"]
             models.sort(key=lambda j: (j.dataset != "own", j.dataset != "synthetic", j.variant != "app_intensity_mot", j.seed))
@@ -162,6 +171,22 @@ def upstream(job: Job, scored: tuple[Job, ...]) -> tuple[Job, ...]:
             return tuple(j for j in scored if j.variant in ("two_path", "app_intensity_mot") or j.step == "reference")
         case _:
             return scored
+
+
+def _upstream_of_figure(job: Job, scored: tuple[Job, ...], model: str) -> tuple[Job, ...]:
+    """The scored runs that a figure shows, and what it reads of the steps under them."""
+    what = SHOWN[job.variant]
+    models = (*what.models, model) if model and what.chosen else what.models
+    shown = [j for j in scored if j.variant in models]
+    if what.one_run:
+        lowest = {dataset: min(j.seed for j in shown if j.dataset == dataset) for dataset in {j.dataset for j in shown}}
+        shown = [j for j in shown if j.seed == lowest[j.dataset]]
+    below = {j.other("prepare") for j in shown}
+    for j in shown:
+        autoencoder, flows = MODELS[j.variant]
+        variants = {"autoencoder": (autoencoder,), "features": (autoencoder,), "flow": flows}
+        below |= {j.other(step, variant) for step in what.beside for variant in variants[step]}
+    return (*sorted(below, key=lambda j: j.name), *shown)
 
 
 def jobs_of(profile: str, datasets, seeds, step: str, variants=None) -> list[Job]:

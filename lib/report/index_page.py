@@ -39,6 +39,7 @@ FIGURE_TITLES = {
     "complexity": "Likelihood against image complexity",
     "training": "Training curves",
     "protocols": "AUC by protocol",
+    "clips": "AUC by clip",
     "kinds": "AUC by kind of anomaly",
 }
 

@@ -233,10 +233,12 @@ def _figures(profile: str, drawn: Path, before: Path, to: Path, earlier: set[Pat
             for name, draw in (
                 ("roc", paper_figures.roc),
                 ("protocols", further_figures.protocols),
+                ("clips", further_figures.clips),
                 ("training", further_figures.training),
             ):
                 picture = draw(found)
-                style.save(picture.figure, picture.table, to, f"{name}-{dataset}", size="paper")
+                if picture.figure is not None:
+                    style.save(picture.figure, picture.table, to, f"{name}-{dataset}")
 
 
 def note_scored(found) -> None:

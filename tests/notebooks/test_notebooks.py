@@ -88,7 +88,7 @@ def test_parameters_are_one_cell_that_papermill_reads(path, notebook):
 def test_a_steps_notebook_takes_what_the_pipeline_hands_it(step):
     path = ROOT / "notebooks" / f"{STEPS[step].notebook}.ipynb"
     names = {LINE.match(line)[1] for line in tagged(nbformat.read(path, as_version=4))[0].source.splitlines()}
-    assert names <= READ | ({"size"} if step == "figure" else set())
+    assert names <= READ
     assert "profile" in names
     assert "settings" in names or not STEPS[step].reads, "what a step reads can be set"
     assert ("dataset" in names) == (STEPS[step].per != "all"), "a step of one data set is told which"
