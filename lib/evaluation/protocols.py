@@ -218,6 +218,17 @@ def bootstrap_difference(runs: Sequence[Scores], runs_of_baseline: Sequence[Scor
     return _interval(ours - baseline, clip_ids)
 
 
+def bootstrap_change(scores: np.ndarray, protocol: Protocol, baseline: np.ndarray, protocol_of_baseline: Protocol,
+                     labels: np.ndarray, clip_ids: np.ndarray, *, resamples: int) -> Interval | None:
+    """95 % interval of an AUC less another that may be of another protocol, paired: both take each resample.
+
+    Both are scores as the ROC curve sees them, `protocol_scores`: of the protocols only the averaging is applied.
+    """
+    ours, theirs = (_resampled(np.asarray(values), labels, clip_ids, of, resamples)
+                    for values, of in ((scores, protocol), (baseline, protocol_of_baseline)))
+    return _interval(ours - theirs, clip_ids)
+
+
 def _mean_over_runs(runs, labels, clip_ids, protocol, resamples, train_stats, draw=0) -> np.ndarray:
     if not len(runs) or isinstance(runs, np.ndarray) and runs.ndim == 1:
         raise EvaluationError("runs must be a list with the scores of each run, of one at least.")

@@ -10,15 +10,15 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-
 from sklearn.metrics import roc_auc_score
 
 from lib import scoring
 from lib.config import Config, values
-from lib.evaluation.protocols import Protocol, bits_per_pixel, frame_auc
+from lib.evaluation.protocols import Protocol, bits_per_pixel, bootstrap_change, frame_auc, protocol_scores
 
 # The other values of each open choice. Of lambda_L, which may be any number, half and twice, and a fifth and five times.
 SCORING = {"score.error": ("absolute", "square"), "score.colours": ("each", "averaged"), "score.log_of": ("pixel", "mean"),
@@ -82,14 +82,37 @@ class Stored:
             self.errors[split], self.of_flows(config, split), self.windows[split], self.clips[split], config.score,
             channels=config.data.channels, T=self.T, train=self.of_flows(config, "train"))
 
-    def auc(self, config: Config, protocol: Protocol) -> float:
-        """Frame-level AUC under a configuration and a protocol."""
+    def judged(self, config: Config, protocol: Protocol) -> np.ndarray:
+        """Scores of the test frames as the ROC curve sees them under a configuration and a protocol, (N,)."""
         extremes, scope = None, {"set": "test", "none": "test", "train": "train"}.get(protocol.normalise)
         if scope:  # as `protocols.column_of_likelihood` has it
             config = changed(config, "score.lambda_scope", scope)
         if protocol.normalise == "train":
             extremes = [[values.min(), values.max()] for _, values in self.scores(config, "train").terms]
-        return frame_auc(self.scores(config).terms, self.labels, self.ids("test"), protocol, extremes)
+        return protocol_scores(self.scores(config).terms, self.ids("test"), protocol, extremes)
+
+    def auc(self, config: Config, protocol: Protocol) -> float:
+        """Frame-level AUC under a configuration and a protocol."""
+        return frame_auc(self.judged(config, protocol), self.labels, self.ids("test"), as_they_are(protocol))
+
+    def measured(self, config: Config, protocol: Protocol, base: "Base") -> dict[str, float]:
+        """AUC, and the 95 % interval of its change from the base: auc, low, high; NaN where there are too few clips."""
+        found = bootstrap_change(self.judged(config, protocol), protocol, base.scores, base.protocol, self.labels,
+                                 self.ids("test"), resamples=config.evaluate.resamples)
+        low, high = (np.nan, np.nan) if found is None else (found.low, found.high)
+        return {"auc": self.auc(config, protocol), "low": low, "high": high}
+
+
+class Base(NamedTuple):
+    """The model as it is, from which every change is taken: its scores as the ROC curve sees them, and the protocol."""
+
+    scores: np.ndarray
+    protocol: Protocol
+
+
+def as_they_are(protocol: Protocol) -> Protocol:
+    """A protocol for scores that it has normalised and smoothed already."""
+    return dataclasses.replace(protocol, normalise="none", smoothing=0.0)
 
 
 def changed(config: Config, name: str, value) -> Config:
@@ -105,14 +128,15 @@ def value_of(config: Config, name: str):
 
 
 def rescored(stored: Stored, config: Config, protocol: Protocol) -> list[dict]:
-    """A row for each other value of each choice of scoring and evaluation: choice, kind, value, of, auc."""
-    rows = []
+    """A row for each other value of each choice of scoring and evaluation: choice, kind, value, of, auc, and the interval
+    of its change, low and high."""
+    rows, base = [], Base(stored.judged(config, protocol), protocol)
     alike = {"score.colours"} if config.data.channels == 1 else set()  # of one colour, or of one level
     alike |= {"score.likelihood_scale"} if config.flow.L == 1 else set()
     for name, value in others(SCORING, config):
         if name not in alike and ("train" in stored.nll or value != "train"):
             rows.append({"choice": name, "kind": "scoring", "value": value, "of": value_of(config, name),
-                         "auc": stored.auc(changed(config, name, value), protocol)})
+                         **stored.measured(changed(config, name, value), protocol, base)})
     for name, possible in EVALUATION.items():
         before = name == "smoothed before"
         of = protocol.smoothing if before else getattr(protocol, name)
@@ -121,7 +145,7 @@ def rescored(stored: Stored, config: Config, protocol: Protocol) -> list[dict]:
                 change = {"smoothing": value, "smooth": "before"} if before else {name: value}
                 other = dataclasses.replace(protocol, name="other", **change)
                 rows.append({"choice": f"protocol: {name}", "kind": "evaluation", "value": value, "of": of,
-                             "auc": stored.auc(config, other)})
+                             **stored.measured(config, other, base)})
     return rows
 
 
@@ -197,7 +221,7 @@ def by_clip(stored: "Stored", config: Config) -> pd.DataFrame:
 
 
 def table(rows: list[dict], base: float) -> pd.DataFrame:
-    """All rows, the largest effect first: choice, kind, value, of, auc, change."""
+    """All rows, the largest effect first: choice, kind, value, of, auc, low, high, change."""
     found = pd.DataFrame(rows)
     found["change"] = found["auc"] - base
     return found.reindex(found["change"].abs().sort_values(ascending=False, kind="stable").index).reset_index(drop=True)

@@ -334,6 +334,21 @@ def test_difference_is_paired_and_far_narrower_than_its_parts():
     assert (same.low, same.estimate, same.high) == (0, 0, 0) and same.contains_zero
 
 
+def test_the_interval_of_a_change_is_that_of_a_difference_and_takes_two_protocols():
+    rng = np.random.default_rng(0)
+    clips = np.repeat(np.arange(10), 20)
+    labels = np.tile(np.arange(20) < 8, 10)
+    better, worse = rng.normal(size=200) + 2 * labels, rng.normal(size=200)
+    plain, macro = PROTOCOLS["micro, raw scores"], PROTOCOLS["macro"]
+    change = protocols.bootstrap_change(better, plain, worse, plain, labels, clips, resamples=200)
+    assert change == protocols.bootstrap_difference([better], [worse], labels, clips, plain, resamples=200)
+    other = protocols.bootstrap_change(better, macro, better, plain, labels, clips, resamples=200)
+    raw_macro = Protocol("", normalise="none", average="macro", single_class="skip", smoothing=0.0)
+    aucs = [protocols.frame_auc(better, labels, clips, of) for of in (raw_macro, plain)]
+    assert other.estimate == pytest.approx(aucs[0] - aucs[1]) and other.low < other.estimate < other.high
+    assert protocols.bootstrap_change(better, plain, better, plain, labels, clips, resamples=200).high == 0
+
+
 def test_bootstrap_interval_covers_the_truth():
     """Of many sets drawn alike the interval holds the true AUC in about 95 %; with few clips in a little less."""
     covered, sets, truth = 0, 100, 0.76024994  # P(normal + 1 > normal) = Phi(1 / sqrt 2)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from lib.config import resolve
+from lib.config import parameters, resolve
 from lib.datasets.prepared import Clip
-from lib.evaluation import sensitivity
+from lib.evaluation import protocols, sensitivity
 from lib.evaluation.protocols import PROTOCOLS, frame_auc
 from lib.figures import sensitivity_chart, style
 from lib.scoring import likelihood_score, readings
@@ -149,6 +149,30 @@ def test_complexity_is_that_of_the_middle_frame():
     assert bits[0] > bits[1] + 400 and bits[1] == bits[2]
 
 
+def test_a_change_has_the_interval_of_paired_resamples(stored, monkeypatch):
+    base, other = sensitivity.Base(stored.judged(CONFIG, PAPER), PAPER), sensitivity.changed(CONFIG, "score.lambda_L", 0.0)
+    assert np.isnan(stored.measured(other, PAPER, base)["low"]), "four clips are too few"
+    monkeypatch.setattr(protocols, "MIN_CLIPS", 4)
+    found = stored.measured(other, PAPER, base)
+    assert found["auc"] == stored.auc(other, PAPER)
+    assert found["low"] <= found["auc"] - stored.auc(CONFIG, PAPER) <= found["high"] and found["low"] < found["high"]
+    same = stored.measured(CONFIG, PAPER, base)
+    assert (same["low"], same["high"]) == (0, 0)
+
+
+def test_the_chart_says_choices_in_words():
+    assert sensitivity_chart.in_words("score.likelihood_frames", "centre") == (
+        "a window's likelihood belongs to: its centre frame"
+    )
+    assert sensitivity_chart.in_words("score.lambda_L", 0.2) == "λ_L (Eq. 9): 0.2"
+    assert sensitivity_chart.in_words("protocol: smoothing", 20.0) == "scores smoothed over 20 frames"
+    assert sensitivity_chart.in_words("another seed", 1) == "another seed: 1"
+    known = {name for name in sensitivity_chart.WORDS if not name.startswith("protocol: ")}
+    assert known <= set(parameters()), "a parameter that is no more"
+    for name in (*sensitivity.SCORING, *sensitivity.FLOW, *sensitivity.AUTOENCODER):
+        assert name in sensitivity_chart.WORDS, f"{name} has no words"
+
+
 def test_each_term_by_itself_over_all_clips_and_within_each(stored):
     found, clips = sensitivity.alone(stored, CONFIG, PAPER), sensitivity.by_clip(stored, CONFIG)
     assert found["with R"] == stored.auc(CONFIG, PAPER) and clips["clip"].tolist() == ["0", "1", "2", "3"]
@@ -166,9 +190,9 @@ def test_the_chart_is_ordered_by_effect_and_shows_every_choice(stored, tmp_path)
     found = sensitivity.table(sensitivity.rescored(stored, CONFIG, PAPER), base)
     assert found["change"].abs().is_monotonic_decreasing and np.allclose(found["auc"] - base, found["change"])
     figure = sensitivity_chart.chart(found, base, "A caption.")
-    bars = figure.axes[0].patches
-    assert [bar.get_width() for bar in bars] == pytest.approx(found["change"].tolist())
-    assert style.save(figure, found, tmp_path, "chart", size="paper") == [
+    points = figure.axes[0].collections[-1]
+    assert points.get_offsets()[:, 0].tolist() == pytest.approx(found["change"].tolist())
+    assert style.save(figure, found, tmp_path, "chart") == [
         "chart.svg",
         "chart.png",
         "chart.csv",
