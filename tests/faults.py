@@ -222,7 +222,8 @@ FAULTS = [Fault(*entry) for entry in (
      't["nll"].mean() for flow, t in terms["test"]', "sensitivity"),
     ("typicality_of_one_side", "sensitivity", 'np.abs(t["nll"] - mean[flow])', '(t["nll"] - mean[flow])', "sensitivity"),
     ("remedy_with_the_wrong_sign", "sensitivity", '-t["log_det"].sum(1)', 't["log_det"].sum(1)', "sensitivity"),
-    ("a_choice_changes_nothing", "sensitivity", "stored.auc(changed(config, name, value), protocol)", "stored.auc(config, protocol)",
+    ("a_choice_changes_nothing", "sensitivity", "stored.measured(changed(config, name, value), protocol, base)",
+     "stored.measured(config, protocol, base)",
      "sensitivity"),
 
     # The selection
