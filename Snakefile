@@ -56,5 +56,9 @@ for STEP in STEPS:
             why=lambda wildcards, step=STEP: line_of(step, wildcards).why
         message: "{params.job}: {params.why}"
         threads: lambda wildcards, step=STEP: line_of(step, wildcards).threads
-        resources: gpu=int(STEPS[STEP].trains)
+        resources:
+            training=int(STEPS[STEP].trains),  # on one machine as many run at once as it has GPUs
+            mem_mb=lambda wildcards, attempt, step=STEP: line_of(step, wildcards).memory * attempt,
+            runtime=lambda wildcards, step=STEP: line_of(step, wildcards).minutes,
+            gpu=lambda wildcards, step=STEP: line_of(step, wildcards).gpus
         shell: f"{RUN} {{params.job}}"

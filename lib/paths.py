@@ -19,6 +19,7 @@ DIGESTS = ROOT / "data" / "prepared" / "digests.json"  # sha256 of raw files, wi
 REFERENCE = ROOT / "reports" / "reference"
 EVER_SCORED = REFERENCE / "scored.csv"  # every configuration that was scored on the test clips of a real data set and curated
 FLOW_STEP = ROOT / "benchmarks" / "flow_step.csv"
+CLUSTER = ROOT / "cluster"  # Snakemake profiles for `./run_all.sh --on`
 KERNELS = ROOT / ".jupyter"  # the kernel specification that papermill and JupyterLab use
 
 
@@ -57,18 +58,24 @@ def figures(profile: str) -> Path:
     return report(profile) / "figures"
 
 
+def home() -> str:
+    """What ~ stands for: the home folder where the command was typed, on the nodes of a cluster too."""
+    return os.environ.get("KIT_HOME") or os.path.expanduser("~")
+
+
 def shown(path: Path) -> str:
     """A path as a person reads it: relative to the checkout where it lies below it, with ~ for the home folder."""
     path = Path(path)
     if path.is_relative_to(ROOT):
         return str(path.relative_to(ROOT))
-    home = Path(os.path.expanduser("~"))
-    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) and home != Path("/") else str(path)
+    return f"~/{path.relative_to(home())}" if path.is_relative_to(home()) and home() != "/" else str(path)
 
 
 def given(text: str) -> Path:
     """The path that `shown` turned into text, or that a person wrote: ~ is the home folder, and what is relative is
     relative to the checkout."""
+    if text == "~" or text.startswith("~/"):
+        text = home() + text[1:]
     return ROOT / os.path.expanduser(text)
 
 

@@ -13,9 +13,11 @@ from lib.report import reference
 
 ROOT = paths.ROOT
 README = (ROOT / "README.md").read_text()
+PAGES = (ROOT / "data/README.md", ROOT / "docs/cluster.md")
 TEXTS = [
     ROOT / "README.md",
     ROOT / "data/README.md",
+    ROOT / "docs/cluster.md",
     ROOT / "CITATION.cff",
     *ROOT.glob("notebooks/*.ipynb"),
     *ROOT.rglob("lib/**/*.py"),
@@ -33,10 +35,11 @@ def commands(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "command", sorted(set(commands(README) + commands((ROOT / "data/README.md").read_text())))
+    "command",
+    sorted({c for text in (README, *(path.read_text() for path in PAGES)) for c in commands(text)}),
 )
 def test_every_command_is_understood(command):
-    arguments = [a for a in shlex.split(command)[1:] if a != "--help"]
+    arguments = [a for a in shlex.split(command.partition(" -- ")[0])[1:] if a != "--help"]
     options = cli.parser().parse_args(arguments)
     if options.targets != ["lab"]:
         cli.understand(options)

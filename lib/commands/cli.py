@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import shlex
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 
 from lib import errors, paths
+from lib.commands import elsewhere
 from lib.config import DATASETS, PROFILES, check_name, nearest, parameters, resolve, values
 from lib.errors import ConfigError
 from lib.pipeline import adoption, execution, planning, plans, records, surroundings, terminal
@@ -44,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
         "  ./run_all.sh own_video --dataset own --train-videos A --score-videos B   your own video, without labels\n"
         "  ./run_all.sh selection --dataset ped2 --profile small   open choices, without a test label\n"
         "  ./run_all.sh lab                                   JupyterLab on the notebooks\n"
+        "  ./run_all.sh tables --on slurm --profile paper --dataset ped2   each step as a job of a SLURM cluster\n"
         "  ./run_all.sh --dry-run -- --dag                    everything after -- goes to Snakemake\n\n"
         f"exit codes\n{exits}\n",
     )
@@ -97,6 +100,12 @@ def parser() -> argparse.ArgumentParser:
         help="with --dataset own: a table clip,first,last or clip,frame,label (none)",
     )
     p.add_argument("--cores", type=int, metavar="N", help="processor cores to use (all)")
+    p.add_argument(
+        "--on",
+        metavar="NAME",
+        help="run the steps elsewhere: slurm, another executor of Snakemake, or a profile in cluster/NAME "
+        "(docs/cluster.md)",
+    )
     p.add_argument(
         "--again", nargs="+", default=[], metavar="STEP", help="run these steps though nothing has changed"
     )
@@ -312,6 +321,11 @@ def run(grid: planning.Grid, targets: list[str], options, passed_on: list[str], 
     cores = records.hardware()["cores"] if options.cores is None else options.cores
     if cores < 1:
         raise ConfigError("--cores must be at least 1.")
+    if options.on and options.cores:
+        raise ConfigError("--cores is for this machine. How many steps --on runs at once: -- --jobs N")
+    where = ["--cores", str(cores), "--resources", f"training={gpus()}"]
+    if options.on:
+        where = elsewhere.arguments(options.on)
     if options.dry_run and not passed_on:
         for line in stale:
             print(f"  {line.job:<{WIDTH}} {line.why}")
@@ -319,7 +333,7 @@ def run(grid: planning.Grid, targets: list[str], options, passed_on: list[str], 
         return 0
     if stale:
         print(
-            f"{len(stale)} of {len(jobs)} steps to run on {cores} cores, profile {grid.profile}: "
+            f"{len(stale)} of {len(jobs)} steps to run on {options.on or f'{cores} cores'}, profile {grid.profile}: "
             f"{', '.join(grid.datasets)}; seeds {', '.join(map(str, grid.seeds))}.",
             file=sys.stderr,
         )
@@ -328,12 +342,13 @@ def run(grid: planning.Grid, targets: list[str], options, passed_on: list[str], 
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix="look-") as look:
             plan = planning.make(grid, lines, Path(look))
-            return run_engine(plan, cores, ["--dry-run", *passed_on])[0]
+            return run_engine(plan, where, ["--dry-run", *passed_on])[0]
     if without := records.why_no_commit():
         print(without, file=sys.stderr)
     plan = planning.make(grid, lines, plans.state(grid.profile) / "call")
     started, before = time.time(), aucs(jobs)
-    code, interrupted = run_engine(plan, cores, passed_on, lock)
+    with elsewhere.Follower(plan) if options.on else contextlib.nullcontext():
+        code, interrupted = run_engine(plan, where, passed_on, lock)
     if passed_on and not any(planning.ran(plan, line) for line in stale):
         return code  # Snakemake was asked to show something
     problems = planning.incomplete(plan)
@@ -343,7 +358,7 @@ def run(grid: planning.Grid, targets: list[str], options, passed_on: list[str], 
     return show_results(grid, targets, changed=True, before=before, all_clips=options.all_clips)
 
 
-def run_engine(plan: plans.Plan, cores: int, passed_on: list[str], lock=None) -> tuple[int, bool]:
+def run_engine(plan: plans.Plan, where: list[str], passed_on: list[str], lock=None) -> tuple[int, bool]:
     """Lets Snakemake run a plan. Returns its exit code, which says nothing of the jobs, and whether Ctrl-C
     was pressed.
 
@@ -355,10 +370,7 @@ def run_engine(plan: plans.Plan, cores: int, passed_on: list[str], lock=None) ->
     command += [
         "--snakefile",
         str(paths.ROOT / "Snakefile"),
-        "--cores",
-        str(cores),
-        "--resources",
-        f"gpu={gpus()}",
+        *where,
         "--rerun-triggers",
         "mtime",
         "--nolock",
@@ -399,6 +411,9 @@ def tell_problems(plan: plans.Plan, problems: dict[str, planning.Problem], inter
         print(f"\n✗ The workflow engine (Snakemake) stopped before it was done{said}", file=sys.stderr)
     if left:
         print(f"\nNot started: {names(left)}.", file=sys.stderr)
+    logs = plan.folder / ".snakemake" / "slurm_logs"
+    if failed and logs.exists():
+        print(f"\nWhat the nodes wrote about steps that failed: {paths.shown(logs)}", file=sys.stderr)
     again = f"./run_all.sh {shlex.join(sys.argv[1:])}"
     if interrupted or (stopped and not failed):
         print(f"\nInterrupted. Nothing is lost: {again} continues.", file=sys.stderr)

@@ -23,7 +23,7 @@ from lib import errors, paths
 from lib.datasets import locks
 from lib.errors import EXIT_DISK, EXIT_INTERRUPTED, EXIT_NOTEBOOK, ConfigError, JobError, RecordError
 from lib.pipeline import plans, records, surroundings
-from lib.pipeline.planning import Grid, command_for, unchanged
+from lib.pipeline.planning import Grid, command_for, ran, unchanged
 from lib.pipeline.plans import Line, Plan, state
 from lib.pipeline.steps import STEPS, Job, from_name
 from lib.pipeline.terminal import duration, headline, say, show_progress, tell
@@ -32,8 +32,11 @@ from lib.pipeline.terminal import duration, headline, say, show_progress, tell
 def execute(plan: Plan, line: Line) -> None:
     """Runs a job's notebook and writes its record, as the plan has it. Raises JobError."""
     job = from_name(plan.profile, line.job)
-    with locks.alone(state(plan.profile) / "locks" / line.marker, job.name):
-        if not line.certain and unchanged(plan, line):
+    with locks.alone(state(plan.profile) / "locks" / line.marker, job.name, waiting=tell):
+        if not plan.by_hand and ran(plan, line) and records.read(job.folder)["status"] == "complete":
+            # A node that had lost touch with its cluster finished what was given to another one meanwhile.
+            say(job, "complete already")
+        elif not line.certain and unchanged(plan, line):
             say(job, "unchanged: its inputs came out as before")
         else:
             _execute(plan, line, job)
@@ -239,8 +242,18 @@ def install_kernel() -> Path:
         ],
         "display_name": "Python 3",
         "language": "python",
-        "env": {"PYTHONPATH": str(paths.ROOT), "PYTHONHASHSEED": "0"},
+        "env": {
+            "PYTHONPATH": str(paths.ROOT),
+            "PYTHONHASHSEED": "0",
+            # What a home folder says to IPython (startup files) and matplotlib (styles) is no part of a run.
+            "IPYTHONDIR": str(paths.KERNELS / "ipython"),
+            "MPLCONFIGDIR": str(paths.KERNELS / "matplotlib"),
+        },
     }
+    # A history is a database, which processes of many nodes would share on a file system that may not bear it.
+    settings = paths.KERNELS / "ipython" / "profile_default" / "ipython_kernel_config.json"
+    if not settings.exists():
+        paths.write_json(settings, {"HistoryManager": {"hist_file": ":memory:"}})
     path = folder / "kernel.json"
     if not path.exists() or json.loads(path.read_text()) != spec:
         paths.write_json(path, spec)
@@ -318,8 +331,8 @@ def main(arguments=None) -> int:
     try:
         surroundings.settle()
         plan = plans.read(options.plan)
+        plans.take_environment(plan)
         line = plan.lines[options.job]
-        os.environ.update(plan.environment)
     except (ConfigError, RecordError) as problem:
         tell(f"\n✗ {options.job}: {problem}\n")
         return problem.exit_code

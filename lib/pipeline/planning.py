@@ -18,7 +18,7 @@ from lib import paths
 from lib.config import Config, resolve, values
 from lib.datasets import contents, layouts, own_video
 from lib.errors import EXIT_NOTEBOOK, DataError
-from lib.pipeline import plans, records
+from lib.pipeline import plans, records, resources
 from lib.pipeline.plans import Line, Plan
 from lib.pipeline.steps import STEPS, TARGETS, Job, from_name, jobs_of, upstream
 
@@ -142,6 +142,7 @@ def make(grid: Grid, lines: dict[str, Line], folder: Path, by_hand: bool = False
     """Writes what was decided into a folder, which is emptied before."""
     shutil.rmtree(folder, ignore_errors=True)
     environment = {name: os.environ[name] for name in plans.HANDED_DOWN if os.environ.get(name)}
+    environment["KIT_HOME"] = paths.home()  # what ~ stands for, on nodes where HOME is another folder too
     plan = Plan(secrets.token_hex(8), grid.profile, grid.to_dict(), environment, by_hand, lines, folder)
     plan.write()
     return plan
@@ -161,6 +162,7 @@ def decide(grid: Grid, jobs) -> dict[str, Line]:
         changed = "" if own else why_inputs_changed(job, reads)
         if first and changed in ("", MISSING_INPUTS):
             changed = f"{first} runs first"
+        memory, minutes = resources.need(job)
         lines[job.name] = Line(
             job=job.name,
             step=job.step,
@@ -170,6 +172,9 @@ def decide(grid: Grid, jobs) -> dict[str, Line]:
             reads=tuple(needed.name for needed in reads),
             threads=threads_of(job, config),
             trains=STEPS[job.step].trains,
+            memory=memory,
+            minutes=minutes,
+            gpus=resources.gpus(job, config),
             raw=raw_listing(job.dataset, config) if job.step == "prepare" and (own or changed) else None,
         )
     return lines

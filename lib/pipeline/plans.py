@@ -20,8 +20,8 @@ from lib import paths
 from lib.datasets import locks
 from lib.errors import RecordError
 
-FORMAT = 1
-HANDED_DOWN = ("KIT_DATA_ROOT", "KIT_REPORTS", "KIT_OFF_PINS")
+FORMAT = 2
+HANDED_DOWN = ("KIT_DATA_ROOT", "KIT_REPORTS", "KIT_OFF_PINS", "KIT_HOME")
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,9 @@ class Line:
     reads: tuple[str, ...]  # all jobs that it reads, those of earlier calls included
     threads: int
     trains: bool
+    memory: int  # MB, and
+    minutes: int  # of run time, that it asks of a cluster
+    gpus: int
     raw: str | None = None  # of a job that prepares data: a hash of the raw files when the plan was made
 
     @property
@@ -111,6 +114,13 @@ def read(file: Path) -> Plan:
         {line.job: line for line in lines},
         file.parent,
     )
+
+
+def take_environment(plan: Plan) -> None:
+    """Gives this process the plan's variables of the kit and no others: those of a node say nothing."""
+    for name in [name for name in os.environ if name.startswith("KIT_")]:
+        del os.environ[name]
+    os.environ.update(plan.environment)
 
 
 def state(profile: str) -> Path:

@@ -288,7 +288,7 @@ def command_of(monkeypatch, *passed_on) -> list[str]:
 
     monkeypatch.setattr(cli.subprocess, "Popen", Ended)
     plan = plans.Plan("id", "quick", GRID.to_dict(), {}, False, {}, paths.Path("/x y/plan"))
-    assert cli.run_engine(plan, 2, list(passed_on)) == (0, False)
+    assert cli.run_engine(plan, ["--cores", "2"], list(passed_on)) == (0, False)
     return seen
 
 
@@ -304,7 +304,11 @@ def test_what_the_call_was_told_reaches_jobs_through_the_plan(jobs, tmp_path, mo
     monkeypatch.setenv("KIT_DATA_ROOT", "/data of mine")
     monkeypatch.setenv("KIT_OFF_PINS", "")
     plan = plans.read(plan_of(jobs, tmp_path / "plan").file)
-    assert plan.environment == {"KIT_DATA_ROOT": "/data of mine", "KIT_REPORTS": str(tmp_path / "reports")}
+    assert plan.environment == {
+        "KIT_DATA_ROOT": "/data of mine",
+        "KIT_REPORTS": str(tmp_path / "reports"),
+        "KIT_HOME": os.path.expanduser("~"),
+    }
 
 
 @pytest.mark.parametrize(

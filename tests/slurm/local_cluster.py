@@ -21,6 +21,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -45,8 +46,8 @@ ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
 ReturnToService=2
-SlurmdTimeout=10
-SlurmctldTimeout=10
+SlurmdTimeout=30
+SlurmctldTimeout=30
 KillWait=5
 MinJobAge=300
 SchedulerParameters=sched_interval=2,bf_interval=2
@@ -55,7 +56,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=2 RealMemory={memory}
 NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=2 RealMemory={memory}
-PartitionName=cpu Nodes=node1,node2 Default=YES MaxTime=1:00:00 State=UP
+PartitionName=cpu Nodes=node1,node2 Default=YES MaxTime=UNLIMITED State=UP
 """
 
 
@@ -66,6 +67,14 @@ def missing() -> list[str]:
 
 def _program(name: str) -> str | None:
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+
+
+@contextlib.contextmanager
+def folder():
+    """A folder for a cluster, which all may enter, as munge wants it; pytest's own are closed to others."""
+    with tempfile.TemporaryDirectory(prefix="kit-slurm-") as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
 
 
 class LocalCluster:
@@ -110,15 +119,16 @@ class LocalCluster:
                 f"--seed-file={self.folder}/munged.seed",
                 "--num-threads=2",
             )
-            wait_for(lambda: (self.folder / "munge.socket").exists(), 20, "munged opens its socket")
+            wait_for(lambda: (self.folder / "munge.socket").exists(), 60, "munged opens its socket")
             self._start("slurmctld", "-D", "-f", self.environment["SLURM_CONF"])
             for node in NODES:
                 self.start_node(node)
-            wait_for(
-                lambda: all(self.state_of(n).startswith("IDLE") for n in NODES), 60, "both nodes are idle"
-            )
-        except BaseException:
+            idle = lambda: all(self.state_of(node).startswith("IDLE") for node in NODES)
+            wait_for(idle, 120, "both nodes are idle")
+        except BaseException as problem:
             self.__exit__()
+            words = "\n".join(path.read_text()[-1000:] for path in self.folder.glob("*.out"))
+            problem.add_note(f"The daemons say:\n{words}")
             raise
         return self
 
@@ -152,21 +162,34 @@ class LocalCluster:
         self._start("slurmd", "-D", "-N", node, "-f", self.environment["SLURM_CONF"], name=node)
 
     def kill_node(self, node: str) -> None:
-        """Ends a node's daemon without a word to anybody. The steps that it had started go on."""
+        """A node loses its power: its daemon and all that it had started end without a word."""
         self._daemons[node].kill()
         self._daemons.pop(node).wait()
+        self.end_steps(node)
 
-    def end_steps(self, node: str) -> None:
-        """Ends all that SLURM had started on a node."""
+    def processes(self, node: str = "") -> list:
+        """All that runs with this cluster's configuration, or what it had started on one node."""
         import psutil
 
-        for process in psutil.process_iter(["name", "environ"]):
+        found = []
+        for process in psutil.process_iter(["environ"]):
+            environment = process.info["environ"] or {}
+            own = environment.get("SLURM_CONF") == self.environment["SLURM_CONF"]
+            if own and (not node or environment.get("SLURMD_NODENAME") == node):
+                found.append(process)
+        return found
+
+    def end_steps(self, node: str) -> None:
+        """Ends all that SLURM had started on a node; first their parents, who would tell."""
+        import psutil
+
+        found = self.processes(node)
+        with contextlib.suppress(psutil.Error):
+            parents = [process.parent() for process in found]
+            found = [p for p in parents if p and p.name().startswith("slurmstepd")] + found
+        for process in found:
             with contextlib.suppress(psutil.Error):
-                environment = process.info["environ"] or {}
-                if environment.get("SLURM_CONF") == self.environment["SLURM_CONF"] and (
-                    environment.get("SLURMD_NODENAME") == node
-                ):
-                    process.kill()
+                process.kill()
 
     def _start(self, program: str, *arguments: str, name: str = "") -> None:
         log = open(self.folder / f"{name or program}.out", "ab")  # noqa: SIM115  it is the daemon's
