@@ -43,6 +43,11 @@ def read_mat(path: Path, variable: str) -> np.ndarray:
         zlib.error,
         scipy.io.matlab.MatReadError,
     ) as error:
+        if isinstance(error, NotImplementedError):
+            raise DataError(
+                f"{path} is a MATLAB file of version 7.3, which the kit does not read. Save it in MATLAB with "
+                f"save('{path.name}', '{variable}', '-v7')."
+            ) from error
         raise DataError(f"{path} cannot be read as a MATLAB file ({error}). {AGAIN}") from error
     if variable not in content:
         raise DataError(
@@ -67,7 +72,10 @@ def mask_volume(path: Path) -> Iterator[np.ndarray]:
     else:
         volume = load_npy(path)
     for mask in volume:
-        yield np.asarray(mask) > 0
+        mask = np.asarray(mask)
+        if mask.dtype.kind not in "biuf" or not np.isfinite(mask).all():
+            raise DataError(f"{path} holds masks with values that are no numbers. {AGAIN}")
+        yield mask != 0
 
 
 def load_npy(path: Path) -> np.ndarray:

@@ -182,7 +182,7 @@ def _eight_bits(path: Path, image: Image.Image) -> np.ndarray:
             )
         image = image.convert("L" if image.mode == "LA" else "RGB")
     if image.mode in ("1", "L"):
-        pixels = np.asarray(image)
+        pixels = np.array(image)
         return pixels * np.uint8(255) if pixels.dtype == bool else pixels
     if image.mode not in ("RGB", "P", "RGBX", "YCbCr"):
         raise DataError(f"{path} has colours of another kind than grey or RGB ({image.mode}). {SAVE}")

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.datasets.contents import Digests, state
+from lib.datasets.contents import Digests, files_below, state
 from lib.datasets.decoding import load_npy, mask_volume, read_frames, read_masks, read_mat
 from lib.datasets.files import (
     AGAIN,
@@ -109,6 +109,7 @@ class Raw:
     size: tuple[int, int]  # height and width of its frames
     label_files: tuple[Path, ...] = ()  # where the labels come from; none if they are the masks
     missing: tuple[str, ...] = ()  # what an incomplete set lacks, a sentence each
+    passed_over: tuple[str, ...] = ()  # what lies there and is not taken, a sentence each
     tracks: Path | None = None  # a table of the objects' tracks
 
     def split(self, name: str) -> tuple[Source, ...]:
@@ -162,7 +163,12 @@ def shape_text(shape) -> str:
 
 
 def looks_ucsd(folder: Path) -> bool:
-    return (folder / "Train").is_dir() and (folder / "Test").is_dir()
+    """Train/ or Test/ with clips; one of the two is enough to be told what is missing, or to be scored as a subset."""
+    return any(
+        re.fullmatch(rf"(?i){top}\d+", path.name)
+        for top in ("Train", "Test")
+        for path in subfolders(folder / top)
+    ) or ((folder / "Train").is_dir() and (folder / "Test").is_dir())
 
 
 def looks_avenue(folder: Path) -> bool:
@@ -186,11 +192,11 @@ def find_raw(dataset: str, data_root: Path) -> Path:
     """
     data_root = Path(data_root)
     names = {name.lower() for name in FOLDERS[dataset]}
-    level, seen = [data_root], []
+    level, seen, sets = [data_root], [], {}
     for _ in range(4):
         for folder in level:
             if folder.name.lower() in names and looks_like_a_set(folder):
-                return folder
+                sets.setdefault(folder.resolve(), folder)
             seen += [folder] if folder.name.lower() in names else []
         level = [
             below
@@ -198,6 +204,13 @@ def find_raw(dataset: str, data_root: Path) -> Path:
             if folder == data_root or not looks_like_a_set(folder)
             for below in subfolders(folder)
         ]
+    if len(sets) > 1:
+        raise DataError(
+            f"{dataset} is there more than once: {listing(sets.values())}. Take all but one away, or name the folder "
+            "of one with --data-root."
+        )
+    if sets:
+        return next(iter(sets.values()))
     if not data_root.is_dir():
         there = f"there is no folder {data_root}"
     elif seen:
@@ -255,7 +268,11 @@ def read_m_file(path: Path) -> list[list[tuple[int, int]]]:
     """UCSD's labels: for each test clip its abnormal ranges as (first, last), 1-based and inclusive."""
     text = re.sub(r"%.*", "", read_bytes(path).decode("utf-8", errors="replace"))
     clips = []
-    for line in re.findall(r"gt_frame\s*=\s*\[([^\]]*)\]", text):
+    for given, line in re.findall(r"(?:\{\s*(\d+)\s*\}\s*\.\s*)?gt_frame\s*=\s*\[([^\]]*)\]", text):
+        if given and int(given) != len(clips) + 1:
+            raise DataError(
+                f"{path}: entry {len(clips) + 1} calls itself {given}. The entries must be in order."
+            )
         ranges = [
             re.fullmatch(r"(\d+)(?::(\d+))?", part) for part in re.split(r"[,;\s]+", line.strip()) if part
         ]
@@ -270,15 +287,30 @@ def read_m_file(path: Path) -> list[list[tuple[int, int]]]:
 def read_gt_mat(path: Path) -> list[list[tuple[int, int]]]:
     """The community's ped2.mat or avenue.mat: `gt`, for each clip a 2 x k array of first and last frames, 1-based."""
     clips = []
-    for ranges in read_mat(path, "gt").ravel():
-        ranges = np.asarray(ranges).astype(int)
+    for position, entry in enumerate(read_mat(path, "gt").ravel(), start=1):
+        ranges = np.asarray(entry)
+        here = f"{path}: clip {position}"
+        if ranges.size and ranges.dtype.kind not in "iuf":
+            raise DataError(f"{here} has labels that are no numbers.")
+        if ranges.dtype.kind == "f" and not np.array_equal(ranges, np.trunc(ranges)):
+            raise DataError(f"{here} has labels that are no whole numbers. They are first and last frames.")
         ranges = ranges.reshape(2, -1) if ranges.size == 2 else ranges
         if ranges.size and (ranges.ndim != 2 or ranges.shape[0] != 2):
-            raise DataError(
-                f"{path}: clip {len(clips) + 1} has labels of shape {ranges.shape}, expected (2, ranges)."
-            )
-        clips.append([(int(first), int(last)) for first, last in ranges.T] if ranges.size else [])
+            raise DataError(f"{here} has labels of shape {ranges.shape}, expected (2, ranges).")
+        pairs = [(int(first), int(last)) for first, last in ranges.T] if ranges.size else []
+        check_order(pairs, here)
+        clips.append(pairs)
     return clips
+
+
+def check_order(ranges: list[tuple[int, int]], here: str) -> None:
+    """DataError if ranges overlap or go backwards, as those of a transposed array do."""
+    for before, after in zip(ranges, ranges[1:], strict=False):
+        if after[0] <= before[1]:
+            raise DataError(
+                f"{here} is labelled from frame {before[0]} to {before[1]} and from {after[0]} to {after[1]}, which "
+                "overlap or go backwards. Firsts belong into the first row of the array, lasts into the second."
+            )
 
 
 def read_interval_table() -> list[list[tuple[int, int]]]:
@@ -292,9 +324,15 @@ def read_interval_table() -> list[list[tuple[int, int]]]:
 
 def label_by_ranges(clips: list[Source], ranges: list[list[tuple[int, int]]], path: Path) -> list[Source]:
     """Labels from ranges, the clip numbered k taking the k-th entry."""
-    labelled = []
+    labelled, taken = [], {}
     for clip in clips:
         position = number(Path(clip.name))
+        if position in taken:
+            raise DataError(
+                f"Test clips {taken[position]} and {clip.name} both have number {position}, so both would take entry "
+                f"{position} of {path}. Rename one, or take it away."
+            )
+        taken[position] = clip.name
         if not 1 <= position <= len(ranges):
             raise DataError(f"{path} labels clips 1 to {len(ranges)}, so test clip {clip.name} has no label.")
         labels = np.zeros(clip.length, bool)
@@ -316,20 +354,18 @@ def label_by_arrays(clips: list[Source], folder: Path) -> list[Source]:
         path = folder / f"{clip.name}.npy"
         if not path.is_file():
             raise DataError(f"Test clip {clip.name} has no label: there is no {path}. {AGAIN}")
-        labels = np.asarray(load_npy(path)).ravel()
+        labels = zeros_and_ones(path)
         if len(labels) != clip.length:
             raise DataError(
                 f"{path} labels {len(labels)} frames, but test clip {clip.name} has {clip.length}. {AGAIN}"
             )
-        if not np.isin(labels, (0, 1)).all():
-            raise DataError(f"{path} holds other values than 0 and 1.")
         labelled.append(replace(clip, labels=labels.astype(bool)))
     return labelled
 
 
 def label_by_flat_array(clips: list[Source], path: Path) -> list[Source]:
     """frame_labels_ped2.npy and the like: one 0 or 1 for each frame of all test clips, one after the other."""
-    labels = np.asarray(load_npy(path)).ravel()
+    labels = zeros_and_ones(path)
     if len(labels) != sum(clip.length for clip in clips):
         raise DataError(
             f"{path} labels {len(labels)} frames, but the test clips have "
@@ -337,6 +373,18 @@ def label_by_flat_array(clips: list[Source], path: Path) -> list[Source]:
         )
     ends = np.cumsum([clip.length for clip in clips])[:-1]
     return [replace(clip, labels=part > 0) for clip, part in zip(clips, np.split(labels, ends))]
+
+
+def zeros_and_ones(path: Path) -> np.ndarray:
+    """The labels in an .npy file, (n,): one 0 or 1 for each frame, in a row or a column. DataError for anything else."""
+    labels = np.asarray(load_npy(path))
+    if labels.size != max(labels.shape, default=0):
+        raise DataError(f"{path} is of shape {labels.shape}; labels are one 0 or 1 for each frame.")
+    labels = labels.ravel()
+    if labels.dtype.kind not in "biuf" or not np.isin(labels, (0, 1)).all():
+        odd = "" if labels.dtype.kind not in "iuf" else f", such as {labels[~np.isin(labels, (0, 1))][0]}"
+        raise DataError(f"{path} holds other values than 0 and 1{odd}. These are not the labels of frames.")
+    return labels
 
 
 def with_masks(
@@ -380,6 +428,10 @@ def read_ucsd(dataset: str, folder: Path, subset: bool, look: Looker) -> Raw:
     missing: list[str] = []
     clips: dict[str, list[Source]] = {}
     for split, top in (("train", "Train"), ("test", "Test")):
+        if not (folder / top).is_dir():
+            clips[split] = []
+            missing.append(f"the folder {top}/ is missing")
+            continue
         folders = [
             path
             for path in entries(folder / top)
@@ -396,7 +448,16 @@ def read_ucsd(dataset: str, folder: Path, subset: bool, look: Looker) -> Raw:
         clips[split] = [
             Source(name=path.name, split=split, length=len(images), images=images) for path, images in found
         ]
-    size = frame_size(clips["train"])
+    size = frame_size(clips["train"] + clips["test"])
+    if not clips["test"]:
+        return Raw(
+            dataset=dataset,
+            folder=folder,
+            layout="UCSD",
+            clips=tuple(clips["train"]),
+            size=size,
+            missing=tuple(missing),
+        )
 
     label_files = tuple(path for path in entries(folder / "Test") if path.suffix.lower() == ".m")
     if len(label_files) > 1:
@@ -487,7 +548,14 @@ def label_avenue(
             "ground_truth_demo.zip there (./run_all.sh --fetch avenue does it), or take the intervals of "
             "Hasan et al., which come with the kit: --set data.avenue_labels=intervals"
         )
-    by_number = {number(path): path for path in entries(masks) if path.suffix == ".mat"} if masks else {}
+    by_number: dict[int, Path] = {}
+    for path in entries(masks) if masks else []:
+        if path.suffix == ".mat":
+            other = by_number.setdefault(number(path), path)
+            if other != path:
+                raise DataError(
+                    f"{masks} has two mask files of number {number(path)}: {other.name} and {path.name}."
+                )
     for index, clip in enumerate(test):
         path = by_number.get(number(Path(clip.name)))
         if path is None and avenue_labels == "masks":
@@ -688,4 +756,19 @@ def read(
             f"{folder} is not the whole {dataset} data set: {short}{more}. Get the whole set, or accept "
             "a part of it with --set data.subset=true; every number made from it then says 'subset'."
         )
-    return replace(found, missing=missing)
+    return replace(found, missing=missing, passed_over=not_taken(found))
+
+
+def not_taken(found: Raw) -> tuple[str, ...]:
+    """What lies in a set's folder and is not taken, a sentence for each folder of it; nothing for the generated set."""
+    if found.dataset == "synthetic":
+        return ()
+    taken = {path for clip in found.clips for path in clip.files} | {*found.label_files, found.tracks}
+    places: dict[Path, list[str]] = {}
+    for path in files_below(found.folder):
+        if path not in taken:
+            places.setdefault(path.parent, []).append(path.name)
+    return tuple(
+        f"{place.relative_to(found.folder.parent)}/: {listing(names)} {'is' if len(names) == 1 else 'are'} not taken"
+        for place, names in places.items()
+    )

@@ -3,14 +3,16 @@
 Each video is a clip and is called by its file's name without the ending. Labels are a table in one of two forms, frames
 counted from 0:
 
-    clip,first,last      a range of abnormal frames, both ends included; a clip without a row is normal
+    clip,first,last      a range of abnormal frames, both ends included; a clip without a row is normal. A fourth
+                         column, label, may call a range normal (0) or abnormal (1)
     clip,frame,label     every frame of every clip to be scored, label 0 or 1
 """
 
 from __future__ import annotations
 
 import csv
-import io
+import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +27,7 @@ from lib.datasets.layouts import Looker, Raw, shape_text
 from lib.errors import DataError
 
 MEND = "Copy it again from where it came from, convert it, or take it out of the folder."
+REMARKS = {"note", "notes", "comment", "comments", "remark"}
 FORMS = {"ranges": ("clip", "first", "last"), "frames": ("clip", "frame", "label")}
 
 
@@ -86,10 +89,10 @@ def videos_in(folder: Path) -> tuple[Path, ...]:
     odd = next((path.name for path in found if not paths.is_utf8(path.name)), None)
     if odd:
         raise DataError(f"{folder} holds {ascii(odd)}, whose name is not UTF-8. Rename it.")
-    names = [path.stem for path in found]
-    double = next((path for path in found if names.count(path.stem) > 1), None)
-    if double:
-        both = " and ".join(path.name for path in found if path.stem == double.stem)
+    names = [unicodedata.normalize("NFC", path.stem) for path in found]
+    double = next((name for name in names if names.count(name) > 1), None)
+    if double is not None:
+        both = " and ".join(path.name for path, name in zip(found, names, strict=True) if name == double)
         raise DataError(
             f"{folder} holds {both}; a clip is called by its name without the ending. Rename one of them."
         )
@@ -132,6 +135,7 @@ def read_videos(
                 )
             size, first = size or this, first or path
             clips.append(clip)
+    same_in_both(clips, look.digests)
     if videos.labels:
         test = label([clip for clip in clips if clip.split == "test"], videos.labels)
         clips = [clip for clip in clips if clip.split == "train"] + test
@@ -142,80 +146,178 @@ def read_videos(
         clips=tuple(clips),
         size=size,
         label_files=(videos.labels,) if videos.labels else (),
+        passed_over=passed_over(videos),
     )
+
+
+def same_in_both(clips: list[Source], digests: Digests) -> None:
+    """DataError if a video to learn from is, byte for byte, one to score."""
+    learned = {digests.of(clip.video): clip.video for clip in clips if clip.split == "train"}
+    for clip in clips:
+        if clip.split == "test" and (other := learned.get(digests.of(clip.video))):
+            raise DataError(
+                f"{other} and {clip.video} are the same video. What a network was trained on says nothing about "
+                "it: take it out of one of the folders."
+            )
+
+
+def passed_over(videos: Videos) -> tuple[str, ...]:
+    """What lies in the folders and is not taken, a sentence each."""
+    found = []
+    for folder in videos.folders:
+        taken = set(videos_in(folder)) | {videos.labels}
+        others = [path.name + "/" * path.is_dir() for path in entries(folder) if path not in taken]
+        if others:
+            found.append(
+                f"{folder.name}/: {listing(others)} {'is' if len(others) == 1 else 'are'} not taken: no videos"
+            )
+    return tuple(found)
 
 
 # -- labels ------------------------------------------------------------------------------------------------------
 
 
 def label(clips: list[Source], path: Path) -> list[Source]:
-    """The clips with the labels of a table. Raises DataError that names the line that does not fit."""
+    """The clips with the labels of a table. Raises DataError that names the line that does not fit.
+
+    A row of ranges without a column `label` is abnormal; where ranges overlap with different labels, that is an error.
+    """
     form, rows = read_table(path)
-    flags = {clip.name: np.full(clip.length, -1 if form == "frames" else 0, np.int8) for clip in clips}
+    flags = {clip.name: np.full(clip.length, -1, np.int8) for clip in clips}
     for line, row in rows:
-        name = row["clip"] if row["clip"] in flags else Path(row["clip"]).stem
-        if name not in flags:
-            raise DataError(
-                f"{path}, line {line}: there is no video '{row['clip']}' to score; there are {listing(flags)}."
-            )
-        try:
-            first, second = (int(row[column]) for column in FORMS[form][1:])
-        except ValueError:
-            raise DataError(
-                f"{path}, line {line}: {' and '.join(FORMS[form][1:])} must be whole numbers."
-            ) from None
-        last, value = (second, 1) if form == "ranges" else (first, second)
+        here = f"{path}, line {line}:"
+        name = named(row["clip"], clips, here)
+        first = whole_number(row, FORMS[form][1], here)
+        last = whole_number(row, "last", here) if form == "ranges" else first
+        value = whole_number(row, "label", here) if "label" in row else 1
         length = len(flags[name])
         if not 0 <= first <= last < length:
             where = f"range {first} to {last}" if form == "ranges" else f"frame {first}"
             raise DataError(
-                f"{path}, line {line}: {name} has frames 0 to {length - 1}, so it has no {where}. "
+                f"{here} {name} has frames 0 to {length - 1}, so it has no {where}. "
                 "Correct the line; frames are counted from 0."
             )
         if value not in (0, 1):
-            raise DataError(
-                f"{path}, line {line}: a label is 0 (normal) or 1 (abnormal); {value} is neither."
-            )
-        if form == "frames" and flags[name][first] >= 0:
-            raise DataError(f"{path}, line {line}: frame {first} of {name} is labelled twice.")
+            raise DataError(f"{here} a label is 0 (normal) or 1 (abnormal); {value} is neither.")
+        before = flags[name][first : last + 1]
+        if form == "frames" and before[0] >= 0:
+            raise DataError(f"{here} frame {first} of {name} is labelled twice.")
+        if (before == 1 - value).any():
+            frame = first + int(np.argmax(before == 1 - value))
+            raise DataError(f"{here} frame {frame} of {name} is normal in one line and abnormal in another.")
         flags[name][first : last + 1] = value
     for name, values in flags.items():
-        if (values < 0).any():
+        if form == "frames" and (values < 0).any():
             raise DataError(
                 f"{path}: frame {int(np.argmax(values < 0))} of {name} has no label. With columns "
                 "clip,frame,label every frame of every video to score needs one."
             )
-    together = np.concatenate(list(flags.values()))
+    together = np.concatenate(list(flags.values())) == 1
     if together.all() or not together.any():
         raise DataError(
             f"{path} calls every frame {'abnormal' if together.all() else 'normal'}; an AUC needs frames of both "
             "kinds. Leave --labels away to score without labels."
         )
-    return [replace(clip, labels=flags[clip.name].astype(bool)) for clip in clips]
+    return [replace(clip, labels=flags[clip.name] == 1) for clip in clips]
+
+
+def named(cell: str, clips: list[Source], here: str) -> str:
+    """The clip that a cell names: by the name of its file, with or without the ending, with or without folders.
+
+    Composed and decomposed letters are one letter: file systems and spreadsheets do not agree on them.
+    """
+    wanted = unicodedata.normalize("NFC", cell.replace("\\", "/"))
+    found = [clip.name for clip in clips if wanted in ways_to_name(clip)]
+    if len(found) > 1:
+        raise DataError(
+            f"{here} '{cell}' can be {' or '.join(found)}. Write the file's whole name, with its ending."
+        )
+    if not found:
+        raise DataError(
+            f"{here} there is no video '{cell}' to score; there are {listing(clip.name for clip in clips)}."
+        )
+    return found[0]
+
+
+def ways_to_name(clip: Source) -> set[str]:
+    """Everything that a table may call a clip."""
+    if clip.video is None:
+        return {unicodedata.normalize("NFC", clip.name)}
+    parts = clip.video.absolute().parts
+    files = {"/".join(parts[start:]).replace("//", "/") for start in range(len(parts))}
+    ways = {clip.name} | files | {file.removesuffix(clip.video.suffix) for file in files}
+    return {unicodedata.normalize("NFC", way) for way in ways}
+
+
+def whole_number(row: dict, column: str, here: str) -> int:
+    if not re.fullmatch(r"[+-]?[0-9]{1,18}", row[column]):
+        raise DataError(f"{here} {column} must be a whole number; '{row[column][:40]}' is none.")
+    return int(row[column])
 
 
 def read_table(path: Path) -> tuple[str, list[tuple[int, dict]]]:
-    """Which form a table of labels has, and its rows with the number of their line. Commas or semicolons."""
+    """Which form a table of labels has, and its rows with the number of their line. Commas, semicolons or tabs.
+
+    Read strictly, a line at a time, so that a quote that is never closed cannot swallow the lines after it. A column that
+    the kit does not know is refused: it may say that a range is normal. `note` and `comment` are for the reader.
+    """
     try:
         text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise DataError(
             f"{path} is not a text file in UTF-8, so it cannot be read as a table of labels."
         ) from None
-    head = text.split("\n", 1)[0]
-    reader = csv.reader(
-        io.StringIO(text), delimiter=";" if ";" in head and "," not in head else ",", skipinitialspace=True
-    )
-    columns = [column.strip().lower() for column in next(reader, [])]
-    form = next((form for form, wanted in FORMS.items() if set(wanted) <= set(columns)), None)
-    if form is None:
+    lines = re.split(r"\r\n|\r|\n", text)
+    separators = [mark for mark in ",;\t" if mark in lines[0]]
+    if len(separators) > 1:
+        raise DataError(f"{path}, line 1: the columns are separated by different marks. Use commas alone.")
+    separator = separators[0] if separators else ","
+    columns = [cell.lower() for cell in cells_of(lines[0], separator, f"{path}, line 1:")]
+    while columns and not columns[-1]:
+        columns.pop()  # a spreadsheet's empty columns
+    double = next((column for column in columns if columns.count(column) > 1), None)
+    if double is not None:
+        raise DataError(f"{path}, line 1: the column '{double}' is there twice.")
+    forms = [form for form, wanted in FORMS.items() if set(wanted) <= set(columns)]
+    if len(forms) != 1:
+        both = "both forms" if forms else "a table of labels has clip,first,last or clip,frame,label"
         raise DataError(
-            f"{path} has the columns {', '.join(columns) or '(none)'}; a table of labels has clip,first,last or "
-            "clip,frame,label in its first line."
+            f"{path} has the columns {', '.join(columns) or '(none)'}; {both} in its first line"
+            f"{', of which it may have one' if forms else ''}."
+        )
+    form = forms[0]
+    meant = [*FORMS[form], *(["label"] if form == "ranges" and "label" in columns else [])]
+    unknown = [column for column in columns if column not in meant and column not in REMARKS]
+    if unknown:
+        raise DataError(
+            f"{path}, line 1: the kit does not know the column '{unknown[0]}', which may change what the lines mean. "
+            f"Take it out, or call it note if it is a remark. Columns: {', '.join(meant)}."
         )
     rows = []
-    for cells in reader:
-        if any(cell.strip() for cell in cells):
-            row = dict(zip(columns, (cell.strip() for cell in cells)))
-            rows.append((reader.line_num, {column: row.get(column, "") for column in FORMS[form]}))
+    for number, line in enumerate(lines[1:], start=2):
+        here = f"{path}, line {number}:"
+        cells = cells_of(line, separator, here)
+        if not any(cells):
+            continue
+        if (
+            any(cells[len(columns) :])
+            or len(cells) < len(columns)
+            and separator in line
+            and REMARKS.isdisjoint(columns)
+        ):
+            raise DataError(f"{here} it has {len(cells)} cells, but there are {len(columns)} columns.")
+        row = dict(zip(columns, cells, strict=False))
+        rows.append((number, {column: row.get(column, "") for column in meant}))
     return form, rows
+
+
+def cells_of(line: str, separator: str, here: str) -> list[str]:
+    """The cells of one line, without the spaces around them. DataError if a quote in it is not closed."""
+    try:
+        cells = next(csv.reader([line], delimiter=separator, skipinitialspace=True, strict=True), [])
+    except csv.Error as error:
+        raise DataError(
+            f"{here} it cannot be read as a line of a table ({error}): a quote is not closed, or a cell is too long. "
+            "Correct the line."
+        ) from None
+    return [cell.strip() for cell in cells]
