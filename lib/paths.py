@@ -16,6 +16,7 @@ PAPER_RESULTS = ROOT / "data" / "paper_results.csv"
 AVENUE_INTERVALS = ROOT / "data" / "avenue_intervals.csv"
 SELECTION = ROOT / "data" / "selection"  # what was chosen on pasted anomalies, a file a data set, committed
 DIGESTS = ROOT / "data" / "prepared" / "digests.json"  # sha256 of raw files, with their sizes and times
+PED2_DIGESTS = ROOT / "data" / "ped2_digests.json"  # sha256 of the official pixels of each clip
 REFERENCE = ROOT / "reports" / "reference"
 EVER_SCORED = REFERENCE / "scored.csv"  # every configuration that was scored on the test clips of a real data set and curated
 FLOW_STEP = ROOT / "benchmarks" / "flow_step.csv"

@@ -14,6 +14,8 @@ from lib.config import DATASETS, resolve, values
 from lib.errors import DataError
 from lib.itae import layer_table
 from lib.losses import reconstruction_loss
+from lib.datasets import official
+from lib.datasets.decoding import read_frames
 from lib.datasets.layouts import find_raw, read
 from lib.training.stage1 import build_autoencoder, reconstruct
 
@@ -66,6 +68,16 @@ def _data() -> None:
         print(f"  ✓ {dataset}: complete" if not missing else
               f"  ! {dataset}: incomplete ({textwrap.shorten(missing[0], 90, placeholder=' ...')}{f' and {len(missing) - 1} more differences' if len(missing) > 1 else ''}); "
               "usable with --set data.subset=true")
+        if dataset in official.KNOWN:
+            print(f"      {_pixels(found)}")
+
+
+def _pixels(found) -> str:
+    """Whether the pixels are the official ones; what is damaged is said instead."""
+    try:
+        return official.verdict({f"{clip.split} {clip.name}": official.digest_of_pixels(read_frames(clip)) for clip in found.clips})
+    except DataError as problem:
+        return str(problem)
 
 
 def _speed(profile: str) -> None:

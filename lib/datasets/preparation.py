@@ -27,13 +27,13 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
 from lib import paths
-from lib.datasets import contents, locks
+from lib.datasets import contents, locks, official
 from lib.datasets.contents import Digests
 from lib.datasets.decoding import read_frames, read_masks
 from lib.datasets.files import AGAIN, Source, digest
 from lib.datasets.layouts import Raw, official_counts, read
 from lib.datasets.own_video import Videos, read_videos
-from lib.datasets.prepared import FORMAT, JOURNAL, Prepared, open_prepared
+from lib.datasets.prepared import FORMAT, JOURNAL, Prepared, nothing_happens, open_prepared
 from lib.errors import DataError
 
 SPLITS = ("train", "test")
@@ -235,7 +235,10 @@ def fill(
     torch.set_num_threads(1)  # the clips are what runs in parallel
     pool = ThreadPoolExecutor(max_workers=workers)
     try:
-        futures = {pool.submit(write_clip, clip, row, out, shapes, found.size): clip for clip, row in jobs}
+        known = found.dataset in official.KNOWN
+        futures = {
+            pool.submit(write_clip, clip, row, out, shapes, found.size, known): clip for clip, row in jobs
+        }
         for future in as_completed(futures):
             clip, record = futures[future], future.result()
             append_line(out / JOURNAL, {"clip": f"{clip.split}/{clip.name}", **record})
@@ -248,8 +251,12 @@ def fill(
         torch.set_num_threads(threads)
 
 
-def write_clip(clip: Source, row: int, out: Path, shapes: dict, size: tuple[int, int]) -> dict:
-    """Decodes one clip into its rows. Returns number, size and sha256 of the files it is made of."""
+def write_clip(
+    clip: Source, row: int, out: Path, shapes: dict, size: tuple[int, int], pixels: bool = False
+) -> dict:
+    """Decodes one clip into its rows. Returns number, size and sha256 of the files it is made of, and with `pixels` the
+    sha256 of its decoded frames."""
+    of_pixels = hashlib.sha256()
     name = f"{clip.split}_frames.npy"
     _, (_, height, width, channels) = shapes[name]
     count, sha = digest(clip.files)
@@ -260,6 +267,8 @@ def write_clip(clip: Source, row: int, out: Path, shapes: dict, size: tuple[int,
                     f"{clip.where(index)} is {image.shape[0]}x{image.shape[1]} pixels (height x width), "
                     f"but the set's first frame is {size[0]}x{size[1]}. {AGAIN}"
                 )
+            if pixels:
+                official.update(of_pixels, image)
             file.write(np.ascontiguousarray(fit_frame(image, height, width, channels)))
         file.flush()
         os.fsync(file.fileno())
@@ -269,7 +278,8 @@ def write_clip(clip: Source, row: int, out: Path, shapes: dict, size: tuple[int,
                 file.write(np.ascontiguousarray(fit_mask(mask, height, width)))
             file.flush()
             os.fsync(file.fileno())
-    return {"files": len(clip.files), "bytes": count, "sha256": sha}
+    record = {"files": len(clip.files), "bytes": count, "sha256": sha}
+    return record | ({"pixels": of_pixels.hexdigest()} if pixels else {})
 
 
 def open_at(path: Path, row: int):
@@ -311,16 +321,21 @@ def append_line(path: Path, line: dict) -> None:
 def make_manifest(found: Raw, parameters: dict, key: str, done: dict[str, dict], out: Path) -> dict:
     """What was prepared, from what, and how it compares with the official release."""
     clips: dict[str, list] = {split: [] for split in SPLITS}
+    pixels: dict[str, str] = {}
     start = {split: 0 for split in SPLITS}
     for clip in found.clips:
         record = {"name": clip.name, "start": start[clip.split], "length": clip.length}
         if clip.labels is not None:
             record["abnormal"] = int(clip.labels.sum())
-        clips[clip.split].append({**record, **done[f"{clip.split}/{clip.name}"]})
+        written = dict(done[f"{clip.split}/{clip.name}"])
+        if "pixels" in written:
+            pixels[f"{clip.split} {clip.name}"] = written.pop("pixels")
+        clips[clip.split].append({**record, **written})
         start[clip.split] += clip.length
     counts = {split: {"clips": len(clips[split]), "frames": start[split]} for split in SPLITS}
     counts["test"]["abnormal"] = sum(clip.get("abnormal", 0) for clip in clips["test"])
     arrays = {path.name: path.stat().st_size for path in (out / name for name in ARRAYS) if path.exists()}
+    frames = np.load(out / "test_frames.npy", mmap_mode="r")
     labels = [
         dict(zip(("name", "bytes", "sha256"), (path.name, *digest([path])))) for path in found.label_files
     ]
@@ -336,6 +351,12 @@ def make_manifest(found: Raw, parameters: dict, key: str, done: dict[str, dict],
         "official": official_counts(found.dataset, parameters["avenue_labels"]),
         "label_files": labels,
         "passed_over": list(found.passed_over),
+        "pixels": official.verdict(pixels) if pixels else None,
+        "nothing_happens": {
+            clip["name"]: reason
+            for clip in clips["test"]
+            if (reason := nothing_happens(frames[clip["start"] : clip["start"] + clip["length"]]))
+        },
         "clips": clips,
         "arrays": arrays,
         "key": key,

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 
@@ -67,9 +68,35 @@ class Prepared:
         return pd.read_csv(path) if path.exists() else None
 
     @property
+    def nothing_happens(self) -> dict[str, str]:
+        """The test clips in which nothing happens, by name, with the reason. Their scores say nothing: stretched from 0
+        to 1 within the clip, noise looks like an event."""
+        return self.manifest.get("nothing_happens", {})
+
+    @property
     def subset(self) -> bool:
         """Whether something of the official release is missing."""
         return self.manifest["subset"]
+
+
+def nothing_happens(frames: np.ndarray) -> str:
+    """Whether a clip (n, H, W, C) uint8 is black, without contrast or frozen in nine of ten frames: the word for it, or
+    nothing. A pixel that changes by more than two levels of 255 is a change."""
+    black = flat = frozen = 0
+    before = None
+    for frame in frames:
+        small = cv2.resize(
+            np.asarray(frame), (16, 16), interpolation=cv2.INTER_AREA
+        )  # averages the camera's noise
+        flat += small.std(axis=(0, 1)).max() < 3
+        black += small.std(axis=(0, 1)).max() < 3 and small.mean() < 16
+        frozen += before is not None and cv2.norm(frame, before, cv2.NORM_INF) <= 2
+        before = frame
+    if black >= 0.9 * len(frames):
+        return "black"
+    if flat >= 0.9 * len(frames):
+        return "without contrast, as with a covered lens"
+    return "frozen" if len(frames) > 1 and frozen >= 0.9 * (len(frames) - 1) else ""
 
 
 def windows(clips: tuple[Clip, ...], *, T: int, stride: int) -> np.ndarray:
