@@ -74,7 +74,8 @@ def count_frames(path: Path) -> int:
     finally:
         av.logging.set_level(before)
     if not reason and messages:
-        reason = f"it cannot be read without errors ({messages[0][2].strip()})"
+        first = " ".join(messages[0][2].split("\n")[0].split())
+        reason = f"it cannot be read without errors ({first})"
     if seen.frames == 0:
         raise DataError(f"{path} opens as a video, but not one frame of it can be decoded. {AGAIN}")
     if reason:
