@@ -45,6 +45,8 @@ def parser() -> argparse.ArgumentParser:
         "  ./run_all.sh --fetch avenue                        download a benchmark from its owner\n"
         "  ./run_all.sh own_video --dataset own --train-videos A --score-videos B   your own video, without labels\n"
         "  ./run_all.sh selection --dataset ped2 --profile small   open choices, without a test label\n"
+        "  ./run_all.sh why table3:ped2:two_path              what stands behind a cell, a figure or a number\n"
+        "  ./run_all.sh compare before now                    what the last change did; or two profiles, reference\n"
         "  ./run_all.sh lab                                   JupyterLab on the notebooks\n"
         "  ./run_all.sh tables --on slurm --profile paper --dataset ped2   each step as a job of a SLURM cluster\n"
         "  ./run_all.sh --dry-run -- --dag                    everything after -- goes to Snakemake\n\n"
@@ -54,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
         "targets",
         nargs="*",
         metavar="TARGET",
-        help="a step, a table, a figure (see --list), or lab; nothing means everything",
+        help="a step, a table, a figure (see --list), or lab, why, compare; nothing means everything",
     )
     p.add_argument(
         "--profile",
@@ -123,14 +125,17 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--list", action="store_true", help="targets, profiles and parameters")
     p.add_argument(
         "--why",
-        metavar="TABLE:DATA:ROW",
-        help="the runs, parameters, commits and commands behind a cell, e.g. table3:ped2:two_path",
+        metavar="WHAT",
+        help="the runs, parameters, commits and commands behind a cell (table3:ped2:two_path), a figure "
+        "(fig4:ped2) or a number (0.870); ./run_all.sh why WHAT is the same, and without WHAT lists the cells",
     )
     p.add_argument(
         "--curate",
         action="store_true",
-        help="put complete runs into reports/reference/ and their numbers into README.md",
+        help="put complete runs into reports/reference/ and their numbers into README.md; shows what it would "
+        "do and asks",
     )
+    p.add_argument("--yes", action="store_true", help="with --curate: do not ask")
     p.add_argument(
         "--costs",
         action="store_true",
@@ -195,10 +200,15 @@ def main(arguments: list[str]) -> int:
             return 0
         if options.targets == ["lab"]:
             return open_lab(passed_on)
-        if options.why:
-            from lib.evidence import tables
+        if options.targets[:1] == ["compare"]:
+            from lib.commands import compare
 
-            print(tables.why(options.profile, options.why))
+            print(compare.compare(options.profile, options.targets[1:]))
+            return 0
+        if options.why or options.targets[:1] == ["why"]:
+            from lib.commands import why
+
+            print(why.answer(options.profile, options.why or " ".join(options.targets[1:])))
             return 0
         grid, targets = understand(options)
         if options.adopt:
@@ -208,6 +218,9 @@ def main(arguments: list[str]) -> int:
         if options.curate:
             from lib.report import costs, reference
 
+            print(reference.preview(grid.profile, grid.datasets))
+            if not options.yes and not agreed():
+                return errors.EXIT_USAGE
             files = reference.curate(grid.profile, grid.datasets)
             reference.update_readme()
             costs.update_page()
@@ -237,6 +250,14 @@ def main(arguments: list[str]) -> int:
             raise
         print(surroundings.disk_sentence(problem), file=sys.stderr)
         return errors.EXIT_DISK
+
+
+def agreed() -> bool:
+    """Asks whether to go on; where nobody can answer, says how to do without the question."""
+    if not sys.stdin.isatty():
+        print("Nothing was written: --curate asks first. Add --yes where nobody can answer.", file=sys.stderr)
+        return False
+    return input("Curate this? [y/N] ").strip().lower() in ("y", "yes")
 
 
 def understand(options) -> tuple[planning.Grid, list[str]]:

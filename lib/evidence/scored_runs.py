@@ -108,6 +108,13 @@ class Result:
         )  # Avenue's are called 01 to 21
 
     @property
+    def rounding(self) -> float:
+        """How far an AUC computed from the stored scores may be from the one on record: as far as one
+        computed by sorting from one by counting pairs; further where curated scores are rounded.
+        """
+        return 1e-4 if self.record["outputs"][0].get("digits") else 1e-6
+
+    @property
     def labelled(self) -> bool:
         return self.record["metrics"].get("auc") is not None
 
@@ -131,7 +138,10 @@ class Result:
         return self.terms_for(PROTOCOLS["paper"])
 
     def terms_for(self, protocol: Protocol) -> list[tuple[float, np.ndarray]]:
-        """The weighted terms of Eq. 9, which each protocol normalises in its own way; L by the scope that goes with it."""
+        """The weighted terms of Eq. 9, which each protocol normalises in its own way.
+
+        L has the lambdas of the scope that goes with the protocol.
+        """
         terms = [(1.0, self.scores["R"].to_numpy())]
         if "L" in self.scores:
             column = protocols.column_of_likelihood(protocol)
@@ -151,7 +161,8 @@ class Result:
         recorded = self.record["metrics"]["protocols"].get(protocol.name)
         if recorded and PROTOCOLS.get(protocol.name) == protocol:
             return recorded["auc"]
-        return protocols.frame_auc(self.terms_for(protocol), self.labels, self.clips, protocol, self.train_stats)
+        terms = self.terms_for(protocol)
+        return protocols.frame_auc(terms, self.labels, self.clips, protocol, self.train_stats)
 
 
 def open_results(folders: dict[Job, Path]) -> tuple[Result, ...]:
@@ -169,19 +180,43 @@ def of_profile(profile: str) -> tuple[Result, ...]:
     return open_results({job: job.folder for job, _ in records.find(profile)})
 
 
-def _beneath(profile: str, record: dict) -> tuple[dict[str, dict], tuple[str, ...]]:
+def before(profile: str) -> tuple[Result, ...]:
+    """The scored runs of a profile as they were before the last change: those that were replaced, where there
+    are such, on what they were made from; the others as they are.
+    """
+    found = []
+    for result in of_profile(profile):
+        folder = records.previous(result.folder)
+        record = records.read(folder, records.PREVIOUS)
+        if record:
+            result = Result(result.job, record, folder, *_beneath(profile, record, replaced=True))
+        found.append(result)
+    return tuple(found)
+
+
+def _beneath(
+    profile: str, record: dict, *, replaced: bool = False
+) -> tuple[dict[str, dict], tuple[str, ...]]:
+    """The records beneath a run by name, and the names of those that are not the ones that it read any more.
+
+    With `replaced`, a record that was replaced since is looked for too.
+    """
     found, changed, todo = {}, {}, [record]
     while todo:
         above = todo.pop(0)
         reader = from_name(profile, above["job"])
         for name, digest in above.get("inputs", {}).items():
-            under = found.get(name) or records.read(from_name(profile, name).folder)
-            complete = under is not None and under["status"] == "complete"
-            if not complete or records.input_digest(reader, under) != digest:
+            folder = from_name(profile, name).folder
+            candidates = [found[name]] if name in found else [records.read(folder)]
+            if replaced and name not in found:
+                candidates.insert(0, records.read(records.previous(folder), records.PREVIOUS))
+            complete = [under for under in candidates if under is not None and under["status"] == "complete"]
+            fitting = [under for under in complete if records.input_digest(reader, under) == digest]
+            if not fitting:
                 changed[name] = None
             if complete and name not in found:
-                found[name] = under
-                todo.append(under)
+                found[name] = [*fitting, *complete][0]
+                todo.append(found[name])
     return found, tuple(changed)
 
 

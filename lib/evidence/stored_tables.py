@@ -90,10 +90,18 @@ def write(found: tables.Table, folder: Path, key: str) -> list[str]:
     return [*written, f"{found.name}.json"]
 
 
-def read(folder: Path, name: str, key: str) -> tables.Table | None:
-    """The stored table; None if there is none with this key, or if its csv is not the one that was stored."""
+def read(folder: Path, name: str, key: str = "") -> tables.Table | None:
+    """The stored table; None if there is none with this key, or if its csv is not the one that was stored.
+
+    Without a key, the table is taken as it is stored.
+    """
     stored, path = _load(folder / f"{name}.json"), folder / f"{name}.csv"
-    if stored.get("key") != key or not path.exists() or paths.sha256_of(path) != stored["csv"]:
+    if (
+        not stored
+        or key not in ("", stored["key"])
+        or not path.exists()
+        or paths.sha256_of(path) != stored["csv"]
+    ):
         return None
     text = [field for field in tables.FIELDS if field not in (*tables.NUMBERS, "subset")]
     cells = pd.read_csv(

@@ -48,7 +48,6 @@ CHANGES = {
     "against the second.",
     "table4": "Changes are against the row without additional information.",
 }
-ROUNDING = 1e-6  # between an AUC computed by sorting and the same by counting pairs
 FIELDS = (
     "table",
     "dataset",
@@ -229,7 +228,7 @@ def measured(
         found = interval(tuple(group), protocol, resamples)
         if found:
             cell |= {"low": found.low, "high": found.high}
-            if abs(found.estimate - cell["auc"]) > ROUNDING:
+            if abs(found.estimate - cell["auc"]) > max(r.rounding for r in group):
                 cell["said"].append(
                     f"the AUC on record is not that of the stored scores, {found.estimate:.3f}"
                 )
@@ -522,50 +521,3 @@ def _ablation(name: str, rows: dict[str, str], results, paper, protocol, resampl
 
 
 MAKERS = {"table2": table2, "table3": table3, "table4": table4}
-
-
-# -- one cell, explained -------------------------------------------------------------------------------------
-
-
-def why(profile: str, cell: str) -> str:
-    """The runs, parameters, commits and commands behind a cell, named as table3:ped2:two_path.
-
-    Raises ConfigError for a table, data set or row that does not exist.
-    """
-    from lib.config import DATASETS, check_name
-    from lib.evidence.scored_runs import of_profile
-
-    table, dataset, variant = (cell.split(":") + ["", ""])[:3]
-    check_name("table", table, ROWS)
-    check_name("data set", dataset, DATASETS)
-    check_name("row", variant, ROWS[table])
-    said = paper_value(paper_results(), int(table[-1]), variant, dataset)
-    lines = [f"{cell}, profile {profile}", f"  the paper: {'no number' if said is None else f'{said:.3f}'}"]
-    runs = [
-        r
-        for r in of_profile(profile)
-        if (r.job.step, r.job.dataset, r.job.variant) == ("score", dataset, variant)
-    ]
-    if not runs:
-        return "\n".join([*lines, "  this kit: not run"])
-    for result in runs:
-        record = result.record
-        auc = record["metrics"]["auc"]
-        number = result.why_no_auc or repr(auc)
-        lines += [
-            f"  {result.job.name}: {number}{', subset' if result.subset else ''}",
-            f"    record   {paths.shown(result.folder / 'run.json')}, ended {record.get('ended', '?')}",
-            f"    commit   {result.commit}{_about_commit(result.commit)}",
-            f"    command  {record.get('command', 'by hand')}",
-        ]
-        lines += [f"    changed since: {name}" for name in result.changed]
-        lines += ["    stands on"] + [
-            f"      {name:<42} {under['git']['commit'] or '':.7}  {under['command']}"
-            for name, under in result.beneath.items()
-        ]
-    values = [r.parameters() for r in runs]
-    lines.append("  parameters")
-    for name in sorted(set().union(*values)):
-        seen = dict.fromkeys(str(v[name]) for v in values if name in v)
-        lines.append(f"    {name:<28} {' | '.join(seen)}")
-    return "\n".join(lines)

@@ -388,7 +388,9 @@ Place = Callable[[str], tuple[str, str]]  # of a run by its name: its address, a
 
 
 def _html_cell(found: Face, i: int, j: int, place: Place | None = None) -> str:
-    """The text of a cell in HTML, each interval in small print below its number; a link if `place` is given."""
+    """The text of a cell in HTML, each interval in small print below its number; a link if `place` is
+    given.
+    """
     lines = []
     parts = found.parts.get((i, j), [(found.rows[i][j], "")])
     runs = found.runs.get((i, j)) or [[] for _ in parts]

@@ -17,6 +17,7 @@ A verdict is about these runs, in their configuration: `deviations` lists where 
 from __future__ import annotations
 
 import dataclasses
+import typing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from lib import paths
-from lib.config import PAPER, flat, parameters, resolve
+from lib.config import PAPER, flat, groups, parameters, resolve, selected
 from lib.evaluation import protocols
 from lib.evaluation.protocols import Protocol
 from lib.evidence import names
@@ -55,6 +56,10 @@ NO_DEVIATION = (
     "flow.epoch_steps",
     "evaluate.resamples",
 )
+
+
+READINGS = ("model", "loss", "autoencoder", "features", "error", "score")  # groups with readings of the paper
+LITERAL, SELECTED, NEITHER = "literal", "selected", "neither"
 
 
 @dataclass(frozen=True)
@@ -297,6 +302,51 @@ def deviations(results, dataset: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["parameter", "these runs", "profile paper", "stated by"])
 
 
+def choices(results, dataset: str) -> pd.DataFrame:
+    """How the runs on a data set read what the paper leaves open: choice, these runs, literal, kind, record.
+
+    The kind is "literal" where the value is the one that the kit holds for printed, "selected" where it was
+    chosen on normal video alone (`record` says by which run), and "neither" otherwise. Empty if nothing was
+    scored.
+    """
+    chosen, values = selected(dataset), [r.parameters() for r in results if r.job.dataset == dataset]
+    rows = []
+    for name, spec in parameters().items():
+        if name not in chosen and not _is_reading(name):
+            continue
+        literal = str(chosen[name]["literal"] if name in chosen else spec.default)
+        seen = list(dict.fromkeys(str(v[name]) for v in values if name in v))
+        if not seen:
+            continue
+        kind, record = NEITHER, ""
+        if seen == [literal]:
+            kind = LITERAL
+        elif name in chosen and seen == [str(chosen[name]["value"])]:
+            kind, record = SELECTED, str(chosen[name].get("record", ""))
+        rows.append([name, " | ".join(seen), literal, kind, record])
+    return pd.DataFrame(rows, columns=["choice", "these runs", "literal", "kind", "record"])
+
+
+def _is_reading(name: str) -> bool:
+    """Whether a parameter names one of several readings of the paper."""
+    group, short = name.split(".")
+    kind = typing.get_type_hints(groups()[group])[short]
+    return group in READINGS and short != "weights" and typing.get_origin(kind) is typing.Literal
+
+
+def told_choices(table: pd.DataFrame) -> str:
+    """The choices in a few words each, the literal ones by name alone."""
+    said = []
+    for kind in (LITERAL, SELECTED, NEITHER):
+        own = table[table["kind"] == kind]
+        if kind == LITERAL:
+            lines = [f"`{row.choice}`" for row in own.itertuples()]
+        else:
+            lines = [f"`{row.choice}` {row[2]} (literal: {row.literal})" for row in own.itertuples()]
+        said.append(f"{kind}: {', '.join(lines) or 'none'}")
+    return "; ".join(said) + "."
+
+
 BOTH_KINDS, ALL = "clips with frames of both kinds", "all clips"
 
 
@@ -403,6 +453,10 @@ def markdown(found: list[Finding], results, under: str) -> str:
                 else "; ".join(f"`{row.parameter}` {row[2]} (there {row[3]})" for row in table.itertuples())
                 + "."
             )
+        )
+        parts.append(
+            f"How {names.DATASETS[dataset]}'s runs read what the paper leaves open: "
+            + told_choices(choices(results, dataset))
         )
     return "\n\n".join([*parts, under]) + "\n"
 

@@ -1,6 +1,7 @@
 """How one job is run: its notebook through papermill, its record, its progress.
 
-    python -m lib.pipeline.execution --plan reports/quick/.state/call/plan.json ped2/autoencoder/two_path/seed0
+    python -m lib.pipeline.execution --plan reports/quick/.state/call/plan.json
+    ped2/autoencoder/two_path/seed0
 
 is what Snakemake calls for each job. Whether it has to run stands in the plan.
 """
@@ -53,8 +54,7 @@ def _execute(plan: Plan, line: Line, job: Job) -> None:
             raise JobError(f"{job.name} reads {needed.name}, which is not complete.", EXIT_NOTEBOOK)
         inputs[needed.name] = records.input_digest(job, record)
     folder, identity = job.folder, records.identity(job, config, inputs)
-    if job.step in ("autoencoder", "flow"):
-        set_aside(folder)
+    set_aside(job)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "result.json").unlink(missing_ok=True)
     record = {
@@ -149,14 +149,23 @@ def as_job_error(problem: BaseException) -> JobError:
     return JobError(f"{type(problem).__name__}: {problem}", EXIT_NOTEBOOK)
 
 
-def set_aside(folder: Path) -> None:
-    """Keeps a finished training that is about to be replaced, beside it, until the next one is replaced."""
-    record = records.read(folder)
-    if record and record["status"] == "complete":
-        previous = folder.with_name(folder.name + ".previous")
-        shutil.rmtree(previous, ignore_errors=True)
+def set_aside(job: Job) -> None:
+    """Keeps a finished run that is about to be replaced, beside it, until the next one is replaced.
+
+    Of trainings and scores everything is kept; of the steps between and before them the record alone, which
+    says how they were made (`./run_all.sh compare before now` reads it).
+    """
+    folder, record = job.folder, records.read(job.folder)
+    if not record or record["status"] != "complete" or STEPS[job.step].per == "all":
+        return
+    previous = records.previous(folder)
+    shutil.rmtree(previous, ignore_errors=True)
+    if job.step in ("autoencoder", "flow", "score", "reference"):
         folder.rename(previous)
-        (previous / "run.json").rename(previous / "run.previous.json")
+        (previous / "run.json").rename(previous / records.PREVIOUS)
+    else:
+        previous.mkdir(parents=True)
+        shutil.copyfile(folder / "run.json", previous / records.PREVIOUS)
 
 
 def notebook_parameters(notebook: Path) -> set[str]:
@@ -228,7 +237,8 @@ def as_template(path: Path) -> str:
 def install_kernel() -> Path:
     """A kernel specification for the Python that runs this, in the checkout, with lib importable."""
     folder = paths.KERNELS / "kernels" / "python3"
-    # A kernel that is told to stop while it answers now and then logs a socket error of its own; no run suffers from it.
+    # A kernel that is told to stop while it answers now and then logs a socket error of its own; no run
+    # suffers from it.
     quiet = "__import__('logging').getLogger('tornado.general').setLevel('CRITICAL')"
     spec = {
         "argv": [
@@ -273,7 +283,9 @@ def section_of(output: Path) -> str:
 
 
 class Watch:
-    """While a notebook runs: its progress on the terminal, and the largest memory of its kernel (`peak`, in bytes)."""
+    """While a notebook runs: its progress on the terminal, and the largest memory of its kernel (`peak`, in
+    bytes).
+    """
 
     def __init__(self, job: Job, folder: Path):
         self.job, self.channel, self.peak = job, folder / "progress", 0

@@ -32,6 +32,7 @@ from lib.pipeline.steps import MODELS, STEPS, Job
 from lib.pipeline.surroundings import cores
 
 FORMAT = 1
+PREVIOUS = "run.previous.json"  # the record of a run that was replaced
 PLUMBING = ("config", "paths", "pipeline", "commands")  # modules of the top level, and rooms
 DECORATION = (
     "figures.you_are_here",
@@ -251,10 +252,15 @@ def input_digest(reader: Job, record: dict) -> str:
 # -- reading and writing -----------------------------------------------------------------------------------------
 
 
-def read(folder: Path) -> dict | None:
+def previous(folder: Path) -> Path:
+    """Where the run that a run replaced is kept, beside it; its record is called PREVIOUS there."""
+    return folder.with_name(folder.name + ".previous")
+
+
+def read(folder: Path, name: str = "run.json") -> dict | None:
     """The record in a run's folder, or None if there is none that can be read."""
     try:
-        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        record = json.loads((folder / name).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
         return None
     return record if isinstance(record, dict) and record.get("format") == FORMAT else None

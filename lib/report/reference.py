@@ -2,48 +2,48 @@
 
     ./run_all.sh --curate --profile small --dataset ped2
 
-copies records, histories, stored scores and figures of complete runs, the executed notebooks without their pictures (which show
-many frames of the data), and the weights of the full model of the lowest seed. What was curated before of other seeds and data sets
-stays, so that seeds may come one after the other; the tables, the verdict and the figures that show several seeds are made anew from
-the records of all. `scored.csv` grows by a line for each configuration that was scored. Last, the blocks of README that hold numbers
-are written.
+keeps of complete runs what somebody looks at: records, histories, scores with five significant digits, what
+the figures of several seeds are made from, and the weights of the full model of the lowest seed in half
+precision, as far as there is room. Of each figure one file is kept, and no executed notebook. What was
+curated before of other seeds and data sets stays, so that seeds may come one after the other; the tables, the
+verdict and the figures that show several seeds are made anew from the records of all. `scored.csv` grows by a
+line for each configuration that was scored. Last, the blocks of README that hold numbers are written.
 
-Below `reports/reference/` lie folders of the same form as below `reports/`, one a profile, so everything that reads records reads these
-too, and `stage1.load_autoencoder` and `stage2.load_flow` read the weights.
+Below `reports/reference/` lie folders of the same form as below `reports/`, one per profile, so everything
+that reads records reads these too, and `stage1.load_autoencoder` and `stage2.load_flow` read the weights.
 """
 
 from __future__ import annotations
 
 import contextlib
 import csv
-import json
 import os
 import re
 import shutil
+import tempfile
 from pathlib import Path
+
+import numpy as np
+import pandas as pd
 
 from lib import paths
 from lib.errors import CurateError
+from lib.evidence.scored_runs import NOT_COMPARED
 from lib.pipeline import records, terminal
-from lib.pipeline.steps import STEPS
+from lib.pipeline.steps import STEPS, Job
 
-KEPT = (
-    "run.json",
-    "history.csv",
-    "scores.csv",
-    "reference.csv",
-    "test_windows.npy",
-    "test_errors_over_training.npz",
-    "nll_over_training.npz",
-)  # what tables and the figures of several seeds are made from
+KEPT = ("run.json", "history.csv", "test_windows.npy")  # as they are
+SCORES = ("scores.csv", "reference.csv")  # rounded
+ALONG_TRAINING = ("test_errors_over_training.npz", "nll_over_training.npz")  # in half precision
+DIGITS = 5
 WEIGHTS = {
     ("autoencoder", "two_path"): "autoencoder.pt",
     ("flow", "app_intensity"): "flow.pt",
     ("flow", "mot"): "flow.pt",
 }
 REAL = ("ped1", "ped2", "avenue", "shanghaitech")
-LARGEST_MB = 24  # of the whole folder
-LARGEST_WEIGHTS_MB = 5  # of one network; larger ones (flows of three levels) are left out
+LARGEST_MB = 12  # of everything below reports/reference
+LARGEST_SVG_KB, LARGEST_WIDTH = 100, 1400  # a larger drawing is kept as a png of at most so many pixels
 README = paths.ROOT / "README.md"
 
 
@@ -61,73 +61,187 @@ def reading(folder: Path | None = None):
 
 
 def curate(profile: str, datasets) -> list[Path]:
-    """Keeps the complete runs of a profile on some data sets, and makes tables and figures of all that is kept. Returns the files.
+    """Keeps the complete runs of a profile on some data sets, and makes tables and figures of all that is
+    kept.
 
-    Raises CurateError if none was scored, if a run was made from uncommitted code or with weights of the reference, or if it
-    is too much to keep.
+    Returns the files. Raises CurateError if nothing was scored, if a run cannot be run again (uncommitted
+    code, weights of the reference), if runs have different settings, or if it is too much to keep.
     """
-    found = [(job, record) for job, record in records.find(profile) if job.dataset in datasets]
-    if not any(job.step == "score" for job, _ in found):
-        raise CurateError(
-            f"There is no scored run of {', '.join(datasets)} at profile {profile}. Run it first: "
-            f"./run_all.sh --profile {profile} --dataset {' '.join(datasets)}"
-        )
-    dirty = [job.name for job, record in found if record["git"]["dirty"] is not False]
-    if dirty:
-        raise CurateError(
-            f"{dirty[0]} was run with uncommitted changes, so nobody could run it again. Commit, and run it once more."
-        )
-    taken = [
-        job.name for job, record in found if record["parameters"].get(f"{job.step}.weights") == "reference"
-    ]
-    if taken:
-        raise CurateError(
-            f"{taken[0]} took its weights from the reference (--pretrained), so there is nothing new to keep. Train it, "
-            f"or delete {paths.shown(paths.report(profile))} and run what you want to keep."
-        )
-    with reading(paths.REFERENCE):
+    found = to_curate(profile, datasets)
+    with reading():
         before = records.find(profile)
     target, source, top = paths.REFERENCE / profile, paths.report(profile), paths.REFERENCE / ".partial"
     partial = top / profile
     shutil.rmtree(top, ignore_errors=True)
     for job, record in found:
-        to = partial / job.folder.relative_to(source)
-        to.mkdir(parents=True)
-        for name in KEPT:
-            if (job.folder / name).exists():
-                shutil.copyfile(job.folder / name, to / name)
-        keep_notebook(job.folder / f"{STEPS[job.step].notebook}.ipynb", to)
+        keep_run(job.folder, partial / job.folder.relative_to(source), record)
     earlier = keep_earlier(target / "runs", partial / "runs")
-    for (step, variant), name in WEIGHTS.items():
-        trained = [
-            job
-            for job, _ in found
-            if (job.step, job.variant) == (step, variant) and (job.folder / name).exists()
-        ]
-        for job in [
-            job for job in trained if job.seed == min(j.seed for j in trained if j.dataset == job.dataset)
-        ]:
-            to = partial / job.folder.relative_to(source)
-            if not any(other.parent != to for other in to.parent.glob(f"*/{name}")):
-                keep_weights(job.folder / name, to / name)
-                if (to / name).stat().st_size > LARGEST_WEIGHTS_MB * 1e6:
-                    (to / name).unlink()
     with reading(top):
         _tables(profile, partial / "tables")
         _figures(profile, source / "figures", target / "figures", partial / "figures", earlier)
         kept = records.find(profile)
-    files = [path for path in partial.rglob("*") if path.is_file()]
-    size = sum(path.stat().st_size for path in files) / 1e6
+    others = size_of(paths.REFERENCE) - size_of(target) - size_of(top)
+    _keep_weights(found, source, partial, room=LARGEST_MB * 1e6 - others - size_of(partial))
+    size = (others + size_of(partial)) / 1e6
     if size > LARGEST_MB:
         shutil.rmtree(top)
         raise CurateError(
-            f"The curated result would be {size:.0f} MB; at most {LARGEST_MB} MB belong into the repository."
+            f"The curated results would be {size:.0f} MB; at most {LARGEST_MB} MB belong into the repository."
+            f" Remove a profile that nobody needs from {paths.shown(paths.REFERENCE)}, or curate fewer sets."
         )
     note_scored(before + kept)
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
     top.rmdir()
     return sorted(path for path in target.rglob("*") if path.is_file())
+
+
+def to_curate(profile: str, datasets) -> list[tuple[Job, dict]]:
+    """The complete runs of a profile on some data sets. Raises CurateError if they cannot be curated."""
+    found = [(job, record) for job, record in records.find(profile) if job.dataset in datasets]
+    if not any(job.step == "score" for job, _ in found):
+        raise CurateError(
+            f"There is no scored run of {', '.join(datasets)} at profile {profile}. Run it first: "
+            f"./run_all.sh --profile {profile} --dataset {' '.join(datasets)}"
+        )
+    for job, record in found:
+        if record["git"]["dirty"] is not False:
+            raise CurateError(
+                f"{job.name} was run with uncommitted changes, so nobody could run it again. Commit, and run "
+                "it once more."
+            )
+        if record["parameters"].get(f"{job.step}.weights") == "reference":
+            raise CurateError(
+                f"{job.name} took its weights from the reference (--pretrained), so there is nothing new to "
+                f"keep. Train it, or delete {paths.shown(paths.report(profile))} and run what is to be kept."
+            )
+    _refuse_mixed(found)
+    return found
+
+
+def _refuse_mixed(found) -> None:
+    """Raises CurateError if a parameter has two values among the runs of one data set.
+
+    How something was computed may differ; the steps that try settings (sensitivity, selection) are left out.
+    """
+    first: dict[tuple[str, str], tuple[Job, object]] = {}
+    for job, record in found:
+        for name, value in record["parameters"].items():
+            if name.startswith(NOT_COMPARED) or job.step in ("sensitivity", "selection"):
+                continue
+            other, seen = first.setdefault((job.dataset, name), (job, value))
+            if seen != value:
+                raise CurateError(
+                    f"The runs of {job.dataset} have different settings: {name} is {seen} in {other.name} "
+                    f"and {value} in {job.name}. Run all of it with one setting before it is curated."
+                )
+
+
+def preview(profile: str, datasets) -> str:
+    """What `curate` would do, in words; nothing is written. Raises CurateError as `curate` does."""
+    found = to_curate(profile, datasets)
+    with reading():
+        before = {job.name: record for job, record in records.find(profile)}
+    lines = [f"To {paths.shown(paths.REFERENCE / profile)}:"]
+    for dataset in dict.fromkeys(job.dataset for job, _ in found):
+        own = [(job, record) for job, record in found if job.dataset == dataset]
+        seeds = sorted({job.seed for job, _ in own if job.seed is not None})
+        new = [job.name for job, _ in own if job.name not in before]
+        changed = [
+            job.name
+            for job, record in own
+            if job.name in before and before[job.name]["ended"] != record["ended"]
+        ]
+        lines.append(
+            f"  {dataset}: {len(own)} runs, seeds {', '.join(map(str, seeds))}; {len(new)} are new, "
+            f"{len(changed)} replace a run that was curated before"
+        )
+        settings = own[-1][1]["settings"]
+        if settings:
+            lines.append("    settings: " + ", ".join(f"{name}={value}" for name, value in settings.items()))
+        for job, record in own:
+            if job.step == "score" and record["metrics"].get("auc") is not None:
+                was = before.get(job.name, {}).get("metrics", {}).get("auc")
+                then = "" if was is None else f" (curated before: {was:.3f})"
+                lines.append(f"    {job.name:<46} AUC {record['metrics']['auc']:.3f}{then}")
+    stays = [name for name in before if name not in {job.name for job, _ in found}]
+    lines.append(f"  {len(stays)} runs that were curated before stay.")
+    lines.append(
+        "Tables, verdict and figures of this profile, scored.csv and README's numbers are written anew."
+    )
+    return "\n".join(lines)
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files below a folder; 0 if there is none."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def keep_run(folder: Path, to: Path, record: dict) -> None:
+    """Copies of a run's record and small results. The record says which files were rounded, and their new
+    hash.
+    """
+    to.mkdir(parents=True)
+    for name in KEPT:
+        if (folder / name).exists():
+            shutil.copyfile(folder / name, to / name)
+    for name in SCORES:
+        if (folder / name).exists():
+            scores = pd.read_csv(folder / name, dtype={"clip": str})
+            scores.to_csv(to / name, index=False, float_format=f"%.{DIGITS}g", lineterminator="\n")
+    for name in ALONG_TRAINING:
+        if (folder / name).exists():
+            with np.load(folder / name) as arrays:
+                halves = {key: _to_half(arrays[key]) for key in arrays.files}
+            np.savez_compressed(to / name, **halves)
+    outputs = [
+        {
+            "file": o["file"],
+            "bytes": (to / o["file"]).stat().st_size,
+            "sha256": paths.sha256_of(to / o["file"]),
+        }
+        | {"digits": DIGITS}
+        if o["file"] in SCORES
+        else o
+        for o in record["outputs"]
+    ]
+    paths.write_json(to / "run.json", record | {"outputs": outputs})
+
+
+def _to_half(array: np.ndarray) -> np.ndarray:
+    """Floats in half precision, where they fit into it."""
+    if array.dtype.kind != "f" or (array.size and np.abs(array).max() > np.finfo(np.float16).max):
+        return array
+    return array.astype(np.float16)
+
+
+def _keep_weights(found, source: Path, partial: Path, room: float) -> None:
+    """Keeps the weights of the full model of each data set's lowest seed, the smallest first, while there is
+    room.
+    """
+    waiting = []
+    for (step, variant), name in WEIGHTS.items():
+        own = [job for job, _ in found if (job.step, job.variant) == (step, variant)]
+        lowest = _lowest_seeds(job for job in own if (job.folder / name).exists())
+        for dataset, seed in lowest.items():
+            job = next(job for job in own if (job.dataset, job.seed) == (dataset, seed))
+            to = partial / job.folder.relative_to(source)
+            if not any(other.parent != to for other in to.parent.glob(f"*/{name}")):
+                keep_weights(job.folder / name, to / name)
+                waiting.append(to / name)
+    for path in sorted(waiting, key=lambda path: path.stat().st_size):
+        room -= path.stat().st_size
+        if room < 0:
+            path.unlink()
+
+
+def _lowest_seeds(jobs) -> dict[str, int]:
+    """The lowest seed of each data set among some jobs; data sets without seeds are left out."""
+    found: dict[str, int] = {}
+    for job in jobs:
+        if job.seed is not None:
+            found[job.dataset] = min(job.seed, found.get(job.dataset, job.seed))
+    return found
 
 
 def keep_earlier(before: Path, now: Path) -> set[Path]:
@@ -141,24 +255,6 @@ def keep_earlier(before: Path, now: Path) -> set[Path]:
             )
             kept.add(folder)
     return kept
-
-
-def keep_notebook(path: Path, to: Path) -> None:
-    """A copy of an executed notebook with its words and tables, without pictures, and without where it was run."""
-    if not path.exists():
-        return
-    notebook = json.loads(path.read_text(encoding="utf-8"))
-    notebook["metadata"].pop("papermill", None)
-    for cell in notebook["cells"]:
-        cell["metadata"] = {name: value for name, value in cell["metadata"].items() if name == "tags"}
-        if cell["cell_type"] == "code":
-            for output in cell["outputs"]:
-                if "data" in output:
-                    output["data"] = {
-                        kind: value for kind, value in output["data"].items() if not kind.startswith("image/")
-                    }
-            cell["outputs"] = [o for o in cell["outputs"] if o["output_type"] == "stream" or o.get("data")]
-    paths.write_json(to / path.name, notebook)
 
 
 def _tables(profile: str, folder: Path) -> None:
@@ -180,70 +276,83 @@ def _tables(profile: str, folder: Path) -> None:
 
 
 def _figures(profile: str, drawn: Path, before: Path, to: Path, earlier: set[Path]) -> None:
-    """The figures of the runs. Where some runs of a data set are from earlier, figures of one run stay with the lowest seed's, and
-    those of several seeds are drawn anew if the prepared frames are there."""
+    """The figures of the runs, of each one file.
+
+    Where some runs of a data set are from earlier, figures of one run stay with the lowest seed's, and those
+    of several seeds are drawn anew if the prepared frames are there.
+    """
+    runs = {job: job.folder for job, _ in records.find(profile)}
+    old = {job for job, folder in runs.items() if folder in earlier}
+    lowest_old, lowest_new = _lowest_seeds(old), _lowest_seeds(set(runs) - old)
+    stays = {
+        dataset
+        for dataset, seed in lowest_old.items()
+        if dataset not in lowest_new or seed < lowest_new[dataset]
+    }
+    to.mkdir(parents=True)
+    datasets = sorted({job.dataset for job in runs if job.dataset != "all"})
+    for folder in (before, drawn):
+        for stem in sorted({path.stem for path in folder.glob("*.*") if path.suffix in (".svg", ".png")}):
+            figure, _, dataset = stem.partition("-")
+            wanted = datasets[:1] if figure == "fig2" else datasets  # the same network on every data set
+            is_kept = any(to.glob(f"{stem}.*"))
+            if (not dataset or dataset in wanted) and not (is_kept and dataset in stays):
+                keep_figure(folder, stem, to)
+    for dataset in sorted(set(lowest_old) & set(lowest_new)):
+        own = {job: folder for job, folder in runs.items() if job.dataset == dataset}
+        _draw_several(dataset, own, to)
+
+
+def keep_figure(folder: Path, stem: str, to: Path) -> None:
+    """One file of a figure: the drawing if it is small, otherwise a picture at the size of a screen."""
+    import cv2
+
+    for path in to.glob(f"{stem}.*"):
+        path.unlink()
+    drawing, picture = folder / f"{stem}.svg", folder / f"{stem}.png"
+    if drawing.exists() and (drawing.stat().st_size <= LARGEST_SVG_KB * 1000 or not picture.exists()):
+        shutil.copyfile(drawing, to / drawing.name)
+        return
+    pixels = cv2.imread(str(picture))
+    if pixels is None or pixels.shape[1] <= LARGEST_WIDTH:
+        shutil.copyfile(picture, to / picture.name)
+        return
+    height, width = pixels.shape[:2]
+    size = (LARGEST_WIDTH, round(height * LARGEST_WIDTH / width))
+    cv2.imwrite(str(to / picture.name), cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+
+
+def _draw_several(dataset: str, runs: dict[Job, Path], to: Path) -> None:
+    """Draws the figures that show several seeds, if the prepared frames are there."""
     import matplotlib.style
 
     from lib.datasets import prepared
     from lib.evidence import figure_data
     from lib.figures import further_figures, paper_figures, style
 
-    runs = {job: job.folder for job, _ in records.find(profile)}
-    seeds = {
-        old: {
-            name: min(
-                (
-                    job.seed
-                    for job, folder in runs.items()
-                    if job.dataset == name and job.seed is not None and (folder in earlier) == old
-                ),
-                default=None,
-            )
-            for name in {job.dataset for job in runs}
-        }
-        for old in (True, False)
+    folders = [records.prepared_of(records.read(f)) for job, f in runs.items() if job.step == "prepare"]
+    if not folders or not folders[0] or not (folders[0] / "manifest.json").exists():
+        return
+    matplotlib.style.use(paths.STYLE)
+    found = figure_data.Results(dataset, prepared.open_prepared(folders[0]), runs)
+    drawings = {
+        "roc": paper_figures.roc,
+        "protocols": further_figures.protocols,
+        "clips": further_figures.clips,
+        "training": further_figures.training,
     }
-    stays = {
-        name
-        for name, seed in seeds[True].items()
-        if seed is not None and (seeds[False][name] is None or seed < seeds[False][name])
-    }
-    to.mkdir(parents=True)
-    for folder in (before, drawn):
-        for path in sorted(folder.glob("*.*")) if folder.exists() else ():
-            dataset = path.stem.split("-")[1] if "-" in path.stem else ""
-            if path.suffix in (".svg", ".png", ".csv") and not (
-                (to / path.name).exists() and dataset in stays
-            ):
-                shutil.copyfile(path, to / path.name)
-    mixed = (
-        {job.dataset for job, folder in runs.items() if (folder in earlier) == old and job.seed is not None}
-        for old in (True, False)
-    )
-    for dataset in set.intersection(*mixed):
-        own = {job: folder for job, folder in runs.items() if job.dataset == dataset}
-        ready = [
-            records.prepared_of(records.read(folder))
-            for job, folder in own.items()
-            if job.step == "prepare"
-        ]
-        if ready and (ready[0] / "manifest.json").exists():
-            matplotlib.style.use(paths.STYLE)
-            found = figure_data.Results(dataset, prepared.open_prepared(ready[0]), own)
-            for name, draw in (
-                ("roc", paper_figures.roc),
-                ("protocols", further_figures.protocols),
-                ("clips", further_figures.clips),
-                ("training", further_figures.training),
-            ):
-                picture = draw(found)
-                if picture.figure is not None:
-                    style.save(picture.figure, picture.table, to, f"{name}-{dataset}")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, draw in drawings.items():
+            picture, stem = draw(found), f"{name}-{dataset}"
+            if picture.figure is not None and style.save(picture.figure, picture.table, Path(folder), stem):
+                keep_figure(Path(folder), stem, to)
 
 
 def note_scored(found) -> None:
-    """Adds what was scored on the test clips of real data sets to the list of everything that ever was: a line a score,
-    those of the sensitivity study and of adopted selections included. What stands in the list stays."""
+    """Adds what was scored on the test clips of real data sets to the list of everything that ever was: a
+    line per score, those of the sensitivity study and of adopted selections included. What stands in the list
+    stays.
+    """
     lines = []
     for job, record in found:
         line = {
@@ -264,7 +373,7 @@ def note_scored(found) -> None:
                 line
                 | {
                     "settings": " ".join(
-                        filter(None, [line["settings"], "subset" * record["metrics"]["subset"]])
+                        filter(None, [line["settings"], "subset" if record["metrics"]["subset"] else ""])
                     )
                 }
             )
@@ -314,7 +423,9 @@ def profiles() -> list[str]:
 
 
 def results_block() -> str:
-    """README's results: for each profile and data set Table 3 as measured, from the reference records alone."""
+    """README's results: for each profile and data set Table 3 as measured, from the reference records
+    alone.
+    """
     from lib.evaluation import protocols
     from lib.evidence import names, scored_runs, stored_tables, typesetting
 
@@ -335,7 +446,7 @@ def results_block() -> str:
             own = cells[(cells["dataset"] == dataset) & cells["auc"].notna()]
             own, scorers = own[own["group"] == "this kit"], own[own["group"] != "this kit"]
             of_it = [r for r in found if r.job.dataset == dataset]
-            subset = ", subset" * any(r.subset for r in of_it)
+            subset = ", subset" if any(r.subset for r in of_it) else ""
             if own.empty:
                 why = next((r.why_no_auc for r in of_it if r.job.step == "score"), "not scored")
                 lines += [f"**{names.DATASETS[dataset]}{subset}, profile `{profile}`**: no AUC ({why}).", ""]
@@ -346,13 +457,7 @@ def results_block() -> str:
                 "| | paper | this kit | 95 % interval | change | interval of the change | command |",
                 "|---|---|---|---|---|---|---|",
             ]
-            for cell in own.itertuples():
-                jobs = cell.runs.split()
-                lines.append(
-                    f"| {typesetting.row_name(cell)} | {typesetting.number(cell.paper)} | {typesetting.measured(cell)} (n = {int(cell.n)}) | "
-                    f"{typesetting.interval(cell.low, cell.high)} | {typesetting.change(cell.difference)} | "
-                    f"{typesetting.interval_of_change(cell.difference_low, cell.difference_high)} | {_command(commands, jobs)} |"
-                )
+            lines += [_row(cell, commands) for cell in own.itertuples()]
             whole = [
                 r
                 for r in found
@@ -360,30 +465,48 @@ def results_block() -> str:
                 and r.labelled
             ]
             for group in scored_runs.apart(whole)[:1]:
-                said = [
-                    f"{name} {sum(r.record['metrics']['protocols'][name]['auc'] for r in group) / len(group):.3f}"
-                    for name in group[0].record["metrics"]["protocols"]
+                by_protocol = [r.record["metrics"]["protocols"] for r in group]
+                means = {
+                    name: sum(aucs[name]["auc"] for aucs in by_protocol) / len(group)
+                    for name in by_protocol[0]
                     if name != protocol.name
-                ]
+                }
+                said = [f"{name} {auc:.3f}" for name, auc in means.items()]
                 lines += [
                     "",
                     f"The same scores of both flows together under other protocols: {'; '.join(said)}.",
                 ]
             if len(scorers):
                 said = [f"{cell.row} {typesetting.measured(cell)}" for cell in scorers.itertuples()]
-                lines += [
-                    "",
-                    f"Reference scorers ({_command(commands, scorers.iloc[0].runs.split())}): {'; '.join(said)}.",
-                ]
+                command = _command(commands, scorers.iloc[0].runs.split())
+                lines += ["", f"Reference scorers ({command}): {'; '.join(said)}."]
             commits = ", ".join(sorted({r.commit for r in of_it}))
             lines += [
                 "",
-                f"Frame-level AUC; protocol: {protocol}. n: seeds. Intervals: by resampling test clips, paired for "
-                f"changes (the second row against the first, the rows with flows against the second). Scored at commit {commits}; "
-                f"records: [`reports/reference/{profile}`](reports/reference/{profile}/).",
+                f"Frame-level AUC; protocol: {protocol}. n: seeds. Intervals: by resampling test clips, "
+                "paired for changes (the second row against the first, the rows with flows against the "
+                "second)."
+                f" Scored at commit {commits}; records: "
+                f"[`reports/reference/{profile}`](reports/reference/{profile}/).",
                 "",
             ]
     return "\n".join(lines)
+
+
+def _row(cell, commands: dict[str, str]) -> str:
+    """A line of README's table."""
+    from lib.evidence import typesetting
+
+    texts = [
+        typesetting.row_name(cell),
+        typesetting.number(cell.paper),
+        f"{typesetting.measured(cell)} (n = {cell.n:.0f})",
+        typesetting.interval(cell.low, cell.high),
+        typesetting.change(cell.difference),
+        typesetting.interval_of_change(cell.difference_low, cell.difference_high),
+        _command(commands, cell.runs.split()),
+    ]
+    return f"| {' | '.join(texts)} |"
 
 
 def _command(commands: dict[str, str], names: list[str]) -> str:
@@ -436,7 +559,7 @@ def update_readme(path: Path = README) -> None:
     for name, block in (("results", results_block()), ("costs", costs_block())):
         text = re.sub(
             rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- end of {name} -->)",
-            lambda m: m[1] + block + m[2],
+            lambda m, block=block: m[1] + block + m[2],
             text,
             flags=re.S,
         )

@@ -14,7 +14,6 @@ from sklearn.metrics import roc_auc_score
 
 from lib import paths
 from lib.config import resolve
-from lib.errors import ConfigError
 from lib.evaluation import protocols
 from lib.evaluation.protocols import PROTOCOLS
 from lib.evidence import names, scored_runs, tables, typesetting, verdict
@@ -285,7 +284,7 @@ def test_other_protocols_give_other_numbers_and_say_so(reports):
 
 
 def test_each_protocol_takes_the_likelihoods_of_its_scope(reports):
-    """Where clips are not normalised by themselves, L has lambdas of one scope for all clips; of one flow there are none."""
+    """Where clips are not normalised by themselves, L has lambdas of one scope, if there are any."""
     full = next(r for r in scored_runs.of_profile("quick") if r.job == job("app_intensity_mot"))
     full.__dict__["scores"] = full.scores.assign(L_test=full.scores["R"] * 2, L_train=full.scores["R"] * 3)
     for named, column in (
@@ -541,30 +540,6 @@ def test_letters_of_footnotes():
     assert [tables.mark(i) for i in (0, 25, 26, 27, 51, 52)] == ["a", "z", "aa", "ab", "az", "ba"]
 
 
-# -- one cell
-
-
-def test_why_names_what_is_behind_a_cell(reports):
-    said = tables.why("quick", "table3:ped2:mot")
-    for words in (
-        "the paper: 0.973",
-        "ped2/score/mot/seed0",
-        "./run_all.sh score",
-        "ped2/flow/mot/seed0",
-        "c0ffee0",
-        "flow.K",
-        "run.json",
-    ):
-        assert words in said
-    assert "this kit: not run" in tables.why("quick", "table4:avenue:app_error")
-    with pytest.raises(ConfigError, match="Did you mean two_path"):
-        tables.why("quick", "table3:ped2:twopath")
-    with pytest.raises(ConfigError, match="table"):
-        tables.why("quick", "table9:ped2:mot")
-    with pytest.raises(ConfigError, match="data set"):
-        tables.why("quick", "table3")
-
-
 # -- verdict
 
 
@@ -704,6 +679,35 @@ def test_deviations_are_named(empty):
     assert list(found.loc["loss.l2_weight"]) == ["0.25", "1.0", "the paper"]
     assert "kit" in found.loc["autoencoder.steps", "stated by"] and "model.tau" not in found.index
     assert "machine.threads" not in found.index
+
+
+def test_readings_are_literal_selected_or_neither(empty, monkeypatch):
+    chosen = {
+        "loss.l2": {"value": "mean_square", "literal": "window_norm", "record": "data/selection/ped2.csv:3"},
+        "autoencoder.steps": {"value": 7, "literal": STEPS, "record": "data/selection/ped2.csv:9"},
+    }
+    monkeypatch.setattr(verdict, "selected", lambda dataset: chosen if dataset == "ped2" else {})
+    settings = {"loss.l2": "mean_square", "features.time": "mean"}
+    made.scored("ped2", "app_intensity_mot", settings=settings)
+    runs = scored_runs.of_profile("quick")
+    found = verdict.choices(runs, "ped2").set_index("choice")
+    assert list(found.loc["loss.l2"]) == [
+        "mean_square",
+        "window_norm",
+        "selected",
+        "data/selection/ped2.csv:3",
+    ]
+    assert list(found.loc["features.time"])[2:] == ["neither", ""]
+    assert (
+        found.loc["score.error", "kind"] == "literal" and found.loc["score.lambda_scope", "kind"] == "literal"
+    )
+    assert "machine.device" not in found.index and "autoencoder.weights" not in found.index
+    assert found.loc["autoencoder.steps", "kind"] == "literal"  # selected, but the runs have the other value
+    said = verdict.told_choices(verdict.choices(runs, "ped2"))
+    assert "selected: `loss.l2` mean_square (literal: window_norm)" in said
+    assert "neither: `features.time` mean (literal: stack)" in said and "`score.error`" in said
+    assert said in verdict.markdown([verdict.Finding("C1", "", "ped2", n=1)], runs, "")
+    assert verdict.choices(runs, "avenue").empty
 
 
 def test_where_it_is_won_and_lost(empty):

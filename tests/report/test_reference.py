@@ -1,49 +1,35 @@
 """What --curate keeps: on hand-made records, one seed after the other."""
 
 import csv
+import io
 import json
+import math
+import re
+from pathlib import Path
 
+import cv2
 import made_records as made
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from lib import paths
+from lib.commands import cli
 from lib.datasets import prepared
+from lib.evidence import scored_runs
 from lib.figures import further_figures, paper_figures, style
 from lib.pipeline import records
-from lib.pipeline.steps import STEPS, Job
-from lib.report import reference
-
-NOTEBOOK = {
-    "cells": [
-        {"cell_type": "markdown", "id": "a", "metadata": {}, "source": ["# Title"]},
-        {
-            "cell_type": "code",
-            "id": "b",
-            "metadata": {"tags": ["parameters"], "papermill": {"duration": 1}},
-            "execution_count": 1,
-            "source": ["x"],
-            "outputs": [
-                {"output_type": "stream", "name": "stdout", "text": ["a line\n"]},
-                {
-                    "output_type": "display_data",
-                    "metadata": {},
-                    "data": {"image/png": "iVBOR", "text/plain": ["<Figure>"]},
-                },
-                {"output_type": "display_data", "metadata": {}, "data": {"image/png": "iVBOR"}},
-            ],
-        },
-    ],
-    "metadata": {"kernelspec": {"name": "python3"}, "papermill": {"output_path": "/somewhere/out.ipynb"}},
-    "nbformat": 4,
-    "nbformat_minor": 5,
-}
+from lib.pipeline.steps import Job
+from lib.report import costs, reference
 
 
 @pytest.fixture
 def places(tmp_path, monkeypatch):
-    """Reports and a reference of their own."""
+    """Reports and a reference of their own, and few resamples."""
+    values = scored_runs.Result.parameters
+    few = {"evaluate.resamples": 20}
+    monkeypatch.setattr(scored_runs.Result, "parameters", lambda result: values(result) | few)
     monkeypatch.setenv("KIT_REPORTS", str(tmp_path / "reports"))
     monkeypatch.setattr(paths, "REFERENCE", tmp_path / "reference")
     monkeypatch.setattr(paths, "EVER_SCORED", tmp_path / "reference/scored.csv")
@@ -51,7 +37,7 @@ def places(tmp_path, monkeypatch):
 
 
 def run(seed, **options):
-    """Everything of one seed, with weights and executed notebooks."""
+    """Everything of one seed, with weights."""
     jobs = made.everything("ped2", (seed,), **options)
     for (step, variant), name in reference.WEIGHTS.items():
         folder = Job("quick", "ped2", step, variant, seed).folder
@@ -59,8 +45,6 @@ def run(seed, **options):
     made.change(
         Job("quick", "ped2", "prepare"), lambda r: r["notes"].update(prepared="data/prepared/of nobody")
     )
-    for job in jobs:
-        (job.folder / f"{STEPS[job.step].notebook}.ipynb").write_text(json.dumps(NOTEBOOK))
     return jobs
 
 
@@ -98,16 +82,91 @@ def test_what_is_kept(places):
         "model"
     ]["w"]
     assert weights.dtype == torch.float16
-    text = (places / "reference/quick/runs/ped2/score/mot/seed0/07_score.ipynb").read_text()
-    kept = json.loads(text)
-    assert "somewhere" not in text and "iVBOR" not in text and "duration" not in text
-    assert [o.get("text") or o["data"] for o in kept["cells"][1]["outputs"]] == [
-        ["a line\n"],
-        {"text/plain": ["<Figure>"]},
-    ]
-    assert (
-        kept["cells"][1]["metadata"] == {"tags": ["parameters"]} and kept["cells"][0] == NOTEBOOK["cells"][0]
+    assert {Path(name).suffix for name in files} <= {".json", ".csv", ".pt", ".md", ".tex", ".svg", ".png"}
+
+
+def test_scores_are_kept_with_five_digits_and_the_tables_say_nothing_of_it(places):
+    run(0)
+    reference.curate("quick", ["ped2"])
+    job = Job("quick", "ped2", "score", "mot", 0)
+    kept = places / "reference/quick/runs/ped2/score/mot/seed0"
+    exact, rounded = (pd.read_csv(folder / "scores.csv") for folder in (job.folder, kept))
+    assert np.allclose(exact["R"], rounded["R"], rtol=5.1e-5, atol=0) and not exact.equals(rounded)
+    assert list(exact["frame"]) == list(rounded["frame"]) and list(exact["clip"]) == list(rounded["clip"])
+    assert (kept / "scores.csv").stat().st_size < 0.7 * (job.folder / "scores.csv").stat().st_size
+    record = json.loads((kept / "run.json").read_text())
+    assert record["outputs"][0]["sha256"] == paths.sha256_of(kept / "scores.csv")
+    assert record["metrics"] == records.read(job.folder)["metrics"]
+    text = (places / "reference/quick/tables/table3.md").read_text()
+    assert "not that of the stored scores" not in text and "not the file" not in text
+    assert not math.isnan(float(table(places)["mot"]["low"]))
+
+
+def test_of_each_figure_one_file_is_kept(places):
+    run(0)
+    drawn = paths.figures("quick")
+    drawn.mkdir(parents=True)
+    for stem in ("fig2-ped2", "fig2-own", "fig4-own", "fig3-ped2", "fig1-ped2"):
+        (drawn / f"{stem}.svg").write_text("<svg/>")
+        cv2.imwrite(str(drawn / f"{stem}.png"), np.zeros((50, 2800, 3), np.uint8))
+        (drawn / f"{stem}.csv").write_text("a\n")
+    (drawn / "fig3-ped2.svg").write_text("x" * (1000 * reference.LARGEST_SVG_KB + 1))
+    reference.curate("quick", ["ped2"])
+    folder = places / "reference/quick/figures"
+    assert {path.name for path in folder.iterdir()} == {"fig1-ped2.svg", "fig2-ped2.svg", "fig3-ped2.png"}
+    assert cv2.imread(str(folder / "fig3-ped2.png")).shape == (25, reference.LARGEST_WIDTH, 3)
+
+
+def test_weights_are_kept_while_there_is_room(places, monkeypatch):
+    run(0)
+    folder = Job("quick", "ped2", "flow", "mot", 0).folder
+    torch.save({"model": {"w": torch.rand(400_000)}}, folder / "flow.pt")
+    monkeypatch.setattr(reference, "LARGEST_MB", 0.6)
+    reference.curate("quick", ["ped2"])
+    kept = {path.parent.parent.name for path in (places / "reference").rglob("*.pt")}
+    assert kept == {"two_path", "app_intensity"}
+
+
+def test_mixed_settings_are_refused(places):
+    run(0)
+    flow = Job("quick", "ped2", "score", "mot", 0)
+    made.change(flow, lambda record: record["parameters"].update({"score.lambda_L": 0.5}))
+    with pytest.raises(reference.CurateError, match="different settings: score.lambda_L is 1.0 in"):
+        reference.curate("quick", ["ped2"])
+    made.change(
+        flow, lambda record: record["parameters"].update({"score.lambda_L": 1.0, "machine.threads": 7})
     )
+    reference.to_curate("quick", ["ped2"])
+
+
+def test_what_would_be_done_is_said_and_nothing_is_written(places):
+    run(0)
+    said = reference.preview("quick", ["ped2"])
+    assert "ped2: " in said and "seeds 0" in said and "0 replace a run" in said
+    auc = records.read(Job("quick", "ped2", "score", "mot", 0).folder)["metrics"]["auc"]
+    assert re.search(rf"ped2/score/mot/seed0 +AUC {auc:.3f}\n", said)
+    assert not (places / "reference").exists()
+    reference.curate("quick", ["ped2"])
+    made.change(Job("quick", "ped2", "score", "mot", 0), lambda record: record.update(ended="2027"))
+    said = reference.preview("quick", ["ped2"])
+    assert "0 are new, 1 replace" in said and f"(curated before: {auc:.3f})" in said
+    with pytest.raises(reference.CurateError, match="There is no scored run"):
+        reference.preview("quick", ["avenue"])
+
+
+def test_curate_asks_first_and_writes_nothing_where_nobody_answers(places, monkeypatch, capsys):
+    run(0)
+    monkeypatch.setattr(reference, "update_readme", lambda: None)
+    monkeypatch.setattr(reference, "curate", lambda *_: [])
+    monkeypatch.setattr(costs, "update_page", lambda: None)
+    asked = ["--curate", "--dataset", "ped2"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert cli.main(asked) == 2 and "Add --yes" in capsys.readouterr().err
+    assert cli.main([*asked, "--yes"]) == 0 and "0 files" in capsys.readouterr().out
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    for answer, code in (("y", 0), ("", 2)):
+        monkeypatch.setattr("builtins.input", lambda _, answer=answer: answer)
+        assert cli.main(asked) == code
 
 
 def test_seeds_come_one_after_the_other(places):
