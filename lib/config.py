@@ -25,10 +25,14 @@ from lib.errors import ConfigError
 DATASETS = ("synthetic", "ped1", "ped2", "avenue", "shanghaitech", "own")
 
 
-def parameter(default, help: str, *, paper: str = "", reason: str = ""):
-    """One parameter: `paper` is the place that states it; `reason` is why, where the paper leaves it open."""
+def parameter(default, help: str, *, paper: str = "", reason: str = "", literal=None):
+    """One parameter: `paper` is the place that states it; `reason` is why, where the paper leaves it open.
+
+    Where the method can be read in more than one way, `literal` is the value that the paper's words say, or "" where they
+    say none; elsewhere it is None.
+    """
     assert bool(paper) != bool(reason), "a parameter has either a place in the paper or a reason"
-    return field(default=default, metadata={"help": help, "paper": paper, "reason": reason})
+    return field(default=default, metadata={"help": help, "paper": paper, "reason": reason, "literal": literal})
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Data:
     channels: int = parameter(3, "1: grey, 3: RGB", paper="Table 1, output of DeConv4")
     avenue_labels: Literal["masks", "intervals"] = parameter(
         "masks", "which Avenue labels: the official masks, or the intervals of Hasan et al. 2016",
-        reason="the masks are what the owners of the data set publish")
+        reason="the masks are what the owners of the data set publish", literal="")
     subset: bool = parameter(
         False, "accept an incomplete data set; every number made from it then says 'subset'",
         reason="a number on part of the clips must be asked for, never happen")
@@ -80,17 +84,17 @@ class Model:
     decoder_strides: tuple[int, ...] = parameter((1, 2, 2, 2), "spatial strides, DeConv1-4", paper="Table 1")
     normalisation: Literal["batch", "group", "none"] = parameter(
         "batch", "normalisation after each convolution but the last",
-        reason="SlowFast, whose structure the paper takes, uses batch normalisation")
+        reason="SlowFast, whose structure the paper takes, uses batch normalisation", literal="")
     activation: Literal["relu", "leaky_relu"] = parameter(
-        "relu", "activation after each convolution but the last", reason="as in SlowFast")
+        "relu", "activation after each convolution but the last", reason="as in SlowFast", literal="")
     output: Literal["linear", "tanh", "sigmoid"] = parameter(
-        "tanh", "activation of the last layer", reason="bounded like its target; the usual choice on [-1, 1]")
+        "tanh", "activation of the last layer", reason="bounded like its target; the usual choice on [-1, 1]", literal="")
     input_range: Literal["-1..1", "0..1"] = parameter(
         "-1..1", "range to which the 8-bit frames are mapped",
-        reason="as in Liu et al. 2018, from which the paper takes its gradient loss")
+        reason="as in Liu et al. 2018, from which the paper takes its gradient loss", literal="")
     one_path_frames: Literal["T/tau", "T"] = parameter(
         "T/tau", "what the appearance path of the one-path autoencoder sees",
-        reason="'consisting of only appearance encoder' (Fig. 3): that encoder sees T/tau frames")
+        reason="'consisting of only appearance encoder' (Fig. 3): that encoder sees T/tau frames", literal="T/tau")
 
 
 @dataclass(frozen=True)
@@ -99,13 +103,13 @@ class Loss:
 
     l2: Literal["window_norm", "frame_norm", "mean_square"] = parameter(
         "window_norm", "Eq. 3 as the Euclidean norm of a whole window's difference, the norm per frame, or the mean of squares",
-        reason="as printed: the norm of I - I^, I being 'the input sequence of frames'")
+        reason="as printed: the norm of I - I^, I being 'the input sequence of frames'", literal="window_norm")
     l2_weight: float = parameter(1.0, "weight of Eq. 3", paper="Eq. 4")
     gradient_weight: float = parameter(1.0, "weight of the gradient loss", paper="Eq. 4")
     ms_ssim_weight: float = parameter(0.0, "weight of 1 - MS-SSIM (UCSD only)", paper="Implementations")
     ms_ssim_window: int = parameter(
         11, "side of the Gaussian window of MS-SSIM, odd; five scales need (window - 1) * 16 < min(H, W)",
-        reason="11 with sigma 1.5 is the original's (Wang et al. 2003)")
+        reason="11 with sigma 1.5 is the original's (Wang et al. 2003)", literal="")
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ class Weights:
 
     cycles: int = parameter(
         1, "cosine cycles of the learning rate, all of one length; 1: no restart",
-        reason="'Cosine annealing scheduler', without a word on the restarts of the work that it cites")
+        reason="'Cosine annealing scheduler', without a word on the restarts of the work that it cites", literal=1)
     snapshots: int = parameter(
         8, "epochs, evenly spaced, whose weights are kept to see afterwards how the AUC came about; 0: none",
         reason="enough to see whether longer training would help; never used to choose")
@@ -130,10 +134,11 @@ class Autoencoder(Weights):
     batch_size: int = parameter(4, "windows a step", paper="Implementations")
     windows: Literal["pass", "clip_first"] = parameter(
         "pass", "which windows a step sees: a pass over all of them in random order, or a clip by chance and then a start",
-        reason="each window is seen equally often, whatever the length of its clip")
+        reason="each window is seen equally often, whatever the length of its clip", literal="pass")
     lr: float = parameter(1e-3, "learning rate of Adam at the start; cosine annealing to 0", paper="Implementations")
     steps: int = parameter(
-        60_000, "training steps", reason="the paper names no length; comparable autoencoders see 100,000 windows and more")
+        60_000, "training steps", reason="the paper names no length; comparable autoencoders see 100,000 windows and more",
+        literal="")
     epoch_steps: int = parameter(
         500, "steps in one line of history.csv, one line of output and one checkpoint",
         reason="windows are drawn at random, so an epoch is only a unit of reporting")
@@ -145,10 +150,11 @@ class Features:
 
     time: Literal["stack", "mean"] = parameter(
         "stack", "the time axis of the pooled maps: stacked as channels, or averaged",
-        reason="averaging would blur the order of frames, which is what the motion path is for")
+        reason="averaging would blur the order of frames, which is what the motion path is for", literal="")
     standardise: Literal["channel", "element", "none"] = parameter(
         "channel", "statistics of the training features: per channel, per element, or no standardisation",
-        reason="a density's ranking depends on the scale of its input; per channel keeps the map translation invariant")
+        reason="a density's ranking depends on the scale of its input; per channel keeps the map translation invariant",
+        literal="")
     train_stride: int = parameter(
         1, "frames between the starts of two training windows", reason="every window, as 'randomly segment' implies")
     test_stride: int = parameter(
@@ -162,14 +168,14 @@ class Flow(Weights):
 
     K: int = parameter(32, "flow steps a level, K", paper="Implementations")
     L: int = parameter(3, "levels, L", paper="Implementations")
-    hidden: int = parameter(512, "hidden width of the coupling networks", reason="Glow's own default")
+    hidden: int = parameter(512, "hidden width of the coupling networks", reason="Glow's own default", literal="")
     permutation: Literal["lu", "dense"] = parameter(
         "lu", "the invertible 1x1 convolution as an LU product or as a dense matrix",
-        reason="the same function class; the LU form makes its determinant a sum")
+        reason="the same function class; the LU form makes its determinant a sum", literal="")
     batch_size: int = parameter(32, "windows a step", paper="Implementations")
     lr: float = parameter(5e-4, "learning rate of Adam at the start; cosine annealing to 0", paper="Implementations")
     steps: int = parameter(
-        10_000, "training steps", reason="the paper names no length")
+        10_000, "training steps", reason="the paper names no length", literal="")
     epoch_steps: int = parameter(
         100, "steps in one line of history.csv, one line of output and one checkpoint",
         reason="windows are drawn at random, so an epoch is only a unit of reporting")
@@ -187,13 +193,14 @@ class Error:
 
     clamp: float = parameter(
         1e-3, "least value of 1 - |I - I^| under the logarithm of Eq. 7, errors being scaled to [0, 1]",
-        reason="the logarithm diverges where black is taken for white")
+        reason="the logarithm diverges where black is taken for white", literal="")
     patch: int = parameter(32, "side of a patch in pixels of a 240x360 frame; scaled with the frame", paper="Implementations")
     patch_stride: int = parameter(
-        8, "pixels of a 240x360 frame between two patches", reason="fine enough that an object is inside some patch")
+        8, "pixels of a 240x360 frame between two patches", reason="fine enough that an object is inside some patch",
+        literal="")
     background: Literal["none", "error", "input"] = parameter(
         "none", "remove the background (ShanghaiTech): from the error alone, or black in the network's input and target",
-        paper="Implementations")
+        paper="Implementations", literal="none")
 
 
 @dataclass(frozen=True)
@@ -201,36 +208,40 @@ class Score:
     """From error values and likelihoods to one score a frame, Eq. 7, 8 and 9."""
 
     error: Literal["absolute", "square"] = parameter(
-        "absolute", "e of Eq. 7: |I - I^| as printed, or its square, which is a variant and not the paper's", paper="Eq. 7")
+        "absolute", "e of Eq. 7: |I - I^| as printed, or its square, which is a variant and not the paper's", paper="Eq. 7",
+        literal="absolute")
     colours: Literal["each", "averaged"] = parameter(
         "each", "Eq. 7 of each colour by itself, or of the error averaged over the colours",
-        reason="Eq. 7 is written for frames, so it is taken element by element; grey frames have one colour")
+        reason="Eq. 7 is written for frames, so it is taken element by element; grey frames have one colour",
+        literal="each")
     log_of: Literal["pixel", "mean"] = parameter(
         "pixel", "Eq. 7's logarithm of each pixel's error, or of the frame's reduced error",
-        reason="Eq. 7 is written for frames, so its logarithm is taken element by element")
+        reason="Eq. 7 is written for frames, so its logarithm is taken element by element", literal="pixel")
     reduce: Literal["mean", "largest_patch_mean", "mean_patch_maximum", "largest_pixel"] = parameter(
         "mean", "a frame's score: the mean over its pixels; the largest mean of a patch, or the maximum within each patch, "
         "averaged over patches (UCSD: 'max of error values within the patch'); or the largest of all its pixels",
-        reason="Eq. 7 names no reduction; the mean is what the patches of UCSD depart from")
+        reason="Eq. 7 names no reduction; the mean is what the patches of UCSD depart from", literal="")
     order: Literal["reduce_first", "average_first"] = parameter(
         "reduce_first", "a frame is reduced in each window, then averaged over the windows; or the other way round",
-        reason="'the mean of error values in all segments': one value of the frame a segment")
+        reason="'the mean of error values in all segments': one value of the frame a segment", literal="")
     likelihood_frames: Literal["all", "centre"] = parameter(
         "all", "frames to which a window's likelihood belongs: all T of them, or the centre one",
-        reason="the same rule as for the reconstruction error: the mean over all windows with the frame")
+        reason="the same rule as for the reconstruction error: the mean over all windows with the frame", literal="")
     likelihood_scale: Literal["all", "last"] = parameter(
-        "all", "the levels of the flow whose terms count: all, which is the likelihood, or the coarsest alone", paper="Eq. 2")
+        "all", "the levels of the flow whose terms count: all, which is the likelihood, or the coarsest alone", paper="Eq. 2",
+        literal="all")
     likelihood_unit: Literal["nats", "per_dimension"] = parameter(
         "nats", "the unit of the two NLLs that Eq. 8 adds: nats, or nats a dimension; its lambdas do not undo the difference",
-        paper="Eq. 6")
+        paper="Eq. 6", literal="nats")
     lambda_of: Literal["features", "likelihoods"] = parameter(
         "features", "of what lambda_1 and lambda_2 are max - min: the features x^a and x^m, or their likelihoods",
-        paper="Eq. 8")
+        paper="Eq. 8", literal="features")
     lambda_scope: Literal["clip", "test", "train"] = parameter(
         "clip", "where lambda_1 and lambda_2 of Eq. 8 take their maxima and minima",
-        reason="the other normalisations of the paper are within a clip")
+        reason="the other normalisations of the paper are within a clip", literal="")
     lambda_L: float = parameter(
-        1.0, "weight of the likelihood in Eq. 9, lambda_L", reason="no value is given; 1 weighs both terms alike")
+        1.0, "weight of the likelihood in Eq. 9, lambda_L", reason="no value is given; 1 weighs both terms alike",
+        literal="")
 
 
 @dataclass(frozen=True)
@@ -240,9 +251,12 @@ class Evaluate:
     normalise: Literal["clip", "set", "train", "none"] = parameter(
         "clip", "min-max of the scores before the ROC curve: of each clip, the test set, the training set", paper="Eq. 9")
     smoothing: float = parameter(
-        0.0, "standard deviation in frames of a Gaussian filter over the scores; 0: none", reason="none is stated")
+        0.0, "standard deviation in frames of a Gaussian filter over the scores; 0: none", reason="none is stated",
+        literal="")
     resamples: int = parameter(
-        1000, "bootstrap resamples of the test clips for a 95 % interval", reason="the interval is stable to 0.002")
+        40_000, "bootstrap resamples of the test clips for a 95 % interval",
+        reason="on Ped2 its ends then vary by 0.0013 or less from draw to draw, one standard deviation; with 1,000 by 0.007 "
+        "(benchmarks/interval_stability.csv)")
 
 
 @dataclass(frozen=True)
@@ -375,7 +389,7 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
             "autoencoder.batch_size": 2, "autoencoder.lr": 2e-3, "autoencoder.steps": 500, "autoencoder.epoch_steps": 50,
             "features.train_stride": 4, "features.test_stride": 3,
             "flow.K": 4, "flow.hidden": 32, "flow.batch_size": 16, "flow.steps": 120, "flow.epoch_steps": 40,
-            "selection.autoencoder_steps": 150, "machine.threads": 1, "evaluate.resamples": 1000},
+            "selection.autoencoder_steps": 150, "machine.threads": 1},
         **_HALF_SIZE,
     },
     "small": {
@@ -402,7 +416,7 @@ def parameters() -> dict[str, dataclasses.Field]:
     return {f"{group}.{f.name}": f for group, cls in groups().items() for f in dataclasses.fields(cls)}
 
 
-def _types(name: str) -> Any:
+def type_of(name: str) -> Any:
     group, short = name.split(".")
     return typing.get_type_hints(groups()[group])[short]
 
@@ -423,7 +437,7 @@ def check_name(kind: str, word: str, known) -> str:
 
 def _cast(name: str, value: Any) -> Any:
     """`value` in the type of parameter `name`. Text is read as on a command line; JSON numbers and lists come as they are."""
-    wanted = _types(name)
+    wanted = type_of(name)
     if typing.get_origin(wanted) is Literal:
         choices = typing.get_args(wanted)
         if value not in choices:

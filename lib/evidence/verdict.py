@@ -395,6 +395,7 @@ def ever_scored() -> pd.DataFrame:
     """Every configuration that was scored on the test clips of a real data set and curated, in order of time:
     a row a score with dataset, profile, model, seed, settings, auc (the paper's protocol), commit and ended.
     Empty if there is none.
+    The first rows are of an exploration outside the kit that looked at test AUCs; their settings say so.
     """
     columns = ["dataset", "profile", "model", "seed", "settings", "auc", "commit", "ended"]
     found = (

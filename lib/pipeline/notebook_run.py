@@ -19,6 +19,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from lib import paths
 from lib.config import Config, check_name, parameters, resolve, selected
 from lib.errors import CheckError, RunError
@@ -282,6 +284,17 @@ def check(claim: str, holds: bool) -> None:
     print(("✓ " if holds else "✗ ") + claim)
     if not holds:
         raise CheckError(claim)
+
+
+def adds_up(total, *terms) -> bool:
+    """Whether `total` (n,) is the sum of the terms, (n, ...) each, up to the rounding of float32.
+
+    Adding k numbers can be off by k times the rounding of their magnitudes. So that is the tolerance; one relative to the
+    total would lose a run whose terms nearly cancel, as those of a likelihood do.
+    """
+    parts = np.concatenate([np.asarray(term, np.float64).reshape(len(total), -1) for term in terms], axis=1)
+    tolerance = parts.shape[1] * np.finfo(np.float32).eps * np.abs(parts).sum(1)
+    return bool((np.abs(np.asarray(total, np.float64) - parts.sum(1)) <= tolerance).all())
 
 
 def _use_style() -> None:
