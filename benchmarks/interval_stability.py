@@ -2,10 +2,11 @@
 
     python benchmarks/interval_stability.py [SCORES.csv ...] [--draws 20]
 
-Each file is a `scores.csv` of a score run; without any, those that the reference keeps for UCSD Ped2. For each number of
-resamples the 95 % interval by the paper's protocol is made with so many draws of the resamples. Written to
-`benchmarks/interval_stability.csv`: the standard deviation of its lower and of its upper end over these draws, the largest
-deviation of either end from its mean, and the seconds of one interval. `evaluate.resamples` follows from it.
+Each file is a `scores.csv` of a score run; without any, those that the reference keeps for UCSD Ped2. For
+each number of resamples the 95 % interval by the paper's protocol is made with so many draws of the
+resamples. Written to `benchmarks/interval_stability.csv`: the standard deviation of its lower and of its
+upper end over these draws, the largest deviation of either end from its mean, and the seconds of one
+interval. `evaluate.resamples` follows from it.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ def stability(scores: pd.DataFrame, resamples: int, draws: int) -> dict[str, flo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("scores", nargs="*", type=Path)
     parser.add_argument("--draws", type=int, default=20)
     options = parser.parse_args()
@@ -63,9 +66,14 @@ def main() -> None:
         for resamples in RESAMPLES:
             row = stability(scores, resamples, options.draws)
             rows.append({"scores": file.parent.parent.name, "draws": options.draws} | row)
-            print(" ".join(f"{v:.5f}" if isinstance(v, float) else str(v) for v in rows[-1].values()), flush=True)
+            print(
+                " ".join(f"{v:.5f}" if isinstance(v, float) else str(v) for v in rows[-1].values()),
+                flush=True,
+            )
     table = pd.DataFrame(rows)
-    table.to_csv(ROOT / "benchmarks/interval_stability.csv", index=False, float_format="%.5f", lineterminator="\n")
+    table.to_csv(
+        ROOT / "benchmarks/interval_stability.csv", index=False, float_format="%.5f", lineterminator="\n"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""What of the method can be read in more than one way: the list that notebook 00 shows, from `config` alone."""
+"""What of the method can be read in more than one way: the list that notebook 00 shows, from `config`
+alone."""
 
 from __future__ import annotations
 
@@ -11,8 +12,9 @@ from lib.config import PAPER, parameters, type_of
 def open_choices(dataset: str = "") -> list[dict[str, Any]]:
     """A dict for each open choice, with name, help, options, default, literal and why.
 
-    `options` are the values that it can take, () where it is a number. `literal` is what the paper's words say,
-    "" where they say nothing. For a data set of the paper both are its own where the paper speaks of that set.
+    `options` are the values that it can take, () where it is a number. `literal` is what the paper's words
+    say, "" where they say nothing. For a data set of the paper both are its own where the paper speaks of
+    that set.
     """
     stated = PAPER[dataset] if dataset in ("ped1", "ped2", "avenue", "shanghaitech") else {}
     found = []

@@ -7,7 +7,7 @@ from lib.pipeline.notebook_run import adds_up
 
 
 def test_a_sum_whose_terms_cancel_may_be_off_by_their_rounding_and_by_no_more():
-    """A likelihood that crosses zero: a tolerance relative to it would fail, one that follows from its terms does not."""
+    """A likelihood that crosses zero: a tolerance relative to it would fail, one from its terms does not."""
     generator = torch.Generator().manual_seed(0)
     log_p_z = -3e4 + 100 * torch.randn(200, 3, generator=generator)
     log_det = -log_p_z + 0.01 * torch.randn(200, 3, generator=generator)

@@ -1,7 +1,8 @@
-"""Eq. 7 in all its readings on hand-computed arrays and against plain loops, the mean over windows, and bounded memory."""
+"""Eq. 7 in all its readings on hand-computed arrays and against plain loops, the mean over windows, and
+bounded memory."""
+
 import math
 import time
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -17,8 +18,10 @@ EQ7 = dict(clamp=1e-3, patch=32, patch_stride=8)
 
 # Eq. 7
 
+
 def all_readings(error, *, clamp=1e-3, patch=32, patch_stride=8):
-    """Both orders of Eq. 7 of frames that lie in one window each: errors (n, C, H, W) -> name of the reading -> (n,)."""
+    """Both orders of Eq. 7 of frames that lie in one window each: errors (n, C, H, W) -> name of the reading
+    -> (n,)."""
     error = torch.as_tensor(error)
     how = {"clamp": clamp, "patch": patch, "patch_stride": patch_stride}
     first = eq7.readings_of_windows(error, **how)
@@ -27,7 +30,7 @@ def all_readings(error, *, clamp=1e-3, patch=32, patch_stride=8):
 
 
 def test_absolute_error_is_scaled_and_keeps_its_colours():
-    I = torch.zeros(3, 2, 1, 2)                                    # (C, T, H, W) in [-1, 1]
+    I = torch.zeros(3, 2, 1, 2)  # (C, T, H, W) in [-1, 1]
     I_hat = I.clone()
     I_hat[:, 0, 0, 0] = torch.tensor([1.0, -0.5, 0.0])
     I_hat[:, 1, 0, 1] = -1.0
@@ -50,15 +53,21 @@ def test_eq7_of_pixels_and_of_the_mean_by_hand():
     error = np.array([[[[0.9, 0.0], [0.0, 0.0]]], [[[0.5, 0.5], [0.5, 0.5]]]])
     got = all_readings(error, patch=240, patch_stride=240)
     for order in scoring.ORDERS:
-        np.testing.assert_allclose(got[f"absolute/each/pixel/mean/{order}"], [1 / 4, math.log10(2)])  # 1 in 1 of 4 pixels
-        np.testing.assert_allclose(got[f"absolute/each/mean/mean/{order}"], [-math.log10(1 - 0.225), math.log10(2)])
-        np.testing.assert_allclose(got[f"square/each/mean/mean/{order}"], [-math.log10(1 - 0.2025), -math.log10(0.75)])
+        np.testing.assert_allclose(
+            got[f"absolute/each/pixel/mean/{order}"], [1 / 4, math.log10(2)]
+        )  # 1 in 1 of 4 pixels
+        np.testing.assert_allclose(
+            got[f"absolute/each/mean/mean/{order}"], [-math.log10(1 - 0.225), math.log10(2)]
+        )
+        np.testing.assert_allclose(
+            got[f"square/each/mean/mean/{order}"], [-math.log10(1 - 0.2025), -math.log10(0.75)]
+        )
         np.testing.assert_allclose(got[f"absolute/each/pixel/largest_pixel/{order}"], [1, math.log10(2)])
 
 
 def test_colours_by_hand():
     error = np.zeros((1, 3, 1, 1))
-    error[0, 0] = 0.9                                              # one colour of one pixel
+    error[0, 0] = 0.9  # one colour of one pixel
     got = all_readings(error, patch=1, patch_stride=1)
     assert got["absolute/each/pixel/mean/reduce_first"] == pytest.approx(1 / 3)
     assert got["absolute/averaged/pixel/mean/reduce_first"] == pytest.approx(-math.log10(0.7))
@@ -73,7 +82,9 @@ def test_eq7_is_clamped():
     for name, values in got.items():
         assert values[0] == pytest.approx(2.0) and values[1] <= 2.0 + 1e-9, name
         assert name.startswith("square") or values[1] == pytest.approx(2.0), name
-    assert all_readings(error, patch=1, patch_stride=1)["absolute/each/pixel/mean/reduce_first"][0] == pytest.approx(3.0)
+    assert all_readings(error, patch=1, patch_stride=1)["absolute/each/pixel/mean/reduce_first"][
+        0
+    ] == pytest.approx(3.0)
 
 
 @pytest.mark.parametrize(("channels", "size"), [(1, (48, 72)), (3, (30, 45))])
@@ -90,13 +101,16 @@ def test_all_readings_against_plain_loops_over_windows(channels, size):
     got = dict(zip(scoring.readings(channels), [*first.tolist(), *then.tolist()], strict=True))
     for name, value in expected.items():
         assert got[name] == pytest.approx(value, rel=2e-6), name
-    assert len({round(value, 5) for value in got.values()}) > 0.75 * len(got)        # the choices do differ
+    assert len({round(value, 5) for value in got.values()}) > 0.75 * len(got)  # the choices do differ
 
 
 def test_readings_on_a_ucsd_frame_against_plain_loops():
     error = (np.random.default_rng(1).random((1, 240, 360)) ** 4).astype(np.float32)
     starts = [*range(0, 208, 8), 208], [*range(0, 328, 8), 328]
-    expected, got = slow_eq7.readings([error], clamp=1e-3, side=(32, 32), firsts=starts), all_readings(error[None])
+    expected, got = (
+        slow_eq7.readings([error], clamp=1e-3, side=(32, 32), firsts=starts),
+        all_readings(error[None]),
+    )
     for name, value in expected.items():
         assert got[name].item() == pytest.approx(value, rel=2e-6), name
 
@@ -105,9 +119,13 @@ def test_patch_mean_with_stride_one_is_a_box_filter():
     error = np.random.default_rng(2).random((240, 360))
     got = all_readings(error[None, None], patch=9, patch_stride=1)
     box = uniform_filter(error, 9)[4:-4, 4:-4].max()
-    assert got["absolute/each/mean/largest_patch_mean/reduce_first"].item() == pytest.approx(-math.log10(1 - box), rel=1e-10)
+    assert got["absolute/each/mean/largest_patch_mean/reduce_first"].item() == pytest.approx(
+        -math.log10(1 - box), rel=1e-10
+    )
     highest = maximum_filter(error, 9)[4:-4, 4:-4].mean()
-    assert got["absolute/each/mean/mean_patch_maximum/average_first"].item() == pytest.approx(-math.log10(1 - highest), rel=1e-10)
+    assert got["absolute/each/mean/mean_patch_maximum/average_first"].item() == pytest.approx(
+        -math.log10(1 - highest), rel=1e-10
+    )
 
 
 def test_patches_are_scaled_to_the_frame_and_reach_every_border():
@@ -118,7 +136,7 @@ def test_patches_are_scaled_to_the_frame_and_reach_every_border():
     assert sides == (34, 23) and rows[1] == 9 and columns[1] == 6
     assert rows[-1] + 34 == 256 and columns[-1] + 23 == 256
     assert scoring.patch_grid(6, 8, patch=32, patch_stride=8)[0] == (1, 1)
-    assert scoring.patch_grid(2400, 3600, patch=32, patch_stride=8)[0] == (320, 320)      # of 240x360 exactly
+    assert scoring.patch_grid(2400, 3600, patch=32, patch_stride=8)[0] == (320, 320)  # of 240x360 exactly
     corner = np.zeros((1, 1, 128, 192))
     corner[..., -1, -1] = 0.5
     got = all_readings(corner)
@@ -149,7 +167,6 @@ def test_nan_and_infinity_are_refused_wherever_they_enter(bad):
         eq7.WindowMean(T=4, length=4).add(0, broken[0])
 
 
-
 def test_what_does_not_fit_is_refused_with_a_sentence():
     zeros = torch.zeros(1, 1, 4, 4)
     with pytest.raises(scoring.ScoreError, match="must be equal"):
@@ -164,6 +181,7 @@ def test_what_does_not_fit_is_refused_with_a_sentence():
 
 # Windows
 
+
 def window_starts(length, T, stride):
     starts = list(range(0, length - T + 1, stride))
     return starts if starts[-1] == length - T else [*starts, length - T]
@@ -175,19 +193,26 @@ def test_the_mean_over_windows_against_brute_force(length, stride):
     T, generator = 5, np.random.default_rng(length)
     starts = window_starts(length, T, stride)
     values = generator.normal(size=(len(starts), T, 2))
-    expected = np.array([np.mean([values[w, f - s] for w, s in enumerate(starts) if s <= f < s + T], axis=0)
-                         for f in range(length)])
+    expected = np.array(
+        [
+            np.mean([values[w, f - s] for w, s in enumerate(starts) if s <= f < s + T], axis=0)
+            for f in range(length)
+        ]
+    )
     mean, out = eq7.WindowMean(T=T, length=length), []
     for start, window in zip(starts, values):
         out.append(mean.add(start, torch.from_numpy(window)))
-        assert sum(map(len, out)) == start                      # all that is before the window is out, nothing more
+        assert sum(map(len, out)) == start  # all that is before the window is out, nothing more
     out.append(mean.finish())
     np.testing.assert_allclose(np.concatenate(out), expected, rtol=1e-12, atol=1e-14)
 
 
 def test_first_and_last_frames_by_hand():
     mean = eq7.WindowMean(T=2, length=4)
-    out = [*(mean.add(start, torch.tensor(v)) for start, v in enumerate(([1.0, 2.0], [4.0, 8.0], [16.0, 32.0]))), mean.finish()]
+    out = [
+        *(mean.add(start, torch.tensor(v)) for start, v in enumerate(([1.0, 2.0], [4.0, 8.0], [16.0, 32.0]))),
+        mean.finish(),
+    ]
     np.testing.assert_array_equal(np.concatenate(out), [1.0, 3.0, 12.0, 32.0])
 
 
@@ -213,34 +238,24 @@ def test_windows_that_leave_a_frame_out_or_come_out_of_order_are_refused():
         mean.add(1, torch.zeros(3))
 
 
-def score_clip(length, T=8, size=(48, 72)):
-    """A clip's scores as a pipeline makes them: reconstruct a window, score it, add it."""
-    generator = np.random.default_rng(0)
-    mean, out = eq7.WindowMean(T=T, length=length), []
-    for start in window_starts(length, T, 2):
-        I, I_hat = (torch.from_numpy(generator.random((1, T, *size), dtype=np.float32)) for _ in range(2))
-        error = eq7.absolute_error(I, I_hat, value_range=1.0)
-        out.append(mean.add(start, eq7.readings_of_windows(error, **EQ7)))
-    return np.concatenate([*out, mean.finish()])
-
-
 def test_scoring_streams():
-    """Peak memory of a ten times longer clip at most 10 % higher, time in proportion."""
-    score_clip(16)
+    """A mean over windows holds the frames of one window, however long the clip; time grows in proportion.
 
-    def measure(length):
-        tracemalloc.start()
-        scores = score_clip(length)
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        seconds = []
-        for _ in range(3):
-            start = time.perf_counter()
-            score_clip(length)
-            seconds.append(time.perf_counter() - start)
-        assert scores.shape == (length, 16)
-        return peak, min(seconds)
+    That of the whole pass, with its networks and files, is in test_extraction.
+    """
 
-    (peak, seconds), (peak_long, seconds_long) = measure(60), measure(600)
-    assert peak_long < 1.1 * peak
+    def measure(length, T=8):
+        generator, held, out = torch.Generator().manual_seed(0), set(), []
+        mean, started = eq7.WindowMean(T=T, length=length), time.process_time()
+        for start in window_starts(length, T, 2):
+            maps = torch.rand(T, 4, 48, 72, generator=generator)
+            out.append(len(mean.add(start, maps)))
+            held.add((mean.sums.shape, mean.sums.untyped_storage().nbytes()))
+        out.append(len(mean.finish()))
+        assert sum(out) == length
+        return held, time.process_time() - started
+
+    measure(16)
+    (short, seconds), (long, seconds_long) = measure(60), measure(600)
+    assert short == long == {((8, 4, 48, 72), 8 * 4 * 48 * 72 * 8)}
     assert seconds_long < 20 * seconds
