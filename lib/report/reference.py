@@ -45,6 +45,8 @@ REAL = ("ped1", "ped2", "avenue", "shanghaitech")
 LARGEST_MB = 12  # of everything below reports/reference
 LARGEST_SVG_KB, LARGEST_WIDTH = 100, 1400  # a larger drawing is kept as a png of at most so many pixels
 README = paths.ROOT / "README.md"
+RESULTS = paths.REFERENCE / "README.md"  # all results and what they cost
+HEADLINE = ("ped2", ("paper", "long", "small"))  # the data set, and the profiles of which the first that was run is shown
 
 
 @contextlib.contextmanager
@@ -422,8 +424,36 @@ def profiles() -> list[str]:
     return sorted(path.name for path in paths.REFERENCE.glob("*") if (path / "runs").is_dir())
 
 
+def headline_block() -> str:
+    """README's one table: the paper's and our numbers on UCSD Ped2, at the largest profile that was run."""
+    from lib.evaluation import protocols
+    from lib.evidence import names, scored_runs, stored_tables, typesetting
+
+    dataset, wanted = HEADLINE
+    profile = next((name for name in wanted if name in profiles()), None)
+    if profile is None:
+        return "Nothing has been run on real data yet.\n"
+    protocol = protocols.PROTOCOLS["paper"]
+    with reading():
+        found = scored_runs.of_profile(profile)
+        resamples = next(r.parameters()["evaluate.resamples"] for r in found)
+        how = {"protocol": protocol, "resamples": resamples, "folder": paths.tables(profile)}
+        cells = stored_tables.table("table3", found, keep=False, **how).cells
+    own = cells[(cells["dataset"] == dataset) & cells["auc"].notna() & (cells["group"] == "this kit")]
+    lines = [
+        f"Frame-level AUC on {names.DATASETS[dataset]}, profile `{profile}` ({protocol}; intervals by resampling test clips):",
+        "",
+        "| | paper | this kit | 95 % interval |",
+        "|---|---|---|---|",
+    ]
+    for cell in own.itertuples():
+        paper, interval = typesetting.number(cell.paper), typesetting.interval(cell.low, cell.high)
+        lines.append(f"| {cell.row} | {paper} | {typesetting.measured(cell)} | {interval} |")
+    return "\n".join(lines) + "\n"
+
+
 def results_block() -> str:
-    """README's results: for each profile and data set Table 3 as measured, from the reference records
+    """The results: for each profile and data set Table 3 as measured, from the reference records
     alone.
     """
     from lib.evaluation import protocols
@@ -487,14 +517,14 @@ def results_block() -> str:
                 "paired for changes (the second row against the first, the rows with flows against the "
                 "second)."
                 f" Scored at commit {commits}; records: "
-                f"[`reports/reference/{profile}`](reports/reference/{profile}/).",
+                f"[`{profile}/`]({profile}/), [as a page]({profile}/index.html).",
                 "",
             ]
     return "\n".join(lines)
 
 
 def _row(cell, commands: dict[str, str]) -> str:
-    """A line of README's table."""
+    """A line of the table of results."""
     from lib.evidence import typesetting
 
     texts = [
@@ -516,7 +546,7 @@ def _command(commands: dict[str, str], names: list[str]) -> str:
 
 
 def costs_block() -> str:
-    """README's costs: time and memory of each step, from the reference records alone."""
+    """The costs: time and memory of each step, from the reference records alone."""
     if not profiles():
         return "Nothing has been measured yet.\n"
     lines = [
@@ -553,14 +583,23 @@ def costs_block() -> str:
     return "\n".join(lines) + "\n"
 
 
-def update_readme(path: Path = README) -> None:
-    """Writes the two blocks between their markers."""
-    text = path.read_text(encoding="utf-8")
-    for name, block in (("results", results_block()), ("costs", costs_block())):
-        text = re.sub(
-            rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- end of {name} -->)",
-            lambda m, block=block: m[1] + block + m[2],
-            text,
-            flags=re.S,
-        )
-    paths.write_text(path, text)
+def blocks() -> dict[Path, dict[str, str]]:
+    """What is written between markers of which file."""
+    return {
+        README: {"headline": headline_block()},
+        RESULTS: {"results": results_block(), "costs": costs_block()},
+    }
+
+
+def update_readme() -> None:
+    """Writes the blocks that hold numbers between their markers."""
+    for path, found in blocks().items():
+        text = path.read_text(encoding="utf-8")
+        for name, block in found.items():
+            text = re.sub(
+                rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- end of {name} -->)",
+                lambda m, block=block: m[1] + block + m[2],
+                text,
+                flags=re.S,
+            )
+        paths.write_text(path, text)
