@@ -3,9 +3,10 @@
     python benchmarks/autoencoder_step.py [--threads 1] [--rounds 3] [--record]
 
 The plain step is what one would write first: the same network and loss in float32, PyTorch's default memory
-layout, and multi-scale SSIM by pytorch-msssim. Both run alternately in one process, so that other load falls on
-both. What is compared is processor time, which waiting for a core does not lengthen; the table shows the fastest
-round of each. `--record` writes benchmarks/autoencoder_step.csv and benchmarks/autoencoder_layers.csv.
+layout, and multi-scale SSIM by pytorch-msssim. Both run alternately in one process, so that other load falls
+on both. What is compared is processor time, which waiting for a core does not lengthen; the table shows the
+fastest round of each. `--record` writes benchmarks/autoencoder_step.csv and
+benchmarks/autoencoder_layers.csv.
 """
 
 import argparse
@@ -22,9 +23,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from lib import paths
 from lib.config import Config, resolve, values
-from lib.itae import ITAE, layer_table
+from lib.itae import ITAE
 from lib.losses import gradient_loss, l2_loss, reconstruction_loss
 from lib.training.stage1 import build_autoencoder, reconstruct
+from lib.training.table1 import layer_table
 
 # (name, profile, data set, windows): the sizes of `small` on Ped2, and those of Table 1.
 CASES = (("small, Ped2", "small", "ped2", 2), ("Table 1", "paper", "shanghaitech", 1))

@@ -1,11 +1,13 @@
-"""Windows from the prepared arrays beside decoding and resizing the frames each time; time and memory of preparing.
+"""Windows from the prepared arrays beside decoding and resizing the frames each time; time and memory of
+preparing.
 
-    python benchmarks/data_reading.py --dataset ped2 [--profile paper] [--data-root data/raw] [--out reading.csv]
+    python benchmarks/data_reading.py --dataset ped2 [--profile paper] [--data-root data/raw] [--out
+    reading.csv]
 
-Frame size and T are those of the profile for the data set. Both ways read the same random windows, alternately in one
-process and with one thread, so that other load falls on both; files and arrays are in the page cache for both, which
-favours decoding. Memory is measured in processes of their own: that of preparing one clip, and that of preparing the
-same clip many times over.
+Frame size and T are those of the profile for the data set. Both ways read the same random windows,
+alternately in one process and with one thread, so that other load falls on both; files and arrays are in the
+page cache for both, which favours decoding. Memory is measured in processes of their own: that of preparing
+one clip, and that of preparing the same clip many times over.
 """
 
 import argparse
@@ -47,7 +49,8 @@ def prepare(dataset: str, raw: Path, out: Path, data, workers: int) -> prepared.
 def reading(
     dataset: str, raw: Path, prepared: prepared.Prepared, data, T: int, number: int
 ) -> tuple[float, float]:
-    """Median seconds for a window of T frames, uint8 (T, H, W, C): decoded each time, and from the prepared array."""
+    """Median seconds for a window of T frames, uint8 (T, H, W, C): decoded each time, and from the prepared
+    array."""
     source = {
         clip.name: clip
         for clip in read(
@@ -77,7 +80,8 @@ def reading(
 
 
 def peak_of_preparing(copies: int, raw: Path, data, workers: int) -> float:
-    """Peak resident MiB of a fresh process that prepares a set of `copies` times one clip; 0: that only imports."""
+    """Peak resident MiB of a fresh process that prepares a set of `copies` times one clip; 0: that only
+    imports."""
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "raw"
         for split in ("training", "testing"):
@@ -169,7 +173,8 @@ def main() -> None:
     for quantity, value, unit in rows:
         print(f"{quantity:38s} {value} {unit}")
     print(
-        f"target: at least {TARGET} times as fast: {'reached' if decoded >= TARGET * mapped else 'NOT reached'}"
+        f"target: at least {TARGET} times as fast: "
+        f"{'reached' if decoded >= TARGET * mapped else 'NOT reached'}"
     )
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,19 +1,21 @@
 """Training steps of `lib.glow` beside normflows' Glow blocks: time and peak memory.
 
-    python benchmarks/flow_step.py [--threads 1 2] [--rounds 5] [--hidden 256 512] [--out benchmarks/flow_step.csv]
+    python benchmarks/flow_step.py [--threads 1 2] [--rounds 5] [--hidden 256 512] [--out
+    benchmarks/flow_step.csv]
 
-Both are the flow of the paper at L = 1: a squeeze and K = 32 steps of actnorm, invertible 1x1 convolution (LU) and
-affine coupling (sigmoid scale, three convolutions, actnorm on the hidden ones), in float32, on maps of the shapes of
-the appearance features (Table 1: 2 pooled maps x 4 frames, 32x32, or 60x90 on UCSD). A training step is forward,
-backward and Adam.
+Both are the flow of the paper at L = 1: a squeeze and K = 32 steps of actnorm, invertible 1x1 convolution
+(LU) and affine coupling (sigmoid scale, three convolutions, actnorm on the hidden ones), in float32, on maps
+of the shapes of the appearance features (Table 1: 2 pooled maps x 4 frames, 32x32, or 60x90 on UCSD). A
+training step is forward, backward and Adam.
 
-Time: the models alternate in one process, so that other load falls on all of them. The table shows medians over the
-rounds of the time passed and of the processor time used, and of normflows' times divided by ours in the same round.
-The last row is no model: it is the convolutions of the coupling networks alone, forward and backward, in the layout in
-which they are fastest, on maps that lie in the cache. Both models need them, so it bounds what any other can reach.
-On a machine that is busy with other things read the processor times of one thread: threads that wait for one another
-use processor time too. Memory: each model runs two steps in a process of its own; the table shows the peak of
-the whole process, Python and torch included, which the first line gives apart.
+Time: the models alternate in one process, so that other load falls on all of them. The table shows medians
+over the rounds of the time passed and of the processor time used, and of normflows' times divided by ours in
+the same round. The last row is no model: it is the convolutions of the coupling networks alone, forward and
+backward, in the layout in which they are fastest, on maps that lie in the cache. Both models need them, so it
+bounds what any other can reach. On a machine that is busy with other things read the processor times of one
+thread: threads that wait for one another use processor time too. Memory: each model runs two steps in a
+process of its own; the table shows the peak of the whole process, Python and torch included, which the first
+line gives apart.
 """
 
 import argparse
@@ -139,8 +141,8 @@ def peak_memory(name: str, shape: tuple[int, ...], K: int, hidden: int, threads:
 
 
 def peak_of_this_process() -> float:
-    """Peak resident memory in MB. On Linux from /proc, because there the peak that getrusage gives of a process that was
-    started by a large one is that of its parent."""
+    """Peak resident memory in MB. On Linux from /proc, because there the peak that getrusage gives of a
+    process that was started by a large one is that of its parent."""
     status = Path("/proc/self/status")
     if status.exists():
         return (
@@ -227,11 +229,13 @@ def main() -> None:
 
     baseline = peak_memory("lib.glow", (1, 1, 2, 2), 1, 1, 1)
     print(
-        f"Training step of K = {arguments.K} steps of flow, L = 1, float32, torch {torch.__version__}, {arguments.rounds} "
+        f"Training step of K = {arguments.K} steps of flow, L = 1, float32, torch {torch.__version__}, "
+        f"{arguments.rounds} "
         f"alternating rounds; Python and torch alone take {baseline:.0f} MB\n"
     )
     print(
-        f"{'threads':>7} {'input':>12} {'hidden':>6}  {'model':<18} {'s':>8} {'times as fast':>13} {'CPU s':>8} "
+        f"{'threads':>7} {'input':>12} {'hidden':>6}  {'model':<18} {'s':>8} {'times as fast':>13} "
+        f"{'CPU s':>8} "
         f"{'times as fast':>13} {'peak MB':>8} {'of normflows':>12}"
     )
     rows = []
@@ -240,7 +244,8 @@ def main() -> None:
         for row in compare(shape, arguments.K, hidden, threads, arguments.rounds):
             rows.append({**row, "python_and_torch_mb": baseline})
             print(
-                f"{threads:>7} {row['shape']:>12} {row['hidden']:>6}  {row['model']:<18} {row['step_s']:>8.3f} "
+                f"{threads:>7} {row['shape']:>12} {row['hidden']:>6}  {row['model']:<18} "
+                f"{row['step_s']:>8.3f} "
                 f"{row['times_as_fast']:>13.2f} {row['cpu_s']:>8.3f} {row['times_as_fast_cpu']:>13.2f} "
                 f"{row['peak_mb']:>8.0f} {row['peak_ratio']:>12.2f}",
                 flush=True,

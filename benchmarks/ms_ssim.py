@@ -2,9 +2,9 @@
 
     python benchmarks/ms_ssim.py [--threads 1] [--rounds 5] [--record]
 
-The default is one training batch of the `small` profile: 2 windows of 16 frames of 128x192, window 7, every frame
-counted. Both run alternately in one process, so that other load falls on both; what is compared is processor time
-of the fastest round. `--record` writes benchmarks/ms_ssim.csv.
+The default is one training batch of the `small` profile: 2 windows of 16 frames of 128x192, window 7, every
+frame counted. Both run alternately in one process, so that other load falls on both; what is compared is
+processor time of the fastest round. `--record` writes benchmarks/ms_ssim.csv.
 """
 
 import argparse

@@ -1,20 +1,24 @@
-"""How hard the generated data set is: scorers that learn nothing must fail, one that learns a little must not.
+"""How hard the generated data set is: scorers that learn nothing must fail, one that learns a little must
+not.
 
-    python benchmarks/synthetic_difficulty.py [--seeds 0 1 2 3 4] [--height 64] [--width 96] [--out difficulty.csv]
+    python benchmarks/synthetic_difficulty.py [--seeds 0 1 2 3 4] [--height 64] [--width 96] [--out
+    difficulty.csv]
 
-For each seed the set is generated anew, with the default numbers of clips and frames, and read by the kit's own reader.
-Printed is the frame-level AUC by the paper's protocol (scores normalised within a clip, one ROC curve over all frames),
-the mean over the seeds and each; and, for the clips of each kind, the mean of their own AUCs. Bounds on the means:
+For each seed the set is generated anew, with the default numbers of clips and frames, and read by the kit's
+own reader. Printed is the frame-level AUC by the paper's protocol (scores normalised within a clip, one ROC
+curve over all frames), the mean over the seeds and each; and, for the clips of each kind, the mean of their
+own AUCs. Bounds on the means:
 
-    frame position, mean intensity, random                             0.40 to 0.60
-    mean or largest frame difference, over pixels or over patches      0.30 to 0.70
-    principal components of space-time patches, fitted on training     at least 0.75, and each kind at least 0.60
+    frame position, mean intensity, random                             0.40 to 0.60 mean or largest frame
+    difference, over pixels or over patches      0.30 to 0.70 principal components of space-time patches,
+    fitted on training     at least 0.75, and each kind at least 0.60
 
-(Below one half counts too: a scorer can be turned round.) The last scorer is no competitor: it stands for "something
-that learns from the training clips". A patch of 6 frames and 10x10 pixels of a 64x96 frame, with the median training
-frame taken off, is reconstructed from the 64 main components of the training patches in the same row of patches (people
-of one row have one size and one direction). A frame's score is the largest error of a patch, as the mean over the
-windows of six frames that show it. Exits with 1 if a bound does not hold.
+(Below one half counts too: a scorer can be turned round.) The last scorer is no competitor: it stands for
+"something that learns from the training clips". A patch of 6 frames and 10x10 pixels of a 64x96 frame, with
+the median training frame taken off, is reconstructed from the 64 main components of the training patches in
+the same row of patches (people of one row have one size and one direction). A frame's score is the largest
+error of a patch, as the mean over the windows of six frames that show it. Exits with 1 if a bound does not
+hold.
 """
 
 import argparse

@@ -1,35 +1,35 @@
 """Every parameter of the kit: its type, its default, and where the default comes from.
 
-The paper gives some values (Table 1, "Implementations"); each of these carries its place in the paper. What the paper
-leaves open is a parameter too, with the reason for its default. There is no other place where a default is written.
+The paper gives some values (Table 1, "Implementations"); each of these carries its place in the paper. What
+the paper leaves open is a parameter too, with the reason for its default. There is no other place where a
+default is written.
 
 A configuration is resolved in this order, later wins:
 
-    defaults  ->  PAPER[dataset]  ->  PROFILES[profile]["all"], then [dataset]  ->  data/selection/<dataset>.json  ->  the user's
+    defaults  ->  PAPER[dataset]  ->  PROFILES[profile]["all"], then [dataset]  ->
+              data/selection/<dataset>.json  ->  the user's
 
-The selection (notebook 16) chooses on normal video. A choice replaces the value that it was measured against and no other.
-Profiles are only values: nothing in the code asks which profile it runs under.
+The selection (notebook 16) chooses on normal video. A choice replaces the value that it was measured against
+and no other. Profiles are only values: nothing in the code asks which profile it runs under.
 """
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lib import paths
-from lib.errors import ConfigError
-
-DATASETS = ("synthetic", "ped1", "ped2", "avenue", "shanghaitech", "own")
+from lib.settings.profiles import PAPER, PROFILES
+from lib.settings.values import DATASETS, cast, check, check_name
 
 
 def parameter(default, help: str, *, paper: str = "", reason: str = "", literal=None):
     """One parameter: `paper` is the place that states it; `reason` is why, where the paper leaves it open.
 
-    Where the method can be read in more than one way, `literal` is the value that the paper's words say, or "" where they
-    say none; elsewhere it is None.
+    Where the method can be read in more than one way, `literal` is the value that the paper's words say, or
+    "" where they say none; elsewhere it is None.
     """
     assert bool(paper) != bool(reason), "a parameter has either a place in the paper or a reason"
     return field(default=default, metadata={"help": help, "paper": paper, "reason": reason, "literal": literal})
@@ -62,11 +62,14 @@ class Synthetic:
 
 @dataclass(frozen=True)
 class Own:
-    """Your own video; read only when data set "own" is asked for. Paths stand here, and so in records, as they were typed,
-    but relative to the checkout where they lie in it and with ~ for the home folder, which keeps a user's name out."""
+    """Your own video; read only when data set "own" is asked for. Paths stand here, and so in records, as
+    they were typed, but relative to the checkout where they lie in it and with ~ for the home folder, which
+    keeps a user's name out."""
 
-    train_videos: str = parameter("", "folder of videos to learn from (--train-videos)", reason="nobody but you knows where")
-    score_videos: str = parameter("", "folder of videos to score (--score-videos)", reason="nobody but you knows where")
+    train_videos: str = parameter("", "folder of videos to learn from "
+                                      "(--train-videos)", reason="nobody but you knows where")
+    score_videos: str = parameter("", "folder of videos to score "
+                                      "(--score-videos)", reason="nobody but you knows where")
     labels: str = parameter(
         "", "table of labels, clip,first,last or clip,frame,label (--labels); none: scores, but no AUC",
         reason="most people who try a video have no labels")
@@ -78,7 +81,8 @@ class Model:
 
     T: int = parameter(16, "frames in a window, T", paper="Implementations")
     tau: int = parameter(4, "sampling rate of the appearance path, tau", paper="Two-path encoder")
-    app_channels: tuple[int, ...] = parameter((96, 128, 256, 256), "appearance channels, Conv1-4", paper="Table 1")
+    app_channels: tuple[int, ...] = parameter((96, 128, 256, 256), "appearance channels, "
+                                                                   "Conv1-4", paper="Table 1")
     mot_channels: tuple[int, ...] = parameter((12, 16, 32, 32), "motion channels, Conv1-4", paper="Table 1")
     spatial_strides: tuple[int, ...] = parameter((2, 2, 2, 1), "spatial strides, Conv1-4", paper="Table 1")
     decoder_strides: tuple[int, ...] = parameter((1, 2, 2, 2), "spatial strides, DeConv1-4", paper="Table 1")
@@ -88,13 +92,15 @@ class Model:
     activation: Literal["relu", "leaky_relu"] = parameter(
         "relu", "activation after each convolution but the last", reason="as in SlowFast", literal="")
     output: Literal["linear", "tanh", "sigmoid"] = parameter(
-        "tanh", "activation of the last layer", reason="bounded like its target; the usual choice on [-1, 1]", literal="")
+        "tanh", "activation of the last "
+                "layer", reason="bounded like its target; the usual choice on [-1, 1]", literal="")
     input_range: Literal["-1..1", "0..1"] = parameter(
         "-1..1", "range to which the 8-bit frames are mapped",
         reason="as in Liu et al. 2018, from which the paper takes its gradient loss", literal="")
     one_path_frames: Literal["T/tau", "T"] = parameter(
         "T/tau", "what the appearance path of the one-path autoencoder sees",
-        reason="'consisting of only appearance encoder' (Fig. 3): that encoder sees T/tau frames", literal="T/tau")
+        reason="'consisting of only appearance encoder' (Fig. 3): that encoder sees T/tau "
+               "frames", literal="T/tau")
 
 
 @dataclass(frozen=True)
@@ -102,8 +108,10 @@ class Loss:
     """Reconstruction loss, Eq. 3 and 4."""
 
     l2: Literal["window_norm", "frame_norm", "mean_square"] = parameter(
-        "window_norm", "Eq. 3 as the Euclidean norm of a whole window's difference, the norm per frame, or the mean of squares",
-        reason="as printed: the norm of I - I^, I being 'the input sequence of frames'", literal="window_norm")
+        "window_norm", "Eq. 3 as the Euclidean norm of a whole window's difference, the norm per frame, or "
+                       "the mean of squares",
+        reason="as printed: the norm of I - I^, I being 'the input sequence of "
+               "frames'", literal="window_norm")
     l2_weight: float = parameter(1.0, "weight of Eq. 3", paper="Eq. 4")
     gradient_weight: float = parameter(1.0, "weight of the gradient loss", paper="Eq. 4")
     ms_ssim_weight: float = parameter(0.0, "weight of 1 - MS-SSIM (UCSD only)", paper="Implementations")
@@ -118,13 +126,16 @@ class Weights:
 
     cycles: int = parameter(
         1, "cosine cycles of the learning rate, all of one length; 1: no restart",
-        reason="'Cosine annealing scheduler', without a word on the restarts of the work that it cites", literal=1)
+        reason="'Cosine annealing scheduler', without a word on the restarts of the work that it "
+               "cites", literal=1)
     snapshots: int = parameter(
         8, "epochs, evenly spaced, whose weights are kept to see afterwards how the AUC came about; 0: none",
         reason="enough to see whether longer training would help; never used to choose")
     weights: Literal["trained", "reference", "synthetic", "ped1", "ped2", "avenue", "shanghaitech"] = parameter(
-        "trained", "trained here, or taken: 'reference', those that reports/reference/ keeps for this profile (--pretrained), or, by "
-        "the name of another data set, those trained on it", reason="what is trained here is traced from its first step")
+        "trained", "trained here, or taken: 'reference', those that reports/reference/ keeps for this "
+                   "profile (--pretrained), or, by "
+        "the name of another data set, those trained on "
+        "it", reason="what is trained here is traced from its first step")
 
 
 @dataclass(frozen=True)
@@ -133,11 +144,14 @@ class Autoencoder(Weights):
 
     batch_size: int = parameter(4, "windows a step", paper="Implementations")
     windows: Literal["pass", "clip_first"] = parameter(
-        "pass", "which windows a step sees: a pass over all of them in random order, or a clip by chance and then a start",
+        "pass", "which windows a step sees: a pass over all of them in random order, or a clip by chance "
+                "and then a start",
         reason="each window is seen equally often, whatever the length of its clip", literal="pass")
-    lr: float = parameter(1e-3, "learning rate of Adam at the start; cosine annealing to 0", paper="Implementations")
+    lr: float = parameter(1e-3, "learning rate of Adam at the start; cosine annealing to "
+                                "0", paper="Implementations")
     steps: int = parameter(
-        60_000, "training steps", reason="the paper names no length; comparable autoencoders see 100,000 windows and more",
+        60_000, "training steps", reason="the paper names no length; comparable autoencoders see 100,000 "
+                                         "windows and more",
         literal="")
     epoch_steps: int = parameter(
         500, "steps in one line of history.csv, one line of output and one checkpoint",
@@ -153,10 +167,12 @@ class Features:
         reason="averaging would blur the order of frames, which is what the motion path is for", literal="")
     standardise: Literal["channel", "element", "none"] = parameter(
         "channel", "statistics of the training features: per channel, per element, or no standardisation",
-        reason="a density's ranking depends on the scale of its input; per channel keeps the map translation invariant",
+        reason="a density's ranking depends on the scale of its input; per channel keeps the map "
+               "translation invariant",
         literal="")
     train_stride: int = parameter(
-        1, "frames between the starts of two training windows", reason="every window, as 'randomly segment' implies")
+        1, "frames between the starts of two training "
+           "windows", reason="every window, as 'randomly segment' implies")
     test_stride: int = parameter(
         1, "frames between the starts of two test windows; at a multiple of tau the error of frames zigzags",
         paper="Test method: 'all segments in which it appears'")
@@ -168,12 +184,14 @@ class Flow(Weights):
 
     K: int = parameter(32, "flow steps a level, K", paper="Implementations")
     L: int = parameter(3, "levels, L", paper="Implementations")
-    hidden: int = parameter(512, "hidden width of the coupling networks", reason="Glow's own default", literal="")
+    hidden: int = parameter(512, "hidden width of the coupling "
+                                 "networks", reason="Glow's own default", literal="")
     permutation: Literal["lu", "dense"] = parameter(
         "lu", "the invertible 1x1 convolution as an LU product or as a dense matrix",
         reason="the same function class; the LU form makes its determinant a sum", literal="")
     batch_size: int = parameter(32, "windows a step", paper="Implementations")
-    lr: float = parameter(5e-4, "learning rate of Adam at the start; cosine annealing to 0", paper="Implementations")
+    lr: float = parameter(5e-4, "learning rate of Adam at the start; cosine annealing to "
+                                "0", paper="Implementations")
     steps: int = parameter(
         10_000, "training steps", reason="the paper names no length", literal="")
     epoch_steps: int = parameter(
@@ -194,12 +212,15 @@ class Error:
     clamp: float = parameter(
         1e-3, "least value of 1 - |I - I^| under the logarithm of Eq. 7, errors being scaled to [0, 1]",
         reason="the logarithm diverges where black is taken for white", literal="")
-    patch: int = parameter(32, "side of a patch in pixels of a 240x360 frame; scaled with the frame", paper="Implementations")
+    patch: int = parameter(32, "side of a patch in pixels of a 240x360 frame; scaled with the "
+                               "frame", paper="Implementations")
     patch_stride: int = parameter(
-        8, "pixels of a 240x360 frame between two patches", reason="fine enough that an object is inside some patch",
+        8, "pixels of a 240x360 frame between two "
+           "patches", reason="fine enough that an object is inside some patch",
         literal="")
     background: Literal["none", "error", "input"] = parameter(
-        "none", "remove the background (ShanghaiTech): from the error alone, or black in the network's input and target",
+        "none", "remove the background (ShanghaiTech): from the error alone, or black in the network's "
+                "input and target",
         paper="Implementations", literal="none")
 
 
@@ -208,7 +229,8 @@ class Score:
     """From error values and likelihoods to one score a frame, Eq. 7, 8 and 9."""
 
     error: Literal["absolute", "square"] = parameter(
-        "absolute", "e of Eq. 7: |I - I^| as printed, or its square, which is a variant and not the paper's", paper="Eq. 7",
+        "absolute", "e of Eq. 7: |I - I^| as printed, or its square, which is a variant and not the "
+                    "paper's", paper="Eq. 7",
         literal="absolute")
     colours: Literal["each", "averaged"] = parameter(
         "each", "Eq. 7 of each colour by itself, or of the error averaged over the colours",
@@ -218,29 +240,37 @@ class Score:
         "pixel", "Eq. 7's logarithm of each pixel's error, or of the frame's reduced error",
         reason="Eq. 7 is written for frames, so its logarithm is taken element by element", literal="pixel")
     reduce: Literal["mean", "largest_patch_mean", "mean_patch_maximum", "largest_pixel"] = parameter(
-        "mean", "a frame's score: the mean over its pixels; the largest mean of a patch, or the maximum within each patch, "
-        "averaged over patches (UCSD: 'max of error values within the patch'); or the largest of all its pixels",
+        "mean", "a frame's score: the mean over its pixels; the largest mean of a patch, or the maximum "
+                "within each patch, "
+        "averaged over patches (UCSD: 'max of error values within the patch'); or the largest of all its "
+        "pixels",
         reason="Eq. 7 names no reduction; the mean is what the patches of UCSD depart from", literal="")
     order: Literal["reduce_first", "average_first"] = parameter(
-        "reduce_first", "a frame is reduced in each window, then averaged over the windows; or the other way round",
+        "reduce_first", "a frame is reduced in each window, then averaged over the windows; or the other "
+                        "way round",
         reason="'the mean of error values in all segments': one value of the frame a segment", literal="")
     likelihood_frames: Literal["all", "centre"] = parameter(
         "all", "frames to which a window's likelihood belongs: all T of them, or the centre one",
-        reason="the same rule as for the reconstruction error: the mean over all windows with the frame", literal="")
+        reason="the same rule as for the reconstruction error: the mean over all windows with the "
+               "frame", literal="")
     likelihood_scale: Literal["all", "last"] = parameter(
-        "all", "the levels of the flow whose terms count: all, which is the likelihood, or the coarsest alone", paper="Eq. 2",
+        "all", "the levels of the flow whose terms count: all, which is the likelihood, or the coarsest "
+               "alone", paper="Eq. 2",
         literal="all")
     likelihood_unit: Literal["nats", "per_dimension"] = parameter(
-        "nats", "the unit of the two NLLs that Eq. 8 adds: nats, or nats a dimension; its lambdas do not undo the difference",
+        "nats", "the unit of the two NLLs that Eq. 8 adds: nats, or nats a dimension; its lambdas do not "
+                "undo the difference",
         paper="Eq. 6", literal="nats")
     lambda_of: Literal["features", "likelihoods"] = parameter(
-        "features", "of what lambda_1 and lambda_2 are max - min: the features x^a and x^m, or their likelihoods",
+        "features", "of what lambda_1 and lambda_2 are max - min: the features x^a and x^m, or their "
+                    "likelihoods",
         paper="Eq. 8", literal="features")
     lambda_scope: Literal["clip", "test", "train"] = parameter(
         "clip", "where lambda_1 and lambda_2 of Eq. 8 take their maxima and minima",
         reason="the other normalisations of the paper are within a clip", literal="")
     lambda_L: float = parameter(
-        1.0, "weight of the likelihood in Eq. 9, lambda_L", reason="no value is given; 1 weighs both terms alike",
+        1.0, "weight of the likelihood in Eq. 9, "
+             "lambda_L", reason="no value is given; 1 weighs both terms alike",
         literal="")
 
 
@@ -249,13 +279,16 @@ class Evaluate:
     """From frame scores to numbers."""
 
     normalise: Literal["clip", "set", "train", "none"] = parameter(
-        "clip", "min-max of the scores before the ROC curve: of each clip, the test set, the training set", paper="Eq. 9")
+        "clip", "min-max of the scores before the ROC curve: of each clip, the test set, the training "
+                "set", paper="Eq. 9")
     smoothing: float = parameter(
-        0.0, "standard deviation in frames of a Gaussian filter over the scores; 0: none", reason="none is stated",
+        0.0, "standard deviation in frames of a Gaussian filter over the scores; 0: "
+             "none", reason="none is stated",
         literal="")
     resamples: int = parameter(
         40_000, "bootstrap resamples of the test clips for a 95 % interval",
-        reason="on Ped2 its ends then vary by 0.0013 or less from draw to draw, one standard deviation; with 1,000 by 0.007 "
+        reason="on Ped2 its ends then vary by 0.0013 or less from draw to draw, one standard deviation; "
+               "with 1,000 by 0.007 "
         "(benchmarks/interval_stability.csv)")
 
 
@@ -264,54 +297,72 @@ class Sensitivity:
     """What the sensitivity notebook tries."""
 
     retrain: Literal["nothing", "flows", "autoencoder"] = parameter(
-        "flows", "what is trained again to see what its open choices do: nothing, the flows, or the autoencoder as well",
+        "flows", "what is trained again to see what its open choices do: nothing, the flows, or the "
+                 "autoencoder as well",
         reason="with the autoencoder it takes as long as nine or ten trainings of the whole method")
 
 
 @dataclass(frozen=True)
 class Selection:
-    """How open choices are made on normal video: the budget of each option, and how hard the pasted anomalies are."""
+    """How open choices are made on normal video: the budget of each option, and how hard the pasted anomalies
+    are."""
 
-    autoencoder_steps: int = parameter(5000, "training steps of an option's autoencoder", reason="more than two seeds differ by")
-    workers: int = parameter(2, "options that are trained side by side", reason="as many cores as the smallest machine has")
-    event: int = parameter(36, "frames that a pasted anomaly lasts", reason="a quarter of a Ped2 clip: both classes are there")
-    fastest: int = parameter(4, "times the speed of a region that replays too fast, at most", reason="a bicycle among walkers")
-    region: int = parameter(80, "side of that region in pixels of a 240x360 frame", reason="it holds a few people")
-    object: int = parameter(24, "height of a foreign object in pixels of a 240x360 frame", reason="less than a person's")
-    opacity: float = parameter(0.75, "of the object, above 0, at most 1", reason="faint, so that not every option finds it")
+    autoencoder_steps: int = parameter(5000, "training steps of an option's "
+                                             "autoencoder", reason="more than two seeds differ by")
+    workers: int = parameter(2, "options that are trained side by "
+                                "side", reason="as many cores as the smallest machine has")
+    event: int = parameter(36, "frames that a pasted anomaly "
+                               "lasts", reason="a quarter of a Ped2 clip: both classes are there")
+    fastest: int = parameter(4, "times the speed of a region that replays too fast, at "
+                                "most", reason="a bicycle among walkers")
+    region: int = parameter(80, "side of that region in pixels of a 240x360 "
+                                "frame", reason="it holds a few people")
+    object: int = parameter(24, "height of a foreign object in pixels of a 240x360 "
+                                "frame", reason="less than a person's")
+    opacity: float = parameter(0.75, "of the object, above 0, at most "
+                                     "1", reason="faint, so that not every option finds it")
 
 
 @dataclass(frozen=True)
 class Figure:
     """What a figure shows and how it is drawn, where it is not to be what the rule chooses (notebook 12)."""
 
-    dataset: str = parameter("", "data set that is drawn; empty: every one that was run", reason="what was run is shown")
+    dataset: str = parameter("", "data set that is drawn; empty: every one that was "
+                                 "run", reason="what was run is shown")
     clip: str = parameter(
         "", "test clip that figures of one clip show, or two, separated by a comma; empty: the rule's",
         reason="a rule chooses, so that a figure is not what looks best")
     frames: tuple[int, ...] = parameter(
         (), "frames of the clip that are shown, counted from 0; none: the rule's", reason="as for the clip")
     model: str = parameter(
-        "", "scored model whose scores choose and are shown; empty: the full one", reason="the paper shows its full model")
+        "", "scored model whose scores choose and are shown; empty: the full "
+            "one", reason="the paper shows its full model")
     size: Literal["paper", "column", "page", "screen", "slide"] = parameter(
-        "paper", "as wide as the paper prints it, a column or a page wide, the same enlarged for a screen, or for a slide",
+        "paper", "as wide as the paper prints it, a column or a page wide, the same enlarged for a screen, "
+                 "or for a slide",
         reason="most figures are looked at in the report and printed in a paper")
-    formats: str = parameter("svg,png", "of svg, png and pdf, separated by commas", reason="svg for print, png for screens")
-    caption: bool = parameter(True, "small print under the figure", reason="a figure says how its clip was chosen")
-    palette: Literal["colour", "grey"] = parameter("colour", "colours, or greys for a print in grey", reason="screens have colours")
+    formats: str = parameter("svg,png", "of svg, png and pdf, separated by "
+                                        "commas", reason="svg for print, png for screens")
+    caption: bool = parameter(True, "small print under the "
+                                    "figure", reason="a figure says how its clip was chosen")
+    palette: Literal["colour", "grey"] = parameter("colour", "colours, or greys for a print in "
+                                                             "grey", reason="screens have colours")
 
 
 @dataclass(frozen=True)
 class Machine:
     """How it is computed. Recorded with each run, kept on resuming."""
 
-    device: Literal["auto", "cpu", "cuda"] = parameter("auto", "where the networks run", reason="a GPU is used if there is one")
+    device: Literal["auto", "cpu", "cuda"] = parameter("auto", "where the networks "
+                                                               "run", reason="a GPU is used if there is one")
     precision: Literal["float32", "bfloat16"] = parameter(
         "float32", "autocast precision of the autoencoder; flows are always float32",
         reason="likelihoods need the digits; the autoencoder does not")
     layout: Literal["contiguous", "channels_last_3d"] = parameter(
-        "channels_last_3d", "memory layout of the autoencoder", reason="up to twice as fast in 3-D convolutions")
-    threads: int = parameter(2, "threads of one training step", reason="measured: ./run_all.sh --doctor compares")
+        "channels_last_3d", "memory layout of the "
+                            "autoencoder", reason="up to twice as fast in 3-D convolutions")
+    threads: int = parameter(2, "threads of one training "
+                                "step", reason="measured: ./run_all.sh --doctor compares")
 
 
 @dataclass(frozen=True)
@@ -335,77 +386,6 @@ class Config:
     machine: Machine = Machine()
 
 
-_UCSD = {
-    "data.channels": 1,
-    # "reduced to 1/4": one stride of 2 becomes 1. Read as the third, so that Conv1 and Conv2 shrink as on other sets.
-    "model.spatial_strides": (2, 2, 1, 1), "model.decoder_strides": (1, 1, 2, 2),
-    "loss.ms_ssim_weight": 1.0,
-    "autoencoder.batch_size": 2, "autoencoder.lr": 1e-3,
-    "flow.L": 1, "flow.batch_size": 20, "flow.lr": 5e-4,
-    "score.reduce": "largest_patch_mean",
-}
-# What the paper says for each data set ("Implementations"), and for the generated set what suits its size.
-PAPER: dict[str, dict[str, Any]] = {
-    "synthetic": {
-        "data.height": 64, "data.width": 96, "data.channels": 1,
-        "model.spatial_strides": (2, 2, 1, 1), "model.decoder_strides": (1, 1, 2, 2),  # small objects, as on UCSD
-        "flow.L": 1, "score.reduce": "largest_patch_mean",
-        "error.patch": 60, "error.patch_stride": 15,  # 16 and 4 pixels of a 64x96 frame
-    },
-    # Not in the paper; its frames are 158x238, and 160x240 is the nearest size that the network and one squeeze can halve.
-    "ped1": _UCSD | {"data.height": 160, "data.width": 240, "loss.ms_ssim_window": 9},
-    "ped2": _UCSD | {"data.height": 240, "data.width": 360},
-    "avenue": {
-        "autoencoder.batch_size": 4, "autoencoder.lr": 1e-3, "flow.batch_size": 32, "flow.lr": 5e-4,
-    },
-    "shanghaitech": {
-        "autoencoder.batch_size": 8, "autoencoder.lr": 2e-4, "flow.batch_size": 16, "flow.lr": 1e-4,
-        "error.background": "input",  # "following (Abati et al. 2019)", who blacken what the network sees and has to give back
-    },
-    "own": {},
-}
-
-_EIGHTH = {"model.app_channels": (12, 16, 32, 32), "model.mot_channels": (4, 4, 8, 8)}
-_QUARTER = {"model.app_channels": (24, 32, 64, 64), "model.mot_channels": (4, 4, 8, 8)}
-_HALF_SIZE = {"ped1": {"data.height": 112, "data.width": 168, "loss.ms_ssim_window": 7},
-              "ped2": {"data.height": 128, "data.width": 192, "loss.ms_ssim_window": 7},
-              "avenue": {"data.height": 128, "data.width": 128},
-              "shanghaitech": {"data.height": 128, "data.width": 128},
-              "own": {"data.height": 128, "data.width": 128}}
-
-_SMALL = _QUARTER | {
-    "autoencoder.batch_size": 2, "autoencoder.steps": 2000, "autoencoder.epoch_steps": 100,
-    "features.train_stride": 2, "features.test_stride": 3,
-    "flow.K": 8, "flow.hidden": 64, "flow.batch_size": 32, "flow.steps": 300, "flow.epoch_steps": 25,
-    "selection.autoencoder_steps": 1000, "machine.threads": 1}
-
-# Profiles are only values: what is smaller or faster than the paper's. "all" holds for every data set. On a CPU a training gets one
-# thread: measured on two cores at `small`, two autoencoders side by side see 25 windows a second, one after the other 17. A step has
-# two windows, the paper's batch on UCSD. Test windows never lie a multiple of tau apart: the appearance path sees every tau-th
-# frame, which it reconstructs better, so then the error of frames zigzags.
-PROFILES: dict[str, dict[str, dict[str, Any]]] = {
-    "quick": {
-        "all": _EIGHTH | {
-            "autoencoder.batch_size": 2, "autoencoder.lr": 2e-3, "autoencoder.steps": 500, "autoencoder.epoch_steps": 50,
-            "features.train_stride": 4, "features.test_stride": 3,
-            "flow.K": 4, "flow.hidden": 32, "flow.batch_size": 16, "flow.steps": 120, "flow.epoch_steps": 40,
-            "selection.autoencoder_steps": 150, "machine.threads": 1},
-        **_HALF_SIZE,
-    },
-    "small": {
-        "all": _SMALL,
-        **_HALF_SIZE,
-    },
-    # The networks of `small` with eleven times the windows, 44,000 each, and all test windows, as in the paper.
-    "long": {
-        "all": _SMALL | {"autoencoder.steps": 22_000, "autoencoder.epoch_steps": 500, "features.test_stride": 1,
-                         "machine.precision": "bfloat16"},
-        **_HALF_SIZE,
-    },
-    "paper": {"all": {"machine.precision": "bfloat16", "flow.recompute": True}},
-}
-
-
 def groups() -> dict[str, type]:
     """The groups of parameters by name, in order."""
     return {f.name: type(getattr(Config(), f.name)) for f in dataclasses.fields(Config)}
@@ -421,105 +401,20 @@ def type_of(name: str) -> Any:
     return typing.get_type_hints(groups()[group])[short]
 
 
-def nearest(word: str, known) -> str:
-    """', did you mean X?' if some known word is close to `word`, else the whole list."""
-    lower = {k.lower(): k for k in known}
-    close = [lower[m] for m in difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.5)] or [k for k in lower.values() if k.endswith("." + word)][:1]
-    return f"Did you mean {close[0]}?" if close else f"Known: {', '.join(lower.values())}."
-
-
-def check_name(kind: str, word: str, known) -> str:
-    """`word` if it is known; otherwise ConfigError names the nearest that is."""
-    if word not in known:
-        raise ConfigError(f"There is no {kind} '{word}'. {nearest(word, known)}")
-    return word
-
-
-def _cast(name: str, value: Any) -> Any:
-    """`value` in the type of parameter `name`. Text is read as on a command line; JSON numbers and lists come as they are."""
-    wanted = type_of(name)
-    if typing.get_origin(wanted) is Literal:
-        choices = typing.get_args(wanted)
-        if value not in choices:
-            raise ConfigError(f"{name} is one of {', '.join(map(str, choices))}; '{value}' is not.")
-        return value
-    problem = ConfigError(f"{name} takes {_in_words(wanted)}; '{value}' is not.")
-    if typing.get_origin(wanted) is tuple:
-        if isinstance(value, str):
-            value = [part for part in value.strip("()[] ").split(",") if part.strip()]
-        try:
-            return tuple(_whole(v) for v in value)
-        except (TypeError, ValueError):
-            raise problem from None
-    if wanted is str:
-        if not isinstance(value, str):
-            raise problem
-        return value
-    try:
-        if wanted is bool:
-            return value if isinstance(value, bool) else {"true": True, "false": False}[str(value).lower()]
-        number = _whole(value) if wanted is int else float(value)
-    except (KeyError, TypeError, ValueError):
-        raise problem from None
-    if isinstance(value, bool) or number != number or number in (float("inf"), float("-inf")):
-        raise problem
-    return number
-
-
-def _whole(value: Any) -> int:
-    if isinstance(value, (bool, float)) and not (isinstance(value, float) and value.is_integer()):
-        raise ValueError
-    return int(value)
-
-
-def _in_words(wanted: Any) -> str:
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-    return words.get(wanted, "whole numbers separated by commas")
-
-
-FORMATS = ("svg", "png", "pdf")  # of a figure
-_AT_LEAST_ONE = ("steps", "cycles", "epoch_steps", "batch_size", "train_stride", "test_stride", "K", "L", "hidden", "T", "tau", "height",
-                 "width", "threads", "patch", "patch_stride", "resamples", "train_clips", "test_clips", "clip_frames",
-                 "autoencoder_steps", "workers", "event", "region", "object")
-
-
-def _check(name: str, value: Any) -> None:
-    short = name.split(".")[1]
-    if short in _AT_LEAST_ONE and value < 1:
-        raise ConfigError(f"{name} must be at least 1; it is {value}.")
-    if name == "data.channels" and value not in (1, 3):
-        raise ConfigError(f"data.channels is 1 (grey) or 3 (RGB); it is {value}.")
-    if short == "lr" and value <= 0:
-        raise ConfigError(f"{name} must be positive; it is {value}.")
-    if short == "snapshots" and value < 0:
-        raise ConfigError(f"{name} must be at least 0; it is {value}.")
-    if name == "figure.dataset" and value:
-        check_name("data set", value, DATASETS)
-    if name == "figure.formats":
-        unknown = [word for word in listed(value) if word not in FORMATS]
-        if unknown or not listed(value):
-            raise ConfigError(f"figure.formats are of {', '.join(FORMATS)}, separated by commas; '{(*unknown, value)[0]}' is not.")
-    if name == "error.clamp" and not 0 < value < 1:
-        raise ConfigError(f"error.clamp lies between 0 and 1; it is {value}.")
-
-
-def listed(text: str) -> tuple[str, ...]:
-    """The words of a list that is separated by commas."""
-    return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
 def selected(dataset: str) -> dict[str, dict[str, Any]]:
-    """The selection adopted for a data set: parameter -> its `value`, the `literal` one that it replaces, the `record` behind it."""
+    """The selection adopted for a data set: parameter -> its `value`, the `literal` one that it replaces, the
+    `record` behind it."""
     path = paths.SELECTION / f"{dataset}.json"
     return json.loads(path.read_text(encoding="utf-8"))["choices"] if path.exists() else {}
 
 
 def resolve(profile: str, dataset: str, settings: dict[str, Any] | None = None, *, literal: bool = False) -> Config:
-    """The configuration of a run: defaults, the paper's values for the data set, the profile's, the selection's (unless it is to be
-    `literal`, as the base of a selection is), then the user's settings.
+    """The configuration of a run: defaults, the paper's values for the data set, the profile's, the
+    selection's (unless it is to be `literal`, as the base of a selection is), then the user's settings.
 
-    `settings` maps full names (`autoencoder.lr`) to values, or to text as typed on a command line.
-    Raises ConfigError for an unknown profile, data set or parameter (naming the nearest) and for a value of the wrong type.
+    `settings` maps full names (`autoencoder.lr`) to values, or to text as typed on a command line. Raises
+    ConfigError for an unknown profile, data set or parameter (naming the nearest) and for a value of the
+    wrong type.
     """
     check_name("profile", profile, PROFILES)
     check_name("data set", dataset, DATASETS)
@@ -531,8 +426,8 @@ def resolve(profile: str, dataset: str, settings: dict[str, Any] | None = None, 
     config = Config()
     for name, value in values.items():
         check_name("parameter", name, parameters())
-        value = _cast(name, value)
-        _check(name, value)
+        value = cast(name, value, type_of(name))
+        check(name, value)
         group, short = name.split(".")
         config = dataclasses.replace(config, **{group: dataclasses.replace(getattr(config, group), **{short: value})})
     return config
@@ -550,8 +445,8 @@ def values(group) -> dict[str, Any]:
 
 
 def flat(config: Config, groups_used=None) -> dict[str, Any]:
-    """All parameters of a configuration by full name, or those of some groups (or of some full names); lists stand for
-    tuples, as in JSON."""
+    """All parameters of a configuration by full name, or those of some groups (or of some full names); lists
+    stand for tuples, as in JSON."""
     chosen = {name: getattr(getattr(config, name.split(".")[0]), name.split(".")[1]) for name in parameters()
               if groups_used is None or name in groups_used or name.split(".")[0] in groups_used}
     return json.loads(json.dumps(chosen))

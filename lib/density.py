@@ -1,7 +1,7 @@
 """F_app and F_mot: the density of a path's features ("Learning normality distribution", Eq. 2, 5 and 6).
 
-Both are the same thing on other features: a standardisation with the statistics of the training windows, which the paper leaves
-open, and then Glow.
+Both are the same thing on other features: a standardisation with the statistics of the training windows,
+which the paper leaves open, and then Glow.
 """
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from lib.glow import Glow
 
 
 class Density(nn.Module):
-    """F_app or F_mot: standardisation with training statistics, then Glow. The statistics are part of its state.
+    """F_app or F_mot: standardisation with training statistics, then Glow. The statistics are part of its
+    state.
 
-    `nll(x)`: -log p of the standardised features in nats (Eq. 6), (B, C, h, w) -> (B,). The standardisation itself
-    would add the same constant to every window; it is left out, so that one unit means the same in each data set.
+    `nll(x)`: -log p of the standardised features in nats (Eq. 6), (B, C, h, w) -> (B,). The standardisation
+    itself would add the same constant to every window; it is left out, so that one unit means the same in
+    each data set.
     """
 
     def __init__(self, glow: Glow, mean: Tensor, std: Tensor):

@@ -1,13 +1,14 @@
 """Every error that a person can cause, and the exit code it ends a command with.
 
-The text of each is a sentence that says what is wrong and what to do. A notebook's kernel is another process: what comes back
-from it is the name of the class, and `by_name` finds the class again.
+The text of each is a sentence that says what is wrong and what to do. A notebook's kernel is another process:
+what comes back from it is the name of the class, and `by_name` finds the class again.
 """
 from __future__ import annotations
 
 EXIT_USAGE, EXIT_DATA, EXIT_NOTEBOOK, EXIT_DISK, EXIT_INTERRUPTED = 2, 3, 4, 5, 130
 EXITS = {EXIT_USAGE: "a wrong name, value or option", EXIT_DATA: "data missing or damaged",
-         EXIT_NOTEBOOK: "a notebook failed", EXIT_DISK: "the disk is full or cannot be written", EXIT_INTERRUPTED: "interrupted"}
+         EXIT_NOTEBOOK: "a notebook failed", EXIT_DISK: "the disk is full or cannot be "
+                                                        "written", EXIT_INTERRUPTED: "interrupted"}
 
 
 class KitError(ValueError):

@@ -1,9 +1,10 @@
 """From the last maps of ITAE to the inputs of the flows ("Learning normality distribution", Table 4).
 
-The maps of each path are pooled along the channel axis, once by their maximum and once by their mean, and the two are
-concatenated. The paper does not say what becomes of the time axis; by default each time step is a channel of its own.
-F_app may be given more: the intensity of the frames, or the error of their reconstruction, at the size of the map.
-Before a flow sees them, features are standardised with statistics of the training set, which travel with the flow.
+The maps of each path are pooled along the channel axis, once by their maximum and once by their mean, and the
+two are concatenated. The paper does not say what becomes of the time axis; by default each time step is a
+channel of its own. F_app may be given more: the intensity of the frames, or the error of their
+reconstruction, at the size of the map. Before a flow sees them, features are standardised with statistics of
+the training set, which travel with the flow.
 """
 from __future__ import annotations
 
@@ -29,31 +30,37 @@ def pool(x: Tensor, *, time: str) -> Tensor:
 
 
 def intensity(I: Tensor, *, tau: int, size: tuple[int, int]) -> Tensor:
-    """The frames that the appearance path saw, grey and averaged down to h x w: (B, C, T, H, W) -> (B, T/tau, h, w)."""
+    """The frames that the appearance path saw, grey and averaged down to h x w: (B, C, T, H, W) -> (B, T/tau,
+    h, w)."""
     return F.adaptive_avg_pool2d(I[:, :, ::tau].mean(dim=1), size)
 
 
 def error_map(I: Tensor, I_hat: Tensor, *, tau: int, size: tuple[int, int]) -> Tensor:
-    """|I - I^| of the same frames, mean over colours, averaged down: two of (B, C, T, H, W) -> (B, T/tau, h, w)."""
+    """|I - I^| of the same frames, mean over colours, averaged down: two of (B, C, T, H, W) -> (B, T/tau, h,
+    w)."""
     return intensity((I - I_hat).abs(), tau=tau, size=size)
 
 
 def app_input(pooled: Tensor, extra: Tensor | None) -> Tensor:
-    """The input of F_app: the pooled appearance map, and below it the extra information if any, as further channels."""
+    """The input of F_app: the pooled appearance map, and below it the extra information if any, as further
+    channels."""
     if extra is None:
         return pooled
     if extra.shape[-2:] != pooled.shape[-2:] or len(extra) != len(pooled):
-        raise FeatureError(f"The extra information {tuple(extra.shape)} does not lie on the map {tuple(pooled.shape)}.")
+        raise FeatureError(f"The extra information {tuple(extra.shape)} does not lie on the map "
+                           f"{tuple(pooled.shape)}.")
     return torch.cat((pooled, extra), dim=1)
 
 
 def statistics(batches, *, standardise: str) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of training features, for `density.Density`.
 
-    `batches` yields (B, C, h, w). "channel": one pair a channel, (C, 1, 1); "element": one a channel and place,
-    (C, h, w); "none": 0 and 1. Sums are in float64. A feature that is constant in training gets standard deviation 1.
+    `batches` yields (B, C, h, w). "channel": one pair a channel, (C, 1, 1); "element": one a channel and
+    place, (C, h, w); "none": 0 and 1. Sums are in float64. A feature that is constant in training gets
+    standard deviation 1.
     """
-    # Sums are of differences to the first batch's mean: squares of large, nearly equal values would leave only rounding.
+    # Sums are of differences to the first batch's mean: squares of large, nearly equal values would leave
+    # only rounding.
     count, total, squares, shift = 0, 0.0, 0.0, None
     for x in batches:
         if standardise == "none":

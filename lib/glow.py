@@ -10,12 +10,13 @@ The paper uses Glow (Kingma and Dhariwal 2018) with K steps of flow a level and 
     Level     Squeeze, then K times FlowStep
     FlowStep  ActNorm, InvertibleConv (1x1), AffineCoupling
 
-Every layer keeps one contract: `z, log_det = layer(x)` with log_det of shape (B,), and `x = layer.inverse(z)`.
+Every layer keeps one contract: `z, log_det = layer(x)` with log_det of shape (B,), and `x =
+layer.inverse(z)`.
 
 Where this departs from the code of Kingma and Dhariwal:
 * Convolutions pad with zeros; theirs add a channel that marks the border.
-* The latents of the last scale are standard normal. A learned Gaussian a channel (an option there, off by default)
-  would add nothing: the last step's actnorm and 1x1 convolution already move and scale each channel.
+* The latents of the last scale are standard normal. A learned Gaussian a channel (an option there, off by
+  default) would add nothing: the last step's actnorm and 1x1 convolution already move and scale each channel.
 * The coupling is affine, as in the papers; their code's default is additive.
 * A channel that is constant in the first batch is centred and not scaled; see `ActNorm`.
 """
@@ -33,14 +34,16 @@ from lib.kernels.coupling_convolutions import ThreeConvs, convolve
 
 EPSILON = 1e-6      # added to actnorm's standard deviations, as in Glow
 CONSTANT = 1e-4     # below this standard deviation actnorm takes a channel for constant
-ZERO_CONV_RATE = 3  # Glow's factor on the log scale of zero-initialised convolutions: it learns that much faster
+# Glow's factor on the log scale of zero-initialised convolutions: it learns that much faster
+ZERO_CONV_RATE = 3
 
 
 def bits_per_dimension(nll, dims: int):
     """Negative log-likelihood in bits per dimension: nll / (dims ln 2).
 
-    nll: in nats, tensor, array or number; dims: C * H * W of the flow's input. For features, which are continuous,
-    this is a differential entropy rate: it can be negative, and it depends on the scale of the features.
+    nll: in nats, tensor, array or number; dims: C * H * W of the flow's input. For features, which are
+    continuous, this is a differential entropy rate: it can be negative, and it depends on the scale of the
+    features.
     """
     return nll / (dims * math.log(2))
 
@@ -51,17 +54,19 @@ def standard_normal_log_prob(z: Tensor) -> Tensor:
 
 
 class ActNorm(nn.Module):
-    """Activation normalisation: z = (x + bias) * exp(log_scale), a bias and a scale a channel. (B, C, H, W) -> same.
+    """Activation normalisation: z = (x + bias) * exp(log_scale), a bias and a scale a channel. (B, C, H, W)
+    -> same.
 
-    The first batch in training mode sets both so that each channel of z has mean 0 and variance 1 on that batch; from
-    then on they are ordinary parameters. That this has happened is part of the state (`initialised`), otherwise a
-    loaded model would be set anew by the first batch it sees.
+    The first batch in training mode sets both so that each channel of z has mean 0 and variance 1 on that
+    batch; from then on they are ordinary parameters. That this has happened is part of the state
+    (`initialised`), otherwise a loaded model would be set anew by the first batch it sees.
 
-    A channel whose standard deviation on that batch is below CONSTANT keeps scale 1. Dividing by next to nothing
-    would credit each of its pixels with up to log(1 / EPSILON) = 13.8 nats, and swamp everything as soon as the
-    channel varies.
+    A channel whose standard deviation on that batch is below CONSTANT keeps scale 1. Dividing by next to
+    nothing would credit each of its pixels with up to log(1 / EPSILON) = 13.8 nats, and swamp everything as
+    soon as the channel varies.
 
-    Raises GlowError when it is used before a batch in training mode has been seen, and when that batch is not finite.
+    Raises GlowError when it is used before a batch in training mode has been seen, and when that batch is not
+    finite.
     """
 
     def __init__(self, *, channels: int):
@@ -91,7 +96,8 @@ class ActNorm(nn.Module):
             self.require_initialised()
         variance, mean = torch.var_mean(x.double(), dim=(0, 2, 3), correction=0)
         if not variance.isfinite().all():
-            raise GlowError("The first batch, from which actnorm takes its statistics, holds NaN or infinite values.")
+            raise GlowError("The first batch, from which actnorm takes its statistics, holds NaN or "
+                            "infinite values.")
         std = variance.sqrt()
         self.bias.copy_(-mean)
         self.log_scale.copy_(torch.where(std < CONSTANT, torch.zeros_like(std), -(std + EPSILON).log()))
@@ -99,8 +105,10 @@ class ActNorm(nn.Module):
 
     def require_initialised(self) -> None:
         if not self.initialised:
-            raise GlowError("This flow has not seen any data: actnorm takes its statistics from the first batch in "
-                            "training mode. Call train() and pass a batch through it, or load a trained state.")
+            raise GlowError("This flow has not seen any data: actnorm takes its statistics from the first "
+                            "batch in "
+                            "training mode. Call train() and pass a batch through it, or load a trained "
+                            "state.")
 
 
 class InvertibleConv(nn.Module):
@@ -110,8 +118,9 @@ class InvertibleConv(nn.Module):
 
         W = P L (U + diag(s)),
 
-    P a fixed permutation, L lower triangular with ones on the diagonal, U strictly upper triangular, s with fixed
-    signs: the same matrices up to those signs, and log |det W| = sum log |s|. Determinants are taken in float64.
+    P a fixed permutation, L lower triangular with ones on the diagonal, U strictly upper triangular, s with
+    fixed signs: the same matrices up to those signs, and log |det W| = sum log |s|. Determinants are taken in
+    float64.
     """
 
     def __init__(self, *, channels: int, permutation: Literal["lu", "dense"]):
@@ -151,7 +160,8 @@ class InvertibleConv(nn.Module):
 class ActNormConv(nn.Module):
     """A convolution with actnorm on its output, as one convolution: the scale goes into its weights.
 
-    Folding saves two passes, forward and backward, over activations that are many times larger than the weights.
+    Folding saves two passes, forward and backward, over activations that are many times larger than the
+    weights.
     """
 
     def __init__(self, *, inputs: int, outputs: int, kernel: int):
@@ -169,7 +179,8 @@ class ActNormConv(nn.Module):
 
 
 class ZeroConv(nn.Module):
-    """A 3x3 convolution that starts as zero, with a learned log scale on its output. (B, C, H, W) -> (B, C', H, W)"""
+    """A 3x3 convolution that starts as zero, with a learned log scale on its output. (B, C, H, W) -> (B, C',
+    H, W)"""
 
     def __init__(self, *, inputs: int, outputs: int):
         super().__init__()
@@ -187,15 +198,17 @@ class ZeroConv(nn.Module):
 
 
 class AffineCoupling(nn.Module):
-    """Affine coupling: the first half of the channels says how to shift and scale the second. (B, C, H, W) -> same.
+    """Affine coupling: the first half of the channels says how to shift and scale the second. (B, C, H, W) ->
+    same.
 
     (shift, h) = NN(x1),  z1 = x1,  z2 = (x2 + shift) * sigmoid(h + 2),  log_det = sum log sigmoid(h + 2).
 
-    NN is three convolutions, 3x3 (C/2 -> hidden), 1x1 (hidden -> hidden), 3x3 (hidden -> C), the last one zero at the
-    start; the scale starts at sigmoid(2) = 0.88 and stays below 1.
+    NN is three convolutions, 3x3 (C/2 -> hidden), 1x1 (hidden -> hidden), 3x3 (hidden -> C), the last one
+    zero at the start; the scale starts at sigmoid(2) = 0.88 and stays below 1.
 
-    recompute: compute the hidden maps of NN again in the backward pass instead of keeping them. They are by far the
-    largest tensors of a flow: 2 * hidden channels, against about 4 * C for everything else that a step keeps.
+    recompute: compute the hidden maps of NN again in the backward pass instead of keeping them. They are by
+    far the largest tensors of a flow: 2 * hidden channels, against about 4 * C for everything else that a
+    step keeps.
     """
 
     def __init__(self, *, channels: int, hidden: int, recompute: bool):
@@ -235,7 +248,8 @@ class AffineCoupling(nn.Module):
 
 
 class Squeeze(nn.Module):
-    """Each 2x2 block of pixels becomes four channels: (B, C, H, W) -> (B, 4C, H/2, W/2). A permutation: log_det 0."""
+    """Each 2x2 block of pixels becomes four channels: (B, C, H, W) -> (B, 4C, H/2, W/2). A permutation:
+    log_det 0."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return F.pixel_unshuffle(x, 2), x.new_zeros(len(x))
@@ -295,9 +309,10 @@ class Level(nn.Module):
 class Split(nn.Module):
     """The learned prior of the channels that leave the flow between two levels. (B, C, H, W) -> same.
 
-    Given the first half x1, which goes on, the second half is Gaussian: p(x2 | x1) = N(mean(x1), std(x1)^2). Written
-    as a layer, z1 = x1 and z2 = (x2 - mean) / std, so that all latents of a flow are standard normal and
-    log p(x2 | x1) = log N(z2; 0, I) + log_det. Mean and log std come from a convolution that is zero at the start.
+    Given the first half x1, which goes on, the second half is Gaussian: p(x2 | x1) = N(mean(x1), std(x1)^2).
+    Written as a layer, z1 = x1 and z2 = (x2 - mean) / std, so that all latents of a flow are standard normal
+    and log p(x2 | x1) = log N(z2; 0, I) + log_det. Mean and log std come from a convolution that is zero at
+    the start.
     """
 
     def __init__(self, *, channels: int):
@@ -329,15 +344,17 @@ class Glow(nn.Module):
     hidden: width of the coupling networks. permutation: "lu" or "dense", see `InvertibleConv`.
     recompute: less memory in training for about a quarter more time, same gradients, see `AffineCoupling`.
 
-    `zs, log_det = glow(x)` and `x = glow.inverse(zs)` as for every layer; zs are the latents of each scale, the finest
-    first, all standard normal under the model. Raises GlowError for other shapes and before the first training batch.
+    `zs, log_det = glow(x)` and `x = glow.inverse(zs)` as for every layer; zs are the latents of each scale,
+    the finest first, all standard normal under the model. Raises GlowError for other shapes and before the
+    first training batch.
     """
 
     def __init__(self, *, channels: int, K: int, L: int, hidden: int, permutation: Literal["lu", "dense"],
                  recompute: bool):
         super().__init__()
         if min(channels, K, L, hidden) < 1:
-            raise GlowError(f"channels, K, L and hidden are at least 1; got {channels}, {K}, {L} and {hidden}.")
+            raise GlowError(f"channels, K, L and hidden are at least 1; got {channels}, {K}, {L} and "
+                            f"{hidden}.")
         self.channels, self.L = channels, L
         self.levels, self.splits = nn.ModuleList(), nn.ModuleList()
         for i in range(L):
@@ -348,7 +365,8 @@ class Glow(nn.Module):
             channels *= 2           # four times by the squeeze, halved by the split
 
     def _scales(self, x: Tensor):
-        """For each level its latents, its log-determinant and that of the split after it (0 after the last)."""
+        """For each level its latents, its log-determinant and that of the split after it (0 after the
+        last)."""
         self._check(x.shape[1:])
         for i, level in enumerate(self.levels):
             x, log_det = level(x)
@@ -372,7 +390,8 @@ class Glow(nn.Module):
         return x
 
     def terms(self, x: Tensor) -> Terms:
-        """The parts of log p(x), scale by scale, finest first. The learned prior of a split counts as log p(z)."""
+        """The parts of log p(x), scale by scale, finest first. The learned prior of a split counts as log
+        p(z)."""
         parts = [(standard_normal_log_prob(z) + log_det_split, log_det)
                  for z, log_det, log_det_split in self._scales(x)]
         log_p_z, log_det = zip(*parts)
@@ -401,7 +420,8 @@ class Glow(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int, shape: tuple[int, int, int], temperature: float, generator: torch.Generator) -> Tensor:
-        """n samples of shape (C, H, W), latents drawn with standard deviation `temperature`. -> (n, C, H, W)"""
+        """n samples of shape (C, H, W), latents drawn with standard deviation `temperature`. -> (n, C, H,
+        W)"""
         like = next(self.parameters())
         zs = [temperature * torch.randn(n, *s, generator=generator, device=generator.device, dtype=like.dtype)
               for s in self.latent_shapes(shape)]
@@ -412,7 +432,8 @@ class Glow(nn.Module):
             raise GlowError(f"This flow takes maps of shape ({self.channels}, H, W); got {tuple(shape)}.")
         factor = 2 ** self.L
         if shape[1] % factor or shape[2] % factor:
-            raise GlowError(f"Maps of {shape[1]}x{shape[2]} cannot be halved {self.L} times (L = {self.L}): both sides "
+            raise GlowError(f"Maps of {shape[1]}x{shape[2]} cannot be halved {self.L} times (L = {self.L}): "
+                            "both sides "
                             f"must be divisible by {factor}. Take a smaller L, or features of another size.")
 
 

@@ -1,13 +1,14 @@
 """ITAE, the implicit two-path autoencoder ("Implicit two-path AE", Table 1, Fig. 2).
 
-Two encoders look at the same T frames. The appearance path sees every tau-th frame with wide channels and kernels that
-are mostly spatial; the motion path sees all T frames with an eighth of the channels and longer temporal kernels. After
-each of Conv1-3 a lateral connection brings the motion features into the appearance path; after Conv4 the two maps are
-joined in the same way and a single decoder, without skip connections, reconstructs all T frames.
+Two encoders look at the same T frames. The appearance path sees every tau-th frame with wide channels and
+kernels that are mostly spatial; the motion path sees all T frames with an eighth of the channels and longer
+temporal kernels. After each of Conv1-3 a lateral connection brings the motion features into the appearance
+path; after Conv4 the two maps are joined in the same way and a single decoder, without skip connections,
+reconstructs all T frames.
 
 What the paper leaves open is a keyword here and explained in `config.Model`. Two things follow from the text:
-the lateral connection is SlowFast's (C -> 2C channels, kernel (5,1,1), temporal stride tau, batch norm, ReLU), and the
-joint of the two final maps is "in the same way as the lateral connection".
+the lateral connection is SlowFast's (C -> 2C channels, kernel (5,1,1), temporal stride tau, batch norm,
+ReLU), and the joint of the two final maps is "in the same way as the lateral connection".
 """
 from __future__ import annotations
 
@@ -53,19 +54,21 @@ def _deconv(c_in: int, c_out: int, stride, bias: bool) -> nn.ConvTranspose3d:
 def temporal_strides(tau: int) -> tuple[int, int, int, int]:
     """Temporal strides of DeConv1-4, which bring T/tau frames back to T.
 
-    Table 1 has (1, 2, 2, 1) for tau = 4: one doubling in DeConv2, one in DeConv3. Other powers of two up to 8 use the
-    same places in order (DeConv2, DeConv3, then DeConv1).
+    Table 1 has (1, 2, 2, 1) for tau = 4: one doubling in DeConv2, one in DeConv3. Other powers of two up to 8
+    use the same places in order (DeConv2, DeConv3, then DeConv1).
 
     Raises ModelError for another tau.
     """
     places = {1: (1, 1, 1, 1), 2: (1, 2, 1, 1), 4: (1, 2, 2, 1), 8: (2, 2, 2, 1)}
     if tau not in places:
-        raise ModelError(f"tau = {tau}: the decoder doubles the frame rate up to three times, so tau must be 1, 2, 4 or 8.")
+        raise ModelError(f"tau = {tau}: the decoder doubles the frame rate up to three times, so tau must "
+                         "be 1, 2, 4 or 8.")
     return places[tau]
 
 
 class ITAE(nn.Module):
-    """The autoencoder of Table 1; with `two_path=False`, the appearance path and the same decoder alone (Fig. 3).
+    """The autoencoder of Table 1; with `two_path=False`, the appearance path and the same decoder alone (Fig.
+    3).
 
     Input: I, (B, C, T, H, W), in the range that the caller chose for 8-bit frames. Output: `Output`.
     Raises ModelError for settings that do not fit together.
@@ -77,14 +80,18 @@ class ITAE(nn.Module):
         for name, value in (("app_channels", app_channels), ("mot_channels", mot_channels),
                             ("spatial_strides", spatial_strides), ("decoder_strides", decoder_strides)):
             if len(value) != 4:
-                raise ModelError(f"{name} has {len(value)} entries; each path and the decoder have four layers.")
+                raise ModelError(f"{name} has {len(value)} entries; each path and the decoder have four "
+                                 "layers.")
         if T % tau:
-            raise ModelError(f"T = {T} is not a multiple of tau = {tau}: the appearance path would not see whole steps.")
+            raise ModelError(f"T = {T} is not a multiple of tau = {tau}: the appearance path would not see "
+                             "whole steps.")
         if torch.tensor(spatial_strides).prod() != torch.tensor(decoder_strides).prod():
-            raise ModelError(f"The encoder divides the frame size by the product of {tuple(spatial_strides)}, the decoder "
+            raise ModelError("The encoder divides the frame size by the product of "
+                             f"{tuple(spatial_strides)}, the decoder "
                              f"multiplies it by that of {tuple(decoder_strides)}: the two must be equal.")
         self.T, self.channels, self.two_path = T, channels, two_path
-        # The one-path autoencoder may be shown all T frames; its maps then keep all T and the decoder has no time to restore.
+        # The one-path autoencoder may be shown all T frames; its maps then keep all T and the decoder has no
+        # time to restore.
         self.tau = 1 if not two_path and one_path_frames == "T" else tau
         self.shrink = int(torch.tensor(spatial_strides).prod())
         layer = dict(normalisation=normalisation, activation=activation)
@@ -100,7 +107,8 @@ class ITAE(nn.Module):
                 mot_in = mot_out
                 app_in += 2 * mot_out  # what the next layer of the appearance path, or the decoder, is given
 
-        # DeConv1-4: Table 1 has 256, 128, 96 and the frame's own channels, the appearance path's widths in reverse.
+        # DeConv1-4: Table 1 has 256, 128, 96 and the frame's own channels, the appearance path's widths in
+        # reverse.
         widths = (app_channels[2], app_channels[1], app_channels[0], channels)
         self.decoder = nn.ModuleList()
         for i, (time, space) in enumerate(zip(temporal_strides(self.tau), decoder_strides)):
@@ -112,12 +120,14 @@ class ITAE(nn.Module):
         self.output = {"linear": nn.Identity, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}[output]()
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-        """I (B, C, T, H, W) -> x_app (B, C_app, T/tau, h, w), x_mot (B, C_mot, T, h, w) or None, and the decoder's input.
+        """I (B, C, T, H, W) -> x_app (B, C_app, T/tau, h, w), x_mot (B, C_mot, T, h, w) or None, and the
+        decoder's input.
 
-        Raises ModelError if I has another number of frames or channels, or a size that the strides do not divide.
+        Raises ModelError if I has another number of frames or channels, or a size that the strides do not
+        divide.
         """
         B, C, T, H, W = x.shape
-        if (C, T) != (self.channels, self.T):
+        if (self.channels, self.T) != (C, T):
             raise ModelError(f"The network takes windows of {self.T} frames of {self.channels} channel(s); "
                              f"it was given {T} frames of {C}.")
         if H % self.shrink or W % self.shrink:
@@ -136,40 +146,3 @@ class ITAE(nn.Module):
         for layer in self.decoder:
             joined = layer(joined)
         return Output(self.output(joined.float()), x_app.float(), None if x_mot is None else x_mot.float())
-
-
-def layer_table(model: ITAE, height: int, width: int) -> list[dict]:
-    """Table 1 for this network: a row a layer with its path, kernel, stride, output size, parameters and multiply-adds.
-
-    Sizes are those of one window of `height` x `width` pixels. The network runs once, on zeros, in evaluation mode, and
-    is left as it was. Parameters include those of the normalisation; multiply-adds are the convolutions' alone.
-    """
-    rows, hooks = [], []
-
-    def watch(path: str, name: str, block: nn.Sequential):
-        def note(_, inputs, out):
-            conv, (_, C, T, H, W) = block[0], out.shape
-            # A transposed convolution spreads each input position, an ordinary one gathers each output position.
-            positions = inputs[0][0, 0].numel() if isinstance(conv, nn.ConvTranspose3d) else T * H * W
-            rows.append({"path": path, "layer": name, "kernel": conv.kernel_size, "stride": conv.stride,
-                         "output": (C, T, H, W), "parameters": sum(p.numel() for p in block.parameters()),
-                         "multiply_adds": positions * conv.weight.numel()})
-        hooks.append(block.register_forward_hook(note))
-
-    for i in range(4):
-        watch("appearance", f"Conv{i + 1}", model.app[i])
-        if model.two_path:
-            watch("motion", f"Conv{i + 1}", model.mot[i])
-            watch("lateral", f"Conv{i + 1}", model.lateral[i])
-    for i in range(4):
-        watch("decoder", f"DeConv{i + 1}", model.decoder[i])
-    training = model.training
-    device = next(model.parameters()).device
-    try:
-        with torch.no_grad():
-            model.eval()(torch.zeros(1, model.channels, model.T, height, width, device=device))
-    finally:
-        model.train(training)
-        for hook in hooks:
-            hook.remove()
-    return rows

@@ -2,14 +2,15 @@
 
     L_recon = l2_weight * L2 + gradient_weight * L_grad + ms_ssim_weight * (1 - MS-SSIM)
 
-Every term looks at every frame of a window. What the paper leaves open is a keyword here: the meaning of the norm in
-Eq. 3, the weights, and the window of MS-SSIM.
+Every term looks at every frame of a window. What the paper leaves open is a keyword here: the meaning of the
+norm in Eq. 3, the weights, and the window of MS-SSIM.
 
-L2 and the gradient loss are of the frames as the network sees them, in [-1, 1] or [0, 1]. MS-SSIM compares intensities,
-where 0 is black: its luminance term has no meaning for signed values. So frames in [-1, 1] are mapped to [0, 1] first.
+L2 and the gradient loss are of the frames as the network sees them, in [-1, 1] or [0, 1]. MS-SSIM compares
+intensities, where 0 is black: its luminance term has no meaning for signed values. So frames in [-1, 1] are
+mapped to [0, 1] first.
 
-The similarity of one scale is in `kernels.ms_ssim`: written as convolutions, it would take longer than the rest of a
-training step. Its variances are differences of near numbers, so it is computed in float32 at least.
+The similarity of one scale is in `kernels.ms_ssim`: written as convolutions, it would take longer than the
+rest of a training step. Its variances are differences of near numbers, so it is computed in float32 at least.
 """
 from __future__ import annotations
 
@@ -19,16 +20,18 @@ from torch import Tensor
 from lib.errors import LossError
 from lib.kernels.ms_ssim import MeanSimilarity, halve
 
-MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # exponents of the five scales, Wang et al. 2003, Sec. 3.2
+# exponents of the five scales, Wang et al. 2003, Sec. 3.2
+MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
 def l2_loss(I: Tensor, I_hat: Tensor, *, l2: str) -> Tensor:
     """Eq. 3 between I and I_hat, (B, C, T, H, W) each -> ().
 
-    `l2` is "window_norm": the Euclidean norm of the difference of a whole window, which is what Eq. 3 prints for "the
-    input sequence of frames I", averaged over the batch; "frame_norm": the norm of each frame's difference (all its
-    pixels and channels), averaged over the frames; or "mean_square": the mean of the squared differences.
-    The gradient of a norm is 0 where there is no difference. Raises LossError for another `l2`.
+    `l2` is "window_norm": the Euclidean norm of the difference of a whole window, which is what Eq. 3 prints
+    for "the input sequence of frames I", averaged over the batch; "frame_norm": the norm of each frame's
+    difference (all its pixels and channels), averaged over the frames; or "mean_square": the mean of the
+    squared differences. The gradient of a norm is 0 where there is no difference. Raises LossError for
+    another `l2`.
     """
     difference = I - I_hat
     if l2 == "window_norm":
@@ -43,7 +46,8 @@ def l2_loss(I: Tensor, I_hat: Tensor, *, l2: str) -> Tensor:
 def gradient_loss(I: Tensor, I_hat: Tensor) -> Tensor:
     """Gradient loss of Eq. 4 after Liu et al. 2018 between I and I_hat, (B, C, T, H, W) each -> ().
 
-    The mean of ||dI| - |dI^|| over the differences of horizontal neighbours, plus the same of vertical neighbours.
+    The mean of ||dI| - |dI^|| over the differences of horizontal neighbours, plus the same of vertical
+    neighbours.
     """
     horizontal = (I.diff(dim=-1).abs() - I_hat.diff(dim=-1).abs()).abs().mean()
     vertical = (I.diff(dim=-2).abs() - I_hat.diff(dim=-2).abs()).abs().mean()
@@ -53,15 +57,16 @@ def gradient_loss(I: Tensor, I_hat: Tensor) -> Tensor:
 def ms_ssim(I: Tensor, I_hat: Tensor, *, ms_ssim_window: int, data_range: float) -> Tensor:
     """Multi-scale SSIM of each frame, (B, C, T, H, W) and the same -> (B, C, T), 1 for equal frames.
 
-    Five scales of Wang et al. 2003; the window is a Gaussian of `ms_ssim_window` pixels a side (odd) and sigma 1.5 at
-    every scale, used only where it lies wholly inside the frame. Values are intensities from 0, black, to `data_range`.
-    A scale with a negative mean counts as 0.
-    No gradient flows to I. Raises LossError if I requires one, or if the window does not fit at the coarsest scale.
+    Five scales of Wang et al. 2003; the window is a Gaussian of `ms_ssim_window` pixels a side (odd) and
+    sigma 1.5 at every scale, used only where it lies wholly inside the frame. Values are intensities from 0,
+    black, to `data_range`. A scale with a negative mean counts as 0. No gradient flows to I. Raises LossError
+    if I requires one, or if the window does not fit at the coarsest scale.
     """
     B, C, T, H, W = I.shape
     check_window(ms_ssim_window, height=H, width=W)
     if I.requires_grad:
-        raise LossError("MS-SSIM gives a gradient to the reconstruction only; pass the frames themselves first.")
+        raise LossError("MS-SSIM gives a gradient to the reconstruction only; pass the frames themselves "
+                        "first.")
     dtype = torch.promote_types(torch.promote_types(I.dtype, I_hat.dtype), torch.float32)
     x = I.to(dtype).reshape(B * C * T, H, W)
     y = I_hat.to(dtype).reshape(B * C * T, H, W)
@@ -81,31 +86,37 @@ def check_window(ms_ssim_window: int, *, height: int, width: int) -> None:
     side = min(height, width)
     largest = (side - 1) // 16 // 2 * 2 + 1
     if largest < 3:
-        raise LossError(f"Frames of {height}x{width} are too small for the five scales of MS-SSIM, which need 33 "
+        raise LossError(f"Frames of {height}x{width} are too small for the five scales of MS-SSIM, which "
+                        "need 33 "
                         "pixels a side or more: set ms_ssim_weight to 0 or use larger frames.")
     if ms_ssim_window < 3 or ms_ssim_window % 2 == 0:
         raise LossError(f"ms_ssim_window is {ms_ssim_window}; it must be odd and at least 3.")
     if ms_ssim_window > largest:
-        raise LossError(f"An MS-SSIM window of {ms_ssim_window} does not fit frames of {height}x{width} at the fifth "
-                        f"scale: set ms_ssim_window to {largest}, the largest that does, or use larger frames.")
+        raise LossError(f"An MS-SSIM window of {ms_ssim_window} does not fit frames of {height}x{width} at "
+                        "the fifth "
+                        f"scale: set ms_ssim_window to {largest}, the largest that does, or use larger "
+                        "frames.")
 
 
 def reconstruction_loss(I: Tensor, I_hat: Tensor, *, l2: str, l2_weight: float, gradient_weight: float,
                         ms_ssim_weight: float, ms_ssim_window: int,
                         input_range: str) -> tuple[Tensor, dict[str, Tensor]]:
-    """Eq. 4, with MS-SSIM on UCSD: I and I_hat, (B, C, T, H, W) each -> the total, (), and its terms before weighting.
+    """Eq. 4, with MS-SSIM on UCSD: I and I_hat, (B, C, T, H, W) each -> the total, (), and its terms before
+    weighting.
 
-    The terms are named "l2", "gradient" and "ms_ssim" (which is 1 - MS-SSIM, a loss); one with weight 0 is neither
-    computed nor named. Half-precision reconstructions are raised to float32 first. `input_range` is that of the frames,
-    "-1..1" or "0..1"; MS-SSIM is of intensities in [0, 1] for both.
-    Raises LossError for frames of different shapes, an unknown `l2`, no positive weight, or a window that does not fit.
+    The terms are named "l2", "gradient" and "ms_ssim" (which is 1 - MS-SSIM, a loss); one with weight 0 is
+    neither computed nor named. Half-precision reconstructions are raised to float32 first. `input_range` is
+    that of the frames, "-1..1" or "0..1"; MS-SSIM is of intensities in [0, 1] for both. Raises LossError for
+    frames of different shapes, an unknown `l2`, no positive weight, or a window that does not fit.
     """
     if I.shape != I_hat.shape:
-        raise LossError(f"The frames have shape {tuple(I.shape)} and their reconstruction {tuple(I_hat.shape)}; "
+        raise LossError(f"The frames have shape {tuple(I.shape)} and their reconstruction "
+                        f"{tuple(I_hat.shape)}; "
                         "they must be equal.")
     weights = {"l2": l2_weight, "gradient": gradient_weight, "ms_ssim": ms_ssim_weight}
     if min(weights.values()) < 0 or max(weights.values()) <= 0:
-        raise LossError(f"The weights of the loss are {weights}; none may be negative and one must be positive.")
+        raise LossError(f"The weights of the loss are {weights}; none may be negative and one must be "
+                        "positive.")
     I = I.to(torch.promote_types(I.dtype, torch.float32))
     I_hat = I_hat.to(torch.promote_types(I_hat.dtype, torch.float32))
     terms = {}

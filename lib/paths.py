@@ -1,5 +1,5 @@
-"""Where things lie, and how a file is written and hashed. No other module builds a path of the kit, or writes in another way
-what must never be half there."""
+"""Where things lie, and how a file is written and hashed. No other module builds a path of the kit, or writes
+in another way what must never be half there."""
 from __future__ import annotations
 
 import hashlib
@@ -18,7 +18,8 @@ SELECTION = ROOT / "data" / "selection"  # what was chosen on pasted anomalies, 
 DIGESTS = ROOT / "data" / "prepared" / "digests.json"  # sha256 of raw files, with their sizes and times
 PED2_DIGESTS = ROOT / "data" / "ped2_digests.json"  # sha256 of the official pixels of each clip
 REFERENCE = ROOT / "reports" / "reference"
-EVER_SCORED = REFERENCE / "scored.csv"  # every configuration that was scored on the test clips of a real data set and curated
+# every configuration that was scored on the test clips of a real data set and curated
+EVER_SCORED = REFERENCE / "scored.csv"
 FLOW_STEP = ROOT / "benchmarks" / "flow_step.csv"
 CLUSTER = ROOT / "cluster"  # Snakemake profiles for `./run_all.sh --on`
 KERNELS = ROOT / ".jupyter"  # the kernel specification that papermill and JupyterLab use
@@ -40,7 +41,8 @@ def prepared(dataset: str, key: str) -> Path:
 
 
 def report(profile: str) -> Path:
-    """All that the runs of a profile produce. KIT_REPORTS names another folder than reports/, for trying things out."""
+    """All that the runs of a profile produce. KIT_REPORTS names another folder than reports/, for trying
+    things out."""
     return Path(os.environ.get("KIT_REPORTS") or ROOT / "reports") / profile
 
 
@@ -65,7 +67,8 @@ def home() -> str:
 
 
 def shown(path: Path) -> str:
-    """A path as a person reads it: relative to the checkout where it lies below it, with ~ for the home folder."""
+    """A path as a person reads it: relative to the checkout where it lies below it, with ~ for the home
+    folder."""
     path = Path(path)
     if path.is_relative_to(ROOT):
         return str(path.relative_to(ROOT))
@@ -73,21 +76,22 @@ def shown(path: Path) -> str:
 
 
 def given(text: str) -> Path:
-    """The path that `shown` turned into text, or that a person wrote: ~ is the home folder, and what is relative is
-    relative to the checkout."""
+    """The path that `shown` turned into text, or that a person wrote: ~ is the home folder, and what is
+    relative is relative to the checkout."""
     if text == "~" or text.startswith("~/"):
         text = home() + text[1:]
     return ROOT / os.path.expanduser(text)
 
 
 def is_utf8(text: str) -> bool:
-    """Whether a text, which may be the name of a file, can be written as UTF-8; names of other systems may not."""
+    """Whether a text, which may be the name of a file, can be written as UTF-8; names of other systems may
+    not."""
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file in one piece, and its folder where that is missing. Until all of it is on the disk, what was there before
-    stays. Raises OSError."""
+    """Writes a file in one piece, and its folder where that is missing. Until all of it is on the disk, what
+    was there before stays. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -106,7 +110,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value) -> None:
-    """Plain data, indented, so that a person can read it. File names that are not UTF-8 are kept as escapes."""
+    """Plain data, indented, so that a person can read it. File names that are not UTF-8 are kept as
+    escapes."""
     text = json.dumps(value, indent=1, ensure_ascii=False)
     write_text(path, (text if is_utf8(text) else json.dumps(value, indent=1)) + "\n")
 

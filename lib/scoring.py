@@ -1,17 +1,20 @@
-"""From reconstructions and likelihoods to frame scores: "Test method", Eq. 7, 8 and 9. A larger score is more abnormal.
+"""From reconstructions and likelihoods to frame scores: "Test method", Eq. 7, 8 and 9. A larger score is more
+abnormal.
 
-Eq. 7 leaves much open. A reading of it is one value of each of these, all of them parameters of `config.Score`:
+Eq. 7 leaves much open. A reading of it is one value of each of these, all of them parameters of
+`config.Score`:
 
     error    "absolute": e = |I - I^| as printed; "square": e = (I - I^)^2, a variant that is not the paper's
     colours  "each": Eq. 7 of each colour by itself; "averaged": of the error averaged over the colours
     log_of   "pixel": the logarithm of each pixel's error; "mean": the logarithm of the frame's reduced error
-    reduce   "mean": over the frame; "largest_patch_mean"; "mean_patch_maximum": the maximum within each patch, averaged
-             over the patches; "largest_pixel"
-    order    "reduce_first": each window's frame is reduced, and the values are averaged over the windows that hold the
-             frame; "average_first": the maps are averaged over these windows, and the result is reduced
+    reduce   "mean": over the frame; "largest_patch_mean"; "mean_patch_maximum": the maximum within each
+             patch, averaged over the patches; "largest_pixel"
+    order    "reduce_first": each window's frame is reduced, and the values are averaged over the windows that
+             hold the frame; "average_first": the maps are averaged over these windows, and the result is
+             reduced
 
-All readings are computed in one pass and stored (`eq7`), so that a choice can be changed without running the network again.
-NaN and infinity are refused where they enter.
+All readings are computed in one pass and stored (`eq7`), so that a choice can be changed without running the
+network again. NaN and infinity are refused where they enter.
 """
 from __future__ import annotations
 
@@ -22,8 +25,10 @@ import numpy as np
 
 from lib.errors import ScoreError
 
-REFERENCE_HEIGHT, REFERENCE_WIDTH = 240, 360  # the UCSD frame, for which patches are given ("Implementations")
-ROUNDING = 1e-12                              # a relative range below this is rounding, and the values are constant
+# the UCSD frame, for which patches are given ("Implementations")
+REFERENCE_HEIGHT, REFERENCE_WIDTH = 240, 360
+# a relative range below this is rounding, and the values are constant
+ROUNDING = 1e-12
 
 ERRORS = ("absolute", "square")
 COLOURS = ("each", "averaged")
@@ -35,26 +40,31 @@ ORDERS = ("reduce_first", "average_first")
 # Eq. 7: the names of its readings
 
 def reading_of(score, *, channels: int) -> str:
-    """The name of the reading of Eq. 7 that a configuration's `score` group asks for. Grey frames have one colour."""
+    """The name of the reading of Eq. 7 that a configuration's `score` group asks for. Grey frames have one
+    colour."""
     colours = score.colours if channels > 1 else "each"
     return f"{score.error}/{colours}/{score.log_of}/{score.reduce}/{score.order}"
 
 
 def readings(channels: int) -> tuple[str, ...]:
-    """The names of all readings of frames with so many channels: "<error>/<colours>/<log_of>/<reduce>/<order>"."""
+    """The names of all readings of frames with so many channels:
+    "<error>/<colours>/<log_of>/<reduce>/<order>"."""
     found = [[f"{error}/{colours}/{log_of}/{reduce}/{order}" for colours, error, log_of, reduce in itertools.product(
         COLOURS[:1 if channels == 1 else 2], ERRORS, LOGS, REDUCTIONS)] for order in ORDERS]
     return tuple(found[0] + found[1])
 
 
 def patch_grid(height: int, width: int, *, patch: int, patch_stride: int) -> tuple:
-    """Patches in a frame of height x width: ((height, width) of each, their first rows (n,), their first columns (m,)).
+    """Patches in a frame of height x width: ((height, width) of each, their first rows (n,), their first
+    columns (m,)).
 
-    `patch` and `patch_stride` are given in pixels of a 240x360 frame and scaled to this frame along each side, rounded,
-    at least one pixel. The last patch of a row or column always ends at the border, so that no pixel is left out.
+    `patch` and `patch_stride` are given in pixels of a 240x360 frame and scaled to this frame along each
+    side, rounded, at least one pixel. The last patch of a row or column always ends at the border, so that no
+    pixel is left out.
     """
     if patch < 1 or patch_stride < 1 or patch_stride > patch:
-        raise ScoreError(f"patch is {patch} and patch_stride {patch_stride}; needed is 1 <= patch_stride <= patch.")
+        raise ScoreError(f"patch is {patch} and patch_stride {patch_stride}; needed is 1 <= patch_stride <= "
+                         "patch.")
     sides, firsts = [], []
     for size, reference in ((height, REFERENCE_HEIGHT), (width, REFERENCE_WIDTH)):
         side = min(max(round(patch * size / reference), 1), size)
@@ -70,19 +80,22 @@ def windows_to_frames(values: np.ndarray, starts: np.ndarray, *, T: int, length:
                       likelihood_frames: str) -> np.ndarray:
     """One value a window to one a frame, for a clip: values (n,), starts (n,) ascending -> (length,) float64.
 
-    `likelihood_frames` is "all": a frame gets the mean over all windows that hold it, as in Eq. 7; or "centre": a
-    window's value belongs to its frame T // 2, and every frame takes the value of the nearest such frame (the earlier
-    of two), so the clip's first and last T / 2 frames repeat its first and last value.
-    Raises ScoreError for NaN, windows out of order or outside the clip, and a frame in no window.
+    `likelihood_frames` is "all": a frame gets the mean over all windows that hold it, as in Eq. 7; or
+    "centre": a window's value belongs to its frame T // 2, and every frame takes the value of the nearest
+    such frame (the earlier of two), so the clip's first and last T / 2 frames repeat its first and last
+    value. Raises ScoreError for NaN, windows out of order or outside the clip, and a frame in no window.
     """
     values, starts = np.asarray(values, dtype=np.float64), np.asarray(starts, dtype=np.int64)
     _check_finite("A window's likelihood", values)
     if len(starts) == 0 or len(starts) != len(values) or (np.diff(starts) <= 0).any():
-        raise ScoreError(f"{len(values)} values came for {len(starts)} windows; there must be one for each, in order.")
+        raise ScoreError(f"{len(values)} values came for {len(starts)} windows; there must be one for each, "
+                         "in order.")
     if starts[0] < 0 or starts[-1] + T > length:
-        raise ScoreError(f"Windows on frames {starts[0]} to {starts[-1] + T - 1} do not lie in a clip of {length}.")
+        raise ScoreError(f"Windows on frames {starts[0]} to {starts[-1] + T - 1} do not lie in a clip of "
+                         f"{length}.")
     if starts[0] != 0 or starts[-1] + T != length or (len(starts) > 1 and np.diff(starts).max() > T):
-        raise ScoreError(f"Some frame of the clip of {length} lies in no window; the stride must be at most T = {T}, "
+        raise ScoreError(f"Some frame of the clip of {length} lies in no window; the stride must be at most "
+                         f"T = {T}, "
                          "and the first and the last window that fits must be among the windows.")
     if likelihood_frames == "all":
         sums, counts = np.zeros(length), np.zeros(length)
@@ -92,14 +105,15 @@ def windows_to_frames(values: np.ndarray, starts: np.ndarray, *, T: int, length:
         return sums / counts
     if likelihood_frames == "centre":
         centres = starts + T // 2
-        borders = (centres[:-1] + centres[1:]) / 2      # up to its border a frame belongs to the earlier centre
+        # up to its border a frame belongs to the earlier centre
+        borders = (centres[:-1] + centres[1:]) / 2
         return values[np.searchsorted(borders, np.arange(length), side="left")]
     raise ScoreError(f"likelihood_frames is {likelihood_frames!r}; it can be 'all' or 'centre'.")
 
 
 def spread(values: np.ndarray, windows: np.ndarray, clips, *, T: int, likelihood_frames: str) -> np.ndarray:
-    """`windows_to_frames` clip by clip: values (n,), windows (n, 2) as `datasets.windows` gives them, and the clips they
-    index -> a value a frame of all clips, (N,) float64."""
+    """`windows_to_frames` clip by clip: values (n,), windows (n, 2) as `datasets.windows` gives them, and the
+    clips they index -> a value a frame of all clips, (N,) float64."""
     of_clip = [windows[:, 0] == index for index in range(len(clips))]
     return np.concatenate([windows_to_frames(values[own], windows[own, 1] - clip.start, T=T, length=clip.length,
                                              likelihood_frames=likelihood_frames) for own, clip in zip(of_clip, clips)])
@@ -123,8 +137,9 @@ def by_clip(clip_ids: np.ndarray) -> list[np.ndarray]:
 def normalise(values: np.ndarray) -> np.ndarray:
     """norm(.) of Eq. 9: (values - min) / (max - min), of any shape, float64.
 
-    Equal values (up to rounding: a range of at most 1e-12 of the largest magnitude) become zeros: a clip in which
-    nothing stands out gets the score of its most normal frame, and noise is not blown up to the whole range.
+    Equal values (up to rounding: a range of at most 1e-12 of the largest magnitude) become zeros: a clip in
+    which nothing stands out gets the score of its most normal frame, and noise is not blown up to the whole
+    range.
     """
     values = np.asarray(values, dtype=np.float64)
     _check_finite("The scores", values)
@@ -135,23 +150,27 @@ def normalise(values: np.ndarray) -> np.ndarray:
 
 
 def window_nll(terms: dict[str, np.ndarray], *, likelihood_scale: str, likelihood_unit: str) -> np.ndarray:
-    """The negative log-likelihood of each window from the terms that `stage2.likelihoods` gives -> (n,) float64.
+    """The negative log-likelihood of each window from the terms that `stage2.likelihoods` gives -> (n,)
+    float64.
 
-    `likelihood_scale` "all": of all levels of the flow, which is Eq. 2; "last": the terms of the coarsest level alone.
-    `likelihood_unit` "nats", or "per_dimension": divided by the number of dimensions that this likelihood is of.
+    `likelihood_scale` "all": of all levels of the flow, which is Eq. 2; "last": the terms of the coarsest
+    level alone. `likelihood_unit` "nats", or "per_dimension": divided by the number of dimensions that this
+    likelihood is of.
     """
     nll, dims = terms["nll"], float(terms["dims"])
     if likelihood_scale == "last":
         nll = -(terms["log_p_z"] + terms["log_det"])[:, -1]
-        dims /= 2 ** (terms["log_p_z"].shape[1] - 1)  # at the end of each level but the last, half of it leaves
+        # at the end of each level but the last, half of it leaves
+        dims /= 2 ** (terms["log_p_z"].shape[1] - 1)
     return nll / dims if likelihood_unit == "per_dimension" else nll
 
 
 def span(low: np.ndarray, high: np.ndarray, ids: np.ndarray, clip_ids: np.ndarray, *, lambda_scope: str) -> np.ndarray:
     """max - min, as Eq. 8 has it, for each frame: (N,) float64.
 
-    `low` and `high` (n,) are the least and the largest of the values of each of n windows (or frames), `ids` (n,) the clip
-    of each, `clip_ids` (N,) the clip of each frame. Over the frame's clip for the scope "clip", otherwise over all.
+    `low` and `high` (n,) are the least and the largest of the values of each of n windows (or frames), `ids`
+    (n,) the clip of each, `clip_ids` (N,) the clip of each frame. Over the frame's clip for the scope "clip",
+    otherwise over all.
     """
     low, high, ids = np.asarray(low, np.float64), np.asarray(high, np.float64), np.asarray(ids)
     _check_finite("What a lambda is the range of", np.concatenate((low, high)))
@@ -164,9 +183,9 @@ def span(low: np.ndarray, high: np.ndarray, ids: np.ndarray, clip_ids: np.ndarra
 def likelihood_score(nll_app: np.ndarray | None, nll_mot: np.ndarray | None, *, lambda_1=None, lambda_2=None) -> np.ndarray:
     """Eq. 8: L of each frame from the negative log-likelihoods of F_app and F_mot, (N,) each -> (N,) float64.
 
-    lambda_1 and lambda_2, (N,) each, are the ranges that `span` gives. Where both are 0, L is the plain mean, which is
-    what equal lambdas give. With one flow only (the other None), L is its NLL.
-    Raises ScoreError for NaN, no flow, or lengths that differ.
+    lambda_1 and lambda_2, (N,) each, are the ranges that `span` gives. Where both are 0, L is the plain mean,
+    which is what equal lambdas give. With one flow only (the other None), L is its NLL. Raises ScoreError for
+    NaN, no flow, or lengths that differ.
     """
     given = {name: np.asarray(nll, dtype=np.float64)
              for name, nll in (("nll_app", nll_app), ("nll_mot", nll_mot)) if nll is not None}
@@ -185,7 +204,8 @@ def likelihood_score(nll_app: np.ndarray | None, nll_mot: np.ndarray | None, *, 
 
 @dataclass(frozen=True)
 class FlowWindows:
-    """What Eq. 8 needs of one flow: of each window of a split its NLL, (n,), and the range of its features, (n, 2).
+    """What Eq. 8 needs of one flow: of each window of a split its NLL, (n,), and the range of its features,
+    (n, 2).
 
     The features are x^a or x^m as they are pooled, before standardisation and without extra information.
     """
@@ -196,14 +216,17 @@ class FlowWindows:
 
 def eq8(flows: dict[str, FlowWindows], windows: np.ndarray, clips, score, *, T: int,
         train: dict[str, FlowWindows] | None = None) -> dict[str, np.ndarray]:
-    """Eq. 8 of the frames of a split: {"nll_app", "nll_mot", "L"}, (N,) float64 each, of the flows that there are.
+    """Eq. 8 of the frames of a split: {"nll_app", "nll_mot", "L"}, (N,) float64 each, of the flows that there
+    are.
 
-    `flows` has "app", "mot" or both; `windows` (n, 2) and `clips` as for `spread`; `score` is the group of parameters of
-    that name. lambda_1 and lambda_2 are ranges of the features (as printed) or of the likelihoods (`lambda_of`), over the
-    frame's clip, the whole split or the training windows, `train` (`lambda_scope`). Raises ScoreError as its parts do.
+    `flows` has "app", "mot" or both; `windows` (n, 2) and `clips` as for `spread`; `score` is the group of
+    parameters of that name. lambda_1 and lambda_2 are ranges of the features (as printed) or of the
+    likelihoods (`lambda_of`), over the frame's clip, the whole split or the training windows, `train`
+    (`lambda_scope`). Raises ScoreError as its parts do.
     """
     if score.lambda_scope not in ("clip", "test", "train") or score.lambda_of not in ("features", "likelihoods"):
-        raise ScoreError(f"lambda_scope is {score.lambda_scope!r} and lambda_of {score.lambda_of!r}; they can be 'clip', "
+        raise ScoreError(f"lambda_scope is {score.lambda_scope!r} and lambda_of {score.lambda_of!r}; they "
+                         "can be 'clip', "
                          "'test' or 'train', and 'features' or 'likelihoods'.")
     ids_of_frames = clip_ids(clips)
     nll = {name: spread(flow.nll, windows, clips, T=T, likelihood_frames=score.likelihood_frames)
@@ -211,7 +234,8 @@ def eq8(flows: dict[str, FlowWindows], windows: np.ndarray, clips, score, *, T: 
     lambdas = {}
     for name in flows if len(flows) == 2 else ():
         if score.lambda_scope == "train" and not train:
-            raise ScoreError("lambda_scope 'train' needs the likelihoods and features of the training windows.")
+            raise ScoreError("lambda_scope 'train' needs the likelihoods and features of the training "
+                             "windows.")
         own = train[name] if score.lambda_scope == "train" else flows[name]
         low, high = own.ranges.T if score.lambda_of == "features" else (own.nll, own.nll)
         ids = windows[:, 0] if own is flows[name] else np.zeros(len(low))
@@ -223,11 +247,13 @@ def eq8(flows: dict[str, FlowWindows], windows: np.ndarray, clips, score, *, T: 
 
 
 def total_score(terms, clip_ids: np.ndarray, *, normalise_over: str = "clip", train_extremes=None) -> np.ndarray:
-    """Eq. 9: S = norm(R) + lambda_L norm(L) -> (N,) float64. The one place where scores are normalised and added.
+    """Eq. 9: S = norm(R) + lambda_L norm(L) -> (N,) float64. The one place where scores are normalised and
+    added.
 
-    `terms` are pairs of a weight and values (N,): [(1, R), (lambda_L, L)], or one pair. norm(.) is `normalise` within each
-    "clip" (the paper), over the whole "set", by the training extremes of each term ("train", `train_extremes` of shape
-    (terms, 2)), or nothing ("none"). Raises ScoreError for no term, NaN, lengths that differ, or extremes that are no range.
+    `terms` are pairs of a weight and values (N,): [(1, R), (lambda_L, L)], or one pair. norm(.) is
+    `normalise` within each "clip" (the paper), over the whole "set", by the training extremes of each term
+    ("train", `train_extremes` of shape (terms, 2)), or nothing ("none"). Raises ScoreError for no term, NaN,
+    lengths that differ, or extremes that are no range.
     """
     if not terms:
         raise ScoreError("Eq. 9 needs R or L.")
@@ -247,7 +273,8 @@ def total_score(terms, clip_ids: np.ndarray, *, normalise_over: str = "clip", tr
         elif normalise_over == "none":
             S += weight * values
         else:
-            raise ScoreError(f"normalise_over is {normalise_over!r}; it can be 'clip', 'set', 'train' or 'none'.")
+            raise ScoreError(f"normalise_over is {normalise_over!r}; it can be 'clip', 'set', 'train' or "
+                             "'none'.")
     return S
 
 
@@ -280,8 +307,9 @@ def frame_scores(errors: dict[str, np.ndarray], flows: dict[str, FlowWindows], w
                  channels: int, T: int, train: dict[str, FlowWindows] | None = None) -> FrameScores:
     """R (Eq. 7), L (Eq. 8) and S (Eq. 9) of a model on a split: the one way to them.
 
-    `errors` has the values of each frame by the name of a reading (`readings`), of which `score` chooses one; `flows`,
-    `windows`, `clips`, `T` and `train` are those of `eq8`; `channels` is the number of colours. Raises ScoreError.
+    `errors` has the values of each frame by the name of a reading (`readings`), of which `score` chooses one;
+    `flows`, `windows`, `clips`, `T` and `train` are those of `eq8`; `channels` is the number of colours.
+    Raises ScoreError.
     """
     R = np.asarray(errors[reading_of(score, channels=channels)], dtype=np.float64)
     likelihood = eq8(flows, windows, clips, score, T=T, train=train) if flows else {}
@@ -292,7 +320,8 @@ def frame_scores(errors: dict[str, np.ndarray], flows: dict[str, FlowWindows], w
 
 def _check_finite(name: str, values: np.ndarray) -> None:
     if not np.isfinite(values).all():
-        raise ScoreError(f"{name} holds NaN or infinity ({np.count_nonzero(~np.isfinite(values))} of {np.size(values)} "
+        raise ScoreError(f"{name} holds NaN or infinity ({np.count_nonzero(~np.isfinite(values))} of "
+                         f"{np.size(values)} "
                          "values); the network that made it has diverged or its input is damaged.")
 
 

@@ -48,7 +48,8 @@ PED2 = {
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `content` and keeps the headers of each request. `break_after`: bytes after which the next ones stop."""
+    """Serves `content` and keeps the headers of each request. `break_after`: bytes after which the next ones
+    stop."""
 
     daemon_threads = True
 

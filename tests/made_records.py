@@ -1,4 +1,5 @@
-"""Small hand-made records and scores, as the pipeline would leave them, for the tests of what is built from records."""
+"""Small hand-made records and scores, as the pipeline would leave them, for the tests of what is built from
+records."""
 
 import atexit
 import functools
@@ -124,7 +125,8 @@ def scored(
     call="Test{:03d}",
     **options,
 ):
-    """A score run with all beneath it; `options` (settings) are those of the training beneath. Returns the job."""
+    """A score run with all beneath it; `options` (settings) are those of the training beneath. Returns the
+    job."""
     job = Job(profile, dataset, "score", variant, seed)
     inputs = trained(dataset, *MODELS[variant], seed, profile, **options)
     shutil.rmtree(job.folder, ignore_errors=True)
@@ -184,7 +186,8 @@ def everything(dataset="ped2", seeds=(0,), **options):
 
 @functools.cache
 def complete():
-    """A folder of reports with everything on one data set and one seed, made once for all tests, which copy it."""
+    """A folder of reports with everything on one data set and one seed, made once for all tests, which copy
+    it."""
     folder = Path(tempfile.mkdtemp(prefix="made-records-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     before = os.environ.get("KIT_REPORTS")

@@ -1,4 +1,5 @@
-"""What the README and the other texts say is true: commands are understood, numbers come from the reference records."""
+"""What the README and the other texts say is true: commands are understood, numbers come from the reference
+records."""
 
 import re
 import shlex
@@ -9,6 +10,7 @@ import pytest
 from lib import config, paths
 from lib.commands import cli, why
 from lib.report import reference
+from lib.settings import profiles
 
 ROOT = paths.ROOT
 README = (ROOT / "README.md").read_text()
@@ -35,8 +37,7 @@ def commands(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "command",
-    sorted({c for text in (README, *(path.read_text() for path in PAGES)) for c in commands(text)}),
+    "command", sorted({c for text in (README, *(path.read_text() for path in PAGES)) for c in commands(text)})
 )
 def test_every_command_is_understood(command):
     arguments = [a for a in shlex.split(command.partition(" -- ")[0])[1:] if a != "--help"]
@@ -48,7 +49,7 @@ def test_every_command_is_understood(command):
 
 
 def test_the_profiles_are_all_described():
-    for profile in config.PROFILES:
+    for profile in profiles.PROFILES:
         assert f"| `{profile}` |" in README
 
 
@@ -65,7 +66,12 @@ def test_the_readme_is_short():
 
 
 def test_files_that_the_readme_names_exist():
-    for path in (ROOT / "README.md", ROOT / "data/README.md", reference.RESULTS, *(ROOT / "docs").glob("*.md")):
+    for path in (
+        ROOT / "README.md",
+        ROOT / "data/README.md",
+        reference.RESULTS,
+        *(ROOT / "docs").glob("*.md"),
+    ):
         for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
             assert (path.parent / target).exists(), f"{path.name} names {target}"
 

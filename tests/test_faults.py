@@ -1,4 +1,5 @@
-"""The list of faults in `faults.py` fits the code as it is. Planting them all takes too long for the suite."""
+"""The list of faults in `faults.py` fits the code as it is. Planting them all takes too long for the
+suite."""
 
 import re
 

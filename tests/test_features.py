@@ -47,7 +47,8 @@ def clip(T=4):
 
 def test_intensity_is_grey_and_averaged_over_the_frames_that_the_appearance_path_saw():
     got = features.intensity(clip(), tau=2, size=(1, 2))
-    # Frames 0 and 2; grey adds 50. Left half: columns 0, 1 of rows 0, 1: (0 + 1 + 4 + 5) / 4 = 2.5; right half: 4.5.
+    # Frames 0 and 2; grey adds 50. Left half: columns 0, 1 of rows 0, 1: (0 + 1 + 4 + 5) / 4 = 2.5; right
+    # half: 4.5.
     assert got.tolist() == [[[[52.5, 54.5]], [[72.5, 74.5]]]]
 
 

@@ -1,4 +1,5 @@
-"""The flow against independent oracles: autograd's Jacobian, numerical integration, entropy, normflows, hand values."""
+"""The flow against independent oracles: autograd's Jacobian, numerical integration, entropy, normflows, hand
+values."""
 
 import copy
 import io
@@ -37,7 +38,8 @@ def float64():
 
 
 def prepared(layer, x, amount=0.03):
-    """The layer after its first batch, every parameter moved, so that nothing is zero or one by initialisation."""
+    """The layer after its first batch, every parameter moved, so that nothing is zero or one by
+    initialisation."""
     layer.train()
     layer(x)
     with torch.no_grad():

@@ -10,7 +10,8 @@ from torch import nn
 from lib import itae
 from lib.config import resolve, values
 from lib.errors import ModelError
-from lib.itae import ITAE, layer_table
+from lib.itae import ITAE
+from lib.training.table1 import layer_table
 
 TABLE1 = [  # path, layer, kernel, stride, output (channels, time, height, width) at 3x16x256x256
     ("appearance", "Conv1", (1, 3, 3), (1, 2, 2), (96, 4, 128, 128)),
@@ -57,7 +58,8 @@ def tiny(*, seed=0, **changes):
 
 
 def lively(**changes):
-    """In evaluation mode, with larger weights than at the start: batch norm has seen nothing that it could scale up."""
+    """In evaluation mode, with larger weights than at the start: batch norm has seen nothing that it could
+    scale up."""
     model = tiny(**changes).eval()
     with torch.no_grad():
         for p in model.parameters():
@@ -77,7 +79,8 @@ def test_layers_are_those_of_table_1():
     rows = layer_table(paper_network("avenue"), 256, 256)
     got = [tuple(row[k] for k in ("path", "layer", "kernel", "stride", "output")) for row in rows]
     assert sorted(r for r in got if r[0] != "lateral") == sorted(TABLE1)
-    # A lateral connection brings 16 frames of the motion path to the appearance path's 4, and doubles the channels.
+    # A lateral connection brings 16 frames of the motion path to the appearance path's 4, and doubles the
+    # channels.
     laterals = [r for r in got if r[0] == "lateral"]
     assert laterals == [
         ("lateral", f"Conv{i + 1}", (5, 1, 1), (4, 1, 1), (2 * c, 4, s, s))

@@ -1,4 +1,6 @@
-"""Eq. 3, Eq. 4 and multi-scale SSIM against hand-computed values, definitions written out, and pytorch-msssim."""
+"""Eq. 3, Eq. 4 and multi-scale SSIM against hand-computed values, definitions written out, and
+pytorch-msssim."""
+
 import math
 
 import numpy as np
@@ -29,9 +31,9 @@ def test_mean_square_by_hand():
 
 
 def test_norm_is_per_frame_over_channels_then_averaged_over_frames():
-    difference = torch.zeros(1, 2, 2, 1, 2)           # two channels, two frames of 1x2 pixels
-    difference[0, 0, 0, 0, 0], difference[0, 1, 0, 0, 1] = 3.0, 4.0   # frame 0: norm 5, across both channels
-    difference[0, 0, 1, 0, 1] = -1.0                                  # frame 1: norm 1
+    difference = torch.zeros(1, 2, 2, 1, 2)  # two channels, two frames of 1x2 pixels
+    difference[0, 0, 0, 0, 0], difference[0, 1, 0, 0, 1] = 3.0, 4.0  # frame 0: norm 5, across both channels
+    difference[0, 0, 1, 0, 1] = -1.0  # frame 1: norm 1
     I = torch.full_like(difference, 0.5)
     assert losses.l2_loss(I, I - difference, l2="frame_norm").item() == pytest.approx((5 + 1) / 2)
 
@@ -46,7 +48,8 @@ def test_a_perfect_reconstruction_has_a_gradient_of_zero(l2):
 
 def test_the_norm_of_a_window_and_of_its_frames_by_hand():
     difference = torch.zeros(2, 1, 2, 1, 2)
-    difference[0, 0, :, 0, 0] = torch.tensor([3.0, 4.0])               # a window with frames of norm 3 and 4, and one of norm 0
+    # a window with frames of norm 3 and 4, and one of norm 0
+    difference[0, 0, :, 0, 0] = torch.tensor([3.0, 4.0])
     I = torch.full_like(difference, 0.5)
     assert losses.l2_loss(I, I - difference, l2="window_norm").item() == pytest.approx((5 + 0) / 2)
     assert losses.l2_loss(I, I - difference, l2="frame_norm").item() == pytest.approx((3 + 4 + 0 + 0) / 4)
@@ -73,12 +76,14 @@ def test_gradient_loss_ignores_brightness_and_the_sign_of_edges():
 def test_gradient_loss_sees_space_and_not_time():
     I, _ = frames(T=3)
     flat = torch.full_like(I, 0.1)
-    flat[:, :, 1] = 0.9                                # a flash: change in time only
+    flat[:, :, 1] = 0.9  # a flash: change in time only
     assert losses.gradient_loss(flat, torch.zeros_like(I)).item() == 0.0
 
 
-@pytest.mark.parametrize(("shape", "window"), [((2, 1, 3, 96, 112), 5), ((1, 3, 2, 176, 192), 11),
-                                               ((1, 1, 2, 81, 99), 5), ((1, 2, 1, 113, 98), 7)])
+@pytest.mark.parametrize(
+    ("shape", "window"),
+    [((2, 1, 3, 96, 112), 5), ((1, 3, 2, 176, 192), 11), ((1, 1, 2, 81, 99), 5), ((1, 2, 1, 113, 98), 7)],
+)
 def test_ms_ssim_agrees_with_pytorch_msssim_in_value_and_gradient(shape, window):
     I, I_hat = frames(*shape)
     B, C, T, H, W = shape
@@ -103,7 +108,7 @@ def test_ms_ssim_from_its_definition():
     I, I_hat = frames(T=1, H=96, W=128, dtype=torch.float64)
     x, y = I.numpy()[0, 0, 0], I_hat.numpy()[0, 0, 0]
     window, L = 5, 2.0
-    g = np.exp(-np.arange(-2, 3) ** 2 / (2 * 1.5 ** 2))
+    g = np.exp(-(np.arange(-2, 3) ** 2) / (2 * 1.5**2))
     g /= g.sum()
 
     def blur(v):
@@ -112,10 +117,10 @@ def test_ms_ssim_from_its_definition():
     value = 1.0
     for scale, exponent in enumerate((0.0448, 0.2856, 0.3001, 0.2363, 0.1333)):
         mx, my = blur(x), blur(y)
-        vx, vy, cov = blur(x * x) - mx ** 2, blur(y * y) - my ** 2, blur(x * y) - mx * my
+        vx, vy, cov = blur(x * x) - mx**2, blur(y * y) - my**2, blur(x * y) - mx * my
         similarity = (2 * cov + (0.03 * L) ** 2) / (vx + vy + (0.03 * L) ** 2)
         if scale == 4:
-            similarity = similarity * (2 * mx * my + (0.01 * L) ** 2) / (mx ** 2 + my ** 2 + (0.01 * L) ** 2)
+            similarity = similarity * (2 * mx * my + (0.01 * L) ** 2) / (mx**2 + my**2 + (0.01 * L) ** 2)
         value *= similarity.mean() ** exponent
         x, y = ((v[::2, ::2] + v[1::2, ::2] + v[::2, 1::2] + v[1::2, 1::2]) / 4 for v in (x, y))
     ours = losses.ms_ssim(I, I_hat, ms_ssim_window=window, data_range=L)
@@ -125,7 +130,7 @@ def test_ms_ssim_from_its_definition():
 def test_ms_ssim_gradient_by_finite_differences():
     I, I_hat = frames(T=1, H=36, W=40, dtype=torch.float64)
     I_hat.requires_grad_()
-    gradient, = torch.autograd.grad(losses.ms_ssim(I, I_hat, ms_ssim_window=3, data_range=2.0).sum(), I_hat)
+    (gradient,) = torch.autograd.grad(losses.ms_ssim(I, I_hat, ms_ssim_window=3, data_range=2.0).sum(), I_hat)
     with torch.no_grad():
         for row, column in ((0, 0), (17, 20), (35, 39)):
             step = torch.zeros_like(I_hat)
@@ -141,14 +146,20 @@ def test_ms_ssim_counts_every_frame_alone():
     for b in range(2):
         for c in range(2):
             for t in range(3):
-                alone = losses.ms_ssim(I[b:b + 1, c:c + 1, t:t + 1], I_hat[b:b + 1, c:c + 1, t:t + 1],
-                                       ms_ssim_window=5, data_range=2.0)
+                alone = losses.ms_ssim(
+                    I[b : b + 1, c : c + 1, t : t + 1],
+                    I_hat[b : b + 1, c : c + 1, t : t + 1],
+                    ms_ssim_window=5,
+                    data_range=2.0,
+                )
                 assert values[b, c, t].item() == pytest.approx(alone.item(), abs=1e-6)
 
 
 def test_ms_ssim_of_equal_frames_is_one_and_of_opposite_frames_zero():
     I, _ = frames()
-    assert torch.allclose(losses.ms_ssim(I, I, ms_ssim_window=5, data_range=2.0), torch.ones(1, 1, 2), atol=1e-5)
+    assert torch.allclose(
+        losses.ms_ssim(I, I, ms_ssim_window=5, data_range=2.0), torch.ones(1, 1, 2), atol=1e-5
+    )
     opposite = (-I).requires_grad_()
     value = losses.ms_ssim(I, opposite, ms_ssim_window=5, data_range=2.0)
     assert torch.equal(value, torch.zeros(1, 1, 2))
@@ -166,7 +177,7 @@ def test_ms_ssim_depends_on_the_data_range_only_through_the_scale():
 def test_ms_ssim_does_not_depend_on_how_many_frames_are_worked_on_at_once(monkeypatch):
     I, I_hat = frames(T=5)
     results = []
-    for pixels in (1, 2 * 96 * 112, 10 ** 9):
+    for pixels in (1, 2 * 96 * 112, 10**9):
         monkeypatch.setattr(similarity, "CACHED_PIXELS", pixels)
         leaf = I_hat.clone().requires_grad_()
         value = losses.ms_ssim(I, leaf, ms_ssim_window=5, data_range=2.0)
@@ -198,8 +209,10 @@ def test_ms_ssim_keeps_its_digits_under_autocast():
     assert losses.ms_ssim(I, I_hat.bfloat16(), ms_ssim_window=5, data_range=2.0).dtype == torch.float32
 
 
-@pytest.mark.parametrize(("height", "width", "largest"), [(128, 192, 7), (240, 360, 15), (256, 256, 15), (160, 240, 9),
-                                                          (97, 400, 7), (96, 400, 5)])
+@pytest.mark.parametrize(
+    ("height", "width", "largest"),
+    [(128, 192, 7), (240, 360, 15), (256, 256, 15), (160, 240, 9), (97, 400, 7), (96, 400, 5)],
+)
 def test_a_window_too_large_is_refused_with_the_largest_that_fits(height, width, largest):
     losses.check_window(largest, height=height, width=width)
     with pytest.raises(losses.LossError, match=f"set ms_ssim_window to {largest},"):
@@ -219,44 +232,70 @@ def test_windows_that_are_even_or_on_tiny_frames_are_refused():
 def test_reconstruction_loss_weighs_the_terms_and_names_them():
     I, I_hat = frames()
     settings = dict(l2="mean_square", ms_ssim_window=5, input_range="0..1")
-    total, terms = losses.reconstruction_loss(I, I_hat, l2_weight=2.0, gradient_weight=0.5, ms_ssim_weight=0.1,
-                                              **settings)
+    total, terms = losses.reconstruction_loss(
+        I, I_hat, l2_weight=2.0, gradient_weight=0.5, ms_ssim_weight=0.1, **settings
+    )
     assert list(terms) == ["l2", "gradient", "ms_ssim"]
-    expected = (2.0 * (I - I_hat).square().mean() + 0.5 * losses.gradient_loss(I, I_hat)
-                + 0.1 * (1 - losses.ms_ssim(I, I_hat, ms_ssim_window=5, data_range=1.0).mean()))
+    expected = (
+        2.0 * (I - I_hat).square().mean()
+        + 0.5 * losses.gradient_loss(I, I_hat)
+        + 0.1 * (1 - losses.ms_ssim(I, I_hat, ms_ssim_window=5, data_range=1.0).mean())
+    )
     assert total.item() == pytest.approx(expected.item(), rel=1e-6)
     assert terms["l2"].item() == pytest.approx((I - I_hat).square().mean().item())
-    total, terms = losses.reconstruction_loss(I, I_hat, l2_weight=1.0, gradient_weight=0.0, ms_ssim_weight=0.0,
-                                              **settings)
+    total, terms = losses.reconstruction_loss(
+        I, I_hat, l2_weight=1.0, gradient_weight=0.0, ms_ssim_weight=0.0, **settings
+    )
     assert list(terms) == ["l2"] and total.item() == terms["l2"].item()
 
 
 def test_ms_ssim_is_of_intensities_whatever_the_range_of_the_network():
-    """A signed and an unsigned network get the same value, and the same gradient but for the scale of their outputs."""
-    dark, dark_hat = (0.5 * (x + 1) for x in frames())                 # in [0, 1]
+    """A signed and an unsigned network get the same value, and the same gradient but for the scale of their
+    outputs."""
+    dark, dark_hat = (0.5 * (x + 1) for x in frames())  # in [0, 1]
     dark_hat = (dark_hat - 0.05).clamp(min=0)
     got = {}
     for input_range, scale, shift in (("0..1", 1, 0), ("-1..1", 2, -1)):
         I, I_hat = scale * dark + shift, (scale * dark_hat + shift).requires_grad_()
-        loss, terms = losses.reconstruction_loss(I, I_hat, l2="mean_square", l2_weight=0.0, gradient_weight=0.0,
-                                                 ms_ssim_weight=1.0, ms_ssim_window=5, input_range=input_range)
+        loss, terms = losses.reconstruction_loss(
+            I,
+            I_hat,
+            l2="mean_square",
+            l2_weight=0.0,
+            gradient_weight=0.0,
+            ms_ssim_weight=1.0,
+            ms_ssim_window=5,
+            input_range=input_range,
+        )
         loss.backward()
         got[input_range] = terms["ms_ssim"].item(), scale * I_hat.grad
     assert got["-1..1"][0] == pytest.approx(got["0..1"][0], abs=1e-6)
-    assert got["0..1"][0] == pytest.approx(1 - losses.ms_ssim(dark, dark_hat, ms_ssim_window=5, data_range=1.0).mean().item())
+    assert got["0..1"][0] == pytest.approx(
+        1 - losses.ms_ssim(dark, dark_hat, ms_ssim_window=5, data_range=1.0).mean().item()
+    )
     assert torch.allclose(got["-1..1"][1], got["0..1"][1], rtol=1e-3, atol=1e-8)
 
 
 def test_reconstruction_loss_of_a_perfect_reconstruction_is_zero():
     I, _ = frames()
-    total, _ = losses.reconstruction_loss(I, I, l2="window_norm", l2_weight=1.0, gradient_weight=1.0, ms_ssim_weight=1.0,
-                                          ms_ssim_window=5, input_range="-1..1")
+    total, _ = losses.reconstruction_loss(
+        I,
+        I,
+        l2="window_norm",
+        l2_weight=1.0,
+        gradient_weight=1.0,
+        ms_ssim_weight=1.0,
+        ms_ssim_window=5,
+        input_range="-1..1",
+    )
     assert total.item() == pytest.approx(0.0, abs=1e-5)
 
 
 def test_reconstruction_loss_passes_nan_on_and_refuses_what_does_not_fit():
     I, I_hat = frames()
-    settings = dict(l2="mean_square", gradient_weight=1.0, ms_ssim_weight=1.0, ms_ssim_window=5, input_range="-1..1")
+    settings = dict(
+        l2="mean_square", gradient_weight=1.0, ms_ssim_weight=1.0, ms_ssim_window=5, input_range="-1..1"
+    )
     broken = I_hat.clone()
     broken[0, 0, 1, 3, 3] = math.nan
     total, terms = losses.reconstruction_loss(I, broken, l2_weight=1.0, **settings)

@@ -17,10 +17,12 @@ from pathlib import Path
 
 from lib import errors, paths
 from lib.commands import elsewhere
-from lib.config import DATASETS, PROFILES, check_name, nearest, parameters, resolve, values
+from lib.config import parameters, resolve, values
 from lib.errors import ConfigError
 from lib.pipeline import adoption, execution, planning, plans, records, surroundings, terminal
 from lib.pipeline.steps import STEPS, TARGETS
+from lib.settings.profiles import PROFILES
+from lib.settings.values import DATASETS, check_name, nearest
 
 WIDTH = 46  # of the column of job names
 ENGINE_LOG = "engine.log"  # Snakemake's own words, beside the plan
@@ -35,20 +37,28 @@ def parser() -> argparse.ArgumentParser:
         prog="./run_all.sh",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
-        description="Runs the pipeline, or the part of it that TARGET names, and whatever that needs. Only what is missing or "
+        description="Runs the pipeline, or the part of it that TARGET names, and whatever that needs. Only "
+        "what is missing or "
         "stale runs.",
         epilog="examples\n"
-        "  ./run_all.sh                                       everything, on the generated data set, in minutes\n"
+        "  ./run_all.sh                                       everything, on the generated data set, in "
+        "minutes\n"
         "  ./run_all.sh table3 --dataset ped2 --profile small one table on a real data set\n"
-        "  ./run_all.sh score --set score.lambda_L=0.5        one parameter changed; only what depends on it runs\n"
-        "  ./run_all.sh app_intensity_mot --dataset ped2 --profile small --pretrained   scores without training\n"
+        "  ./run_all.sh score --set score.lambda_L=0.5        one parameter changed; only what depends on "
+        "it runs\n"
+        "  ./run_all.sh app_intensity_mot --dataset ped2 --profile small --pretrained   scores without "
+        "training\n"
         "  ./run_all.sh --fetch avenue                        download a benchmark from its owner\n"
-        "  ./run_all.sh own_video --dataset own --train-videos A --score-videos B   your own video, without labels\n"
+        "  ./run_all.sh own_video --dataset own --train-videos A --score-videos B   your own video, without "
+        "labels\n"
         "  ./run_all.sh selection --dataset ped2 --profile small   open choices, without a test label\n"
-        "  ./run_all.sh why table3:ped2:two_path              what stands behind a cell, a figure or a number\n"
-        "  ./run_all.sh compare before now                    what the last change did; or two profiles, reference\n"
+        "  ./run_all.sh why table3:ped2:two_path              what stands behind a cell, a figure or a "
+        "number\n"
+        "  ./run_all.sh compare before now                    what the last change did; or two profiles, "
+        "reference\n"
         "  ./run_all.sh lab                                   JupyterLab on the notebooks\n"
-        "  ./run_all.sh tables --on slurm --profile paper --dataset ped2   each step as a job of a SLURM cluster\n"
+        "  ./run_all.sh tables --on slurm --profile paper --dataset ped2   each step as a job of a SLURM "
+        "cluster\n"
         "  ./run_all.sh --dry-run -- --dag                    everything after -- goes to Snakemake\n\n"
         f"exit codes\n{exits}\n",
     )
@@ -127,12 +137,14 @@ def parser() -> argparse.ArgumentParser:
         "--why",
         metavar="WHAT",
         help="the runs, parameters, commits and commands behind a cell (table3:ped2:two_path), a figure "
-        "(fig4:ped2) or a number (0.870); ./run_all.sh why WHAT is the same, and without WHAT lists the cells",
+        "(fig4:ped2) or a number (0.870); ./run_all.sh why WHAT is the same, and without WHAT lists the "
+        "cells",
     )
     p.add_argument(
         "--curate",
         action="store_true",
-        help="put complete runs into reports/reference/ and their numbers into README.md; shows what it would "
+        help="put complete runs into reports/reference/ and their numbers into README.md; shows what it "
+        "would "
         "do and asks",
     )
     p.add_argument("--yes", action="store_true", help="with --curate: do not ask")
@@ -228,7 +240,8 @@ def main(arguments: list[str]) -> int:
 
             index_page.write_kept(grid.profile)
             print(
-                f"{len(files)} files in {paths.shown(paths.REFERENCE / grid.profile)}; README.md has the numbers."
+                f"{len(files)} files in {paths.shown(paths.REFERENCE / grid.profile)}; README.md has the "
+                "numbers."
             )
             return 0
         if options.dry_run:
@@ -354,7 +367,8 @@ def run(grid: planning.Grid, targets: list[str], options, passed_on: list[str], 
         return 0
     if stale:
         print(
-            f"{len(stale)} of {len(jobs)} steps to run on {options.on or f'{cores} cores'}, profile {grid.profile}: "
+            f"{len(stale)} of {len(jobs)} steps to run on {options.on or f'{cores} cores'}, profile "
+            f"{grid.profile}: "
             f"{', '.join(grid.datasets)}; seeds {', '.join(map(str, grid.seeds))}.",
             file=sys.stderr,
         )
@@ -407,7 +421,8 @@ def run_engine(plan: plans.Plan, where: list[str], passed_on: list[str], lock=No
     process = subprocess.Popen(command, cwd=paths.ROOT, pass_fds=[lock.descriptor] if lock else [])
     if lock:
         lock.add_holder(process.pid)
-    # Ctrl-C reaches Snakemake and the notebooks directly; this process waits until they have put their things in order.
+    # Ctrl-C reaches Snakemake and the notebooks directly; this process waits until they have put their things
+    # in order.
     interrupted = False
     while True:
         try:
@@ -418,7 +433,8 @@ def run_engine(plan: plans.Plan, where: list[str], passed_on: list[str], lock=No
 
 def tell_problems(plan: plans.Plan, problems: dict[str, planning.Problem], interrupted: bool) -> int:
     """Says of each job that was to run and is not complete why that is so. Returns the exit code."""
-    # Jobs that were stopped with the rest, or wait for one that failed, are named below those that are to blame.
+    # Jobs that were stopped with the rest, or wait for one that failed, are named below those that are to
+    # blame.
     first = {name: problem for name, problem in problems.items() if not problem.waits_for}
     failed = {n: p for n, p in first.items() if p.exit_code != errors.EXIT_INTERRUPTED and not p.not_started}
     for name, problem in failed.items():
@@ -566,7 +582,8 @@ def open_lab(passed_on: list[str]) -> int:
         "jupyterlab",
         f"--ServerApp.root_dir={paths.ROOT}",
         "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb",
-        "--ServerApp.ip=127.0.0.1",  # reached from this machine alone, whatever the configuration of the person says
+        # reached from this machine alone, whatever the configuration of the person says
+        "--ServerApp.ip=127.0.0.1",
         "--LabApp.news_url=None",  # nor is anybody asked about news
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]

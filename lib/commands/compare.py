@@ -15,12 +15,13 @@ import re
 from pathlib import Path
 
 from lib import paths
-from lib.config import PROFILES, nearest
 from lib.errors import ConfigError
 from lib.evaluation.protocols import PROTOCOLS
 from lib.evidence import comparison, scored_runs, typesetting
 from lib.evidence.comparison import Side
 from lib.report.reference import profiles, reading
+from lib.settings.profiles import PROFILES
+from lib.settings.values import nearest
 
 SIDES = ("now", "before", "reference")
 SAME = "Nothing differs in parameters, code or data."

@@ -15,12 +15,12 @@ import threading
 import time
 
 from lib import paths
-from lib.config import nearest
 from lib.errors import ConfigError
 from lib.pipeline import plans, records
 from lib.pipeline.execution import last_line
 from lib.pipeline.steps import from_name
 from lib.pipeline.terminal import duration, headline, say, show_progress, tell
+from lib.settings.values import nearest
 
 PLUGIN = "snakemake_executor_plugin_"
 # Steps at once; times that a failed one is tried again; seconds until a file is seen on other nodes.

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 import pandas as pd
 
 from lib import paths
-from lib.config import DATASETS, check_name
 from lib.errors import ConfigError
 from lib.evaluation.protocols import PROTOCOLS
 from lib.evidence import scored_runs, stored_tables, tables
@@ -25,6 +24,7 @@ from lib.evidence.scored_runs import Result
 from lib.pipeline import records
 from lib.pipeline.steps import FIGURES, Job, from_name, upstream
 from lib.report.reference import profiles, reading
+from lib.settings.values import DATASETS, check_name
 
 NUMBER = re.compile(r"[+−-]?\d*\.\d+")
 RESAMPLES = 1000  # where no run says

@@ -1,8 +1,8 @@
 """What lies in the files of a raw data set, by their content, at the cost of a look at their sizes and times.
 
-A file's sha256 is taken once and kept with its size and times; as long as these stay, it is not read again. So a
-label file that was corrected in place is noticed though its size stays, and a data set that was copied or touched is
-not taken for another one.
+A file's sha256 is taken once and kept with its size and times; as long as these stay, it is not read again.
+So a label file that was corrected in place is noticed though its size stays, and a data set that was copied
+or touched is not taken for another one.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ COARSE = 2_000_000_000  # nanoseconds; the coarsest time stamps in use, those of
 class Digests:
     """The sha256 of files, remembered between calls in one JSON file; `None` remembers nothing.
 
-    An entry holds while size, time of content and time of status are what they were. None is kept for a file that had
-    changed within two seconds before its digest was taken: a further change could carry the same time stamp.
+    An entry holds while size, time of content and time of status are what they were. None is kept for a file
+    that had changed within two seconds before its digest was taken: a further change could carry the same
+    time stamp.
     """
 
     def __init__(self, kept_in: Path | None = None):
@@ -78,7 +79,8 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def state(folders: list[Path], files: list[Path], digests: Digests) -> list[list[str]]:
-    """Plain data that change when a file below the folders, or one of `files`, comes, goes, is renamed or changed."""
+    """Plain data that change when a file below the folders, or one of `files`, comes, goes, is renamed or
+    changed."""
     found = [
         [f"{number}/{path.relative_to(folder)}", _digest_or_reason(path, digests)]
         for number, folder in enumerate(folders)

@@ -1,7 +1,7 @@
 """Decoding: the frames of a clip and its masks, from whichever files hold them, one after the other.
 
-Everything that is wrong with a file is a `DataError` with the file's name: a benchmark is worth nothing with a grey
-half frame or a missing one in it.
+Everything that is wrong with a file is a `DataError` with the file's name: a benchmark is worth nothing with
+a grey half frame or a missing one in it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def read_mat(path: Path, variable: str) -> np.ndarray:
     ) as error:
         if isinstance(error, NotImplementedError):
             raise DataError(
-                f"{path} is a MATLAB file of version 7.3, which the kit does not read. Save it in MATLAB with "
+                f"{path} is a MATLAB file of version 7.3, which the kit does not read. Save it in MATLAB "
+                "with "
                 f"save('{path.name}', '{variable}', '-v7')."
             ) from error
         raise DataError(f"{path} cannot be read as a MATLAB file ({error}). {AGAIN}") from error
@@ -66,7 +67,8 @@ def read_masks(clip: Source) -> Iterator[np.ndarray]:
 
 
 def mask_volume(path: Path) -> Iterator[np.ndarray]:
-    """The masks of all frames of a clip from one file: Avenue's .mat (`volLabel`) or ShanghaiTech's .npy (n, H, W)."""
+    """The masks of all frames of a clip from one file: Avenue's .mat (`volLabel`) or ShanghaiTech's .npy (n,
+    H, W)."""
     if path.suffix.lower() == ".mat":
         volume = read_mat(path, "volLabel").ravel()
     else:

@@ -1,11 +1,12 @@
 """Getting the benchmarks: download from their owners with resume, progress and checksum, and unpack safely.
 
-pooch checks what came and puts it in its place; the transfer itself is `Resuming`, because pooch's own starts over when
-it is interrupted, and these archives are large. An archive that somebody put into the folder by hand is taken as well.
+pooch checks what came and puts it in its place; the transfer itself is `Resuming`, because pooch's own starts
+over when it is interrupted, and these archives are large. An archive that somebody put into the folder by
+hand is taken as well.
 
-The sha256 sums are those that the anomalib library publishes for the same addresses; for Ped2 and Avenue a second
-project has written down the same sums and the sizes. That the content is complete is checked again, frame by frame,
-when it is prepared (`layouts.compare_with_official`).
+The sha256 sums are those that the anomalib library publishes for the same addresses; for Ped2 and Avenue a
+second project has written down the same sums and the sizes. That the content is complete is checked again,
+frame by frame, when it is prepared (`layouts.compare_with_official`).
 """
 
 from __future__ import annotations
@@ -83,10 +84,12 @@ ARCHIVES = {
 
 
 def fetch(dataset: str, data_root: Path, progress: Callable[[str], None]) -> Path:
-    """Downloads what is missing of a data set into `data_root`, unpacks it there, and returns the set's folder.
+    """Downloads what is missing of a data set into `data_root`, unpacks it there, and returns the set's
+    folder.
 
-    What is there already, as a folder or as an archive, is not downloaded. Raises DataError, which says what to do by
-    hand, if a host is gone, a sum is wrong, an archive is damaged or tries to write outside its folder.
+    What is there already, as a folder or as an archive, is not downloaded. Raises DataError, which says what
+    to do by hand, if a host is gone, a sum is wrong, an archive is damaged or tries to write outside its
+    folder.
     """
     data_root = Path(data_root)
     if dataset not in ARCHIVES:
@@ -115,7 +118,8 @@ def fetch(dataset: str, data_root: Path, progress: Callable[[str], None]) -> Pat
 
 
 def is_there(dataset: str, archive: Archive, data_root: Path) -> bool:
-    """Whether an archive is unpacked: under its own name, or, for a set's first archive, wherever the set is found."""
+    """Whether an archive is unpacked: under its own name, or, for a set's first archive, wherever the set is
+    found."""
     if (data_root / archive.folder).is_dir():
         return True
     try:
@@ -131,7 +135,8 @@ def is_there(dataset: str, archive: Archive, data_root: Path) -> bool:
 
 
 def download(dataset: str, archive: Archive, data_root: Path, progress: Callable[[str], None]) -> None:
-    """One archive into `data_root`, resumed if an earlier download was interrupted, and held to its sha256."""
+    """One archive into `data_root`, resumed if an earlier download was interrupted, and held to its
+    sha256."""
     by_hand = (
         f"By hand: get {archive.name} from {archive.url} or from the owner's page, {OWNERS[dataset]}, put it "
         f"into {data_root}, and run the same command again."
@@ -176,8 +181,8 @@ class Refused(Exception):
 class Resuming:
     """A downloader for pooch that goes on where an earlier transfer stopped.
 
-    What has come lies in `part`; beside it, `part`.tag, the version of the file on the server that it belongs to, so
-    that two versions are never joined.
+    What has come lies in `part`; beside it, `part`.tag, the version of the file on the server that it belongs
+    to, so that two versions are never joined.
     """
 
     def __init__(self, part: Path, progress: Callable[[str], None]):
@@ -277,8 +282,8 @@ def disk_error(error: OSError, folder: Path) -> DataError:
 def unpack(archive: Path, folder: Path, progress: Callable[[str], None]) -> None:
     """Unpacks a tar or zip archive; its content becomes `folder`, all at once when everything is unpacked.
 
-    Raises DataError, and leaves nothing behind, if the archive is damaged, encrypted, or has a member that is a link or
-    device or that lies outside the archive's own folder.
+    Raises DataError, and leaves nothing behind, if the archive is damaged, encrypted, or has a member that is
+    a link or device or that lies outside the archive's own folder.
     """
     beside = folder.with_name(f".unpacking-{folder.name}")
     shutil.rmtree(beside, ignore_errors=True)

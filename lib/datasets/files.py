@@ -1,4 +1,5 @@
-"""The files of a raw data set: their names, their order and their content as bytes. Nothing here knows a data set.
+"""The files of a raw data set: their names, their order and their content as bytes. Nothing here knows a data
+set.
 
 Everything that is wrong with a file is a `DataError` with the file's name.
 """
@@ -109,7 +110,8 @@ def entries(folder: Path) -> list[Path]:
 
 
 def number(path: Path) -> int:
-    """The number at the end of a name: 7 for 007.tif, frame007.bmp, Test007, Test007_gt, 07.avi and 7_label.mat."""
+    """The number at the end of a name: 7 for 007.tif, frame007.bmp, Test007, Test007_gt, 07.avi and
+    7_label.mat."""
     stem = path.stem if path.suffix.lower() in IMAGES | VIDEOS | {".mat", ".npy"} else path.name
     digits = re.search(r"(\d+)(_gt|_label)?$", stem)
     if digits is None:
@@ -121,7 +123,8 @@ def number(path: Path) -> int:
 
 
 def check_numbers(numbers: list[int], what: str) -> None:
-    """Numbers in order must go up by one from 0 or 1. Raises DataError that names what is missing or double."""
+    """Numbers in order must go up by one from 0 or 1. Raises DataError that names what is missing or
+    double."""
     for before, after in zip(numbers, numbers[1:]):
         if after == before:
             raise DataError(f"{what}: number {after} is there twice. Take one of the two away.")
@@ -146,7 +149,8 @@ def listing(things, most: int = 6) -> str:
 
 
 def image_files(folder: Path) -> tuple[Path, ...]:
-    """The images in a folder by their numbers. DataError if there are none, or if a number is missing or double."""
+    """The images in a folder by their numbers. DataError if there are none, or if a number is missing or
+    double."""
     files = sorted((path for path in entries(folder) if path.suffix.lower() in IMAGES), key=number)
     if not files:
         raise DataError(f"{folder} holds no images ({', '.join(sorted(IMAGES))}). {AGAIN}")

@@ -1,8 +1,8 @@
 """One image file as an array, read as it was meant, or refused with the reason.
 
-Pillow reads tif, png and bmp. simplejpeg (libjpeg-turbo) reads jpg, because it reports what is wrong inside a file
-where other readers fill the place with grey. Both give the pixels that OpenCV gives, and neither writes to the
-terminal.
+Pillow reads tif, png and bmp. simplejpeg (libjpeg-turbo) reads jpg, because it reports what is wrong inside a
+file where other readers fill the place with grey. Both give the pixels that OpenCV gives, and neither writes
+to the terminal.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ BROKEN = (
 
 
 def _silence() -> None:
-    """libtiff, which Pillow brings along, writes to the terminal before Pillow raises the error; here it does not."""
+    """libtiff, which Pillow brings along, writes to the terminal before Pillow raises the error; here it does
+    not."""
     here = Path(PIL.__file__).parent
     for library in [*here.parent.glob("pillow.libs/libtiff*"), *here.glob(".dylibs/libtiff*")]:
         with contextlib.suppress(OSError, AttributeError):
@@ -52,8 +53,8 @@ warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd tags; what is wrong
 
 
 def read_image(path: Path) -> np.ndarray:
-    """One image file -> (H, W) grey or (H, W, 3) BGR, uint8. DataError if it is damaged, or of a kind that has no one
-    meaning as a frame."""
+    """One image file -> (H, W) grey or (H, W, 3) BGR, uint8. DataError if it is damaged, or of a kind that
+    has no one meaning as a frame."""
     data = read_bytes(path)
     if data[:2] == b"\xff\xd8":
         return _jpeg(path, data)
@@ -62,7 +63,8 @@ def read_image(path: Path) -> np.ndarray:
     if pixels is not None:
         if pixels.size and not 0 <= pixels.min() <= pixels.max() <= 255:
             raise DataError(
-                f"{path} has more than 8 bits a pixel, and values from {pixels.min()} to {pixels.max()}. Which of "
+                f"{path} has more than 8 bits a pixel, and values from {pixels.min()} to {pixels.max()}. "
+                "Which of "
                 f"them are black and white is not written in it. {SAVE}"
             )
         return pixels.astype(np.uint8)
@@ -76,7 +78,8 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """One mask file -> (H, W) bool, True where any channel is not 0, however many bits it has. DataError if damaged."""
+    """One mask file -> (H, W) bool, True where any channel is not 0, however many bits it has. DataError if
+    damaged."""
     data = read_bytes(path)
     if data[:2] == b"\xff\xd8":
         pixels = _jpeg(path, data)

@@ -1,11 +1,14 @@
-"""Looking at a raw data set: which clips it has, its labels and masks, and how it compares with the official release.
+"""Looking at a raw data set: which clips it has, its labels and masks, and how it compares with the official
+release.
 
 Three layouts are told apart by looking:
 
-    UCSD     Train/Train001/001.tif, Test/Test001/001.tif, Test/Test001_gt/001.bmp, Test/*.m (and Test/tracks.csv)
+    UCSD     Train/Train001/001.tif, Test/Test001/001.tif, Test/Test001_gt/001.bmp, Test/*.m (and
+             Test/tracks.csv)
     Avenue   training_videos/01.avi, testing_videos/01.avi, ground_truth_demo/testing_label_mask/1_label.mat
-    folders  {training,testing}/frames/NN/000.jpg or {training,testing}/videos/NN.avi: ShanghaiTech's own layout, and
-             the one most repositories use since Liu et al. 2018, with label files of several kinds
+    folders  {training,testing}/frames/NN/000.jpg or {training,testing}/videos/NN.avi: ShanghaiTech's own
+             layout, and the one most repositories use since Liu et al. 2018, with label files of several
+             kinds
 
 A reader only looks: `preparation.prepare` decodes everything once and writes it down.
 """
@@ -38,7 +41,8 @@ from lib.datasets.videos import count_frames
 from lib.errors import DataError
 from lib.paths import AVENUE_INTERVALS
 
-# The official releases. Frames of each clip in the order of their numbers, or counts where the lengths are not listed.
+# The official releases. Frames of each clip in the order of their numbers, or counts where the lengths are
+# not listed.
 KNOWN = {
     "ped1": {"train": (200,) * 34, "test": (200,) * 36},
     "ped2": {
@@ -73,8 +77,8 @@ KNOWN = {
         ),
         "abnormal": {"masks": 3712, "intervals": 3867},
     },
-    # Decoders differ by a few frames on its training videos, so their total is held to half a per cent only: enough
-    # to notice frames that were sampled.
+    # Decoders differ by a few frames on its training videos, so their total is held to half a per cent only:
+    # enough to notice frames that were sampled.
     "shanghaitech": {
         "train_clips": 330,
         "train_frames": 274_515,
@@ -119,7 +123,8 @@ class Raw:
 class Looker:
     """Remembers what a first look at a large file found (frames of a video, abnormal frames of a mask file).
 
-    `memory` is plain JSON, keyed by name and content of the file; the caller may save it and pass it in again.
+    `memory` is plain JSON, keyed by name and content of the file; the caller may save it and pass it in
+    again.
     """
 
     def __init__(self, memory: dict, progress: Callable[[str], None], digests: Digests | None = None):
@@ -163,7 +168,8 @@ def shape_text(shape) -> str:
 
 
 def looks_ucsd(folder: Path) -> bool:
-    """Train/ or Test/ with clips; one of the two is enough to be told what is missing, or to be scored as a subset."""
+    """Train/ or Test/ with clips; one of the two is enough to be told what is missing, or to be scored as a
+    subset."""
     return any(
         re.fullmatch(rf"(?i){top}\d+", path.name)
         for top in ("Train", "Test")
@@ -186,7 +192,8 @@ def looks_like_a_set(folder: Path) -> bool:
 
 
 def find_raw(dataset: str, data_root: Path) -> Path:
-    """The folder of a data set in or below `data_root`: the official archive's, nested or not, at most three deep.
+    """The folder of a data set in or below `data_root`: the official archive's, nested or not, at most three
+    deep.
 
     Raises DataError that says what is there, what is missing, and where to get it.
     """
@@ -206,7 +213,8 @@ def find_raw(dataset: str, data_root: Path) -> Path:
         ]
     if len(sets) > 1:
         raise DataError(
-            f"{dataset} is there more than once: {listing(sets.values())}. Take all but one away, or name the folder "
+            f"{dataset} is there more than once: {listing(sets.values())}. Take all but one away, or name "
+            "the folder "
             "of one with --data-root."
         )
     if sets:
@@ -215,7 +223,8 @@ def find_raw(dataset: str, data_root: Path) -> Path:
         there = f"there is no folder {data_root}"
     elif seen:
         there = (
-            f"{seen[-1]} is there, but it has neither Train/ and Test/, nor training_videos/ or testing_videos/, "
+            f"{seen[-1]} is there, but it has neither Train/ and Test/, nor training_videos/ or "
+            "testing_videos/, "
             "nor training/ or testing/ with frames/ or videos/ in them"
         )
     else:
@@ -233,7 +242,8 @@ def find_raw(dataset: str, data_root: Path) -> Path:
 
 
 def raw_state(dataset: str, folder: Path, digests: Digests) -> list:
-    """Plain data that change when anything of a raw data set does: its folder, and the labels that may lie beside it."""
+    """Plain data that change when anything of a raw data set does: its folder, and the labels that may lie
+    beside it."""
     beside = [folder.parent / name for name in mask_folders()] if dataset == "avenue" else []
     labels = [folder.parent / name for name in label_names(dataset)] if looks_folders(folder) else []
     return state(
@@ -285,7 +295,8 @@ def read_m_file(path: Path) -> list[list[tuple[int, int]]]:
 
 
 def read_gt_mat(path: Path) -> list[list[tuple[int, int]]]:
-    """The community's ped2.mat or avenue.mat: `gt`, for each clip a 2 x k array of first and last frames, 1-based."""
+    """The community's ped2.mat or avenue.mat: `gt`, for each clip a 2 x k array of first and last frames,
+    1-based."""
     clips = []
     for position, entry in enumerate(read_mat(path, "gt").ravel(), start=1):
         ranges = np.asarray(entry)
@@ -308,8 +319,10 @@ def check_order(ranges: list[tuple[int, int]], here: str) -> None:
     for before, after in zip(ranges, ranges[1:], strict=False):
         if after[0] <= before[1]:
             raise DataError(
-                f"{here} is labelled from frame {before[0]} to {before[1]} and from {after[0]} to {after[1]}, which "
-                "overlap or go backwards. Firsts belong into the first row of the array, lasts into the second."
+                f"{here} is labelled from frame {before[0]} to {before[1]} and from {after[0]} to "
+                f"{after[1]}, which "
+                "overlap or go backwards. Firsts belong into the first row of the array, lasts into the "
+                "second."
             )
 
 
@@ -329,7 +342,8 @@ def label_by_ranges(clips: list[Source], ranges: list[list[tuple[int, int]]], pa
         position = number(Path(clip.name))
         if position in taken:
             raise DataError(
-                f"Test clips {taken[position]} and {clip.name} both have number {position}, so both would take entry "
+                f"Test clips {taken[position]} and {clip.name} both have number {position}, so both would "
+                "take entry "
                 f"{position} of {path}. Rename one, or take it away."
             )
         taken[position] = clip.name
@@ -364,7 +378,8 @@ def label_by_arrays(clips: list[Source], folder: Path) -> list[Source]:
 
 
 def label_by_flat_array(clips: list[Source], path: Path) -> list[Source]:
-    """frame_labels_ped2.npy and the like: one 0 or 1 for each frame of all test clips, one after the other."""
+    """frame_labels_ped2.npy and the like: one 0 or 1 for each frame of all test clips, one after the
+    other."""
     labels = zeros_and_ones(path)
     if len(labels) != sum(clip.length for clip in clips):
         raise DataError(
@@ -376,7 +391,8 @@ def label_by_flat_array(clips: list[Source], path: Path) -> list[Source]:
 
 
 def zeros_and_ones(path: Path) -> np.ndarray:
-    """The labels in an .npy file, (n,): one 0 or 1 for each frame, in a row or a column. DataError for anything else."""
+    """The labels in an .npy file, (n,): one 0 or 1 for each frame, in a row or a column. DataError for
+    anything else."""
     labels = np.asarray(load_npy(path))
     if labels.size != max(labels.shape, default=0):
         raise DataError(f"{path} is of shape {labels.shape}; labels are one 0 or 1 for each frame.")
@@ -390,7 +406,8 @@ def zeros_and_ones(path: Path) -> np.ndarray:
 def with_masks(
     clip: Source, masks: tuple[Path, ...], size: tuple[int, int], look: Looker
 ) -> tuple[Source, np.ndarray]:
-    """A test clip with its masks, checked against its frames, and which of its frames have an abnormal pixel."""
+    """A test clip with its masks, checked against its frames, and which of its frames have an abnormal
+    pixel."""
     if masks[0].suffix.lower() in (".mat", ".npy"):
         found = look.masks(masks[0])
         mask_sizes, abnormal = (
@@ -424,7 +441,8 @@ def frame_size(clips: list[Source]) -> tuple[int, int]:
 
 
 def read_ucsd(dataset: str, folder: Path, subset: bool, look: Looker) -> Raw:
-    """UCSD Ped1, Ped2, and the generated data set. Labels are the .m file's; masks, where there are any, must agree."""
+    """UCSD Ped1, Ped2, and the generated data set. Labels are the .m file's; masks, where there are any, must
+    agree."""
     missing: list[str] = []
     clips: dict[str, list[Source]] = {}
     for split, top in (("train", "Train"), ("test", "Test")):
@@ -514,7 +532,8 @@ def read_ucsd(dataset: str, folder: Path, subset: bool, look: Looker) -> Raw:
 
 
 def read_avenue(dataset: str, folder: Path, avenue_labels: str, look: Looker) -> Raw:
-    """CUHK Avenue as its owners publish it: videos, and beside or in the folder the masks of ground_truth_demo."""
+    """CUHK Avenue as its owners publish it: videos, and beside or in the folder the masks of
+    ground_truth_demo."""
     clips = {}
     for split, top in (("train", "training_videos"), ("test", "testing_videos")):
         videos = video_files(folder / top) if (folder / top).is_dir() else ()
@@ -539,7 +558,8 @@ def read_avenue(dataset: str, folder: Path, avenue_labels: str, look: Looker) ->
 def label_avenue(
     test: list[Source], folder: Path, avenue_labels: str, size: tuple[int, int], look: Looker
 ) -> tuple[list[Source], tuple[Path, ...]]:
-    """Labels of Avenue, by the official masks or by the intervals; and the masks in both cases if they are there."""
+    """Labels of Avenue, by the official masks or by the intervals; and the masks in both cases if they are
+    there."""
     places = [place / below for place in (folder, folder.parent) for below in mask_folders()]
     masks = next((place for place in places if place.is_dir()), None)
     if masks is None and avenue_labels == "masks" and test:
@@ -727,8 +747,8 @@ def read(
 ) -> Raw:
     """Looks at a raw data set. `memory`: see `Looker`; `digests`: what is known of the files' content.
 
-    Raises DataError where something is wrong with it. What it lacks of the official release is an error too, unless
-    `subset`: then it stands in `Raw.missing`.
+    Raises DataError where something is wrong with it. What it lacks of the official release is an error too,
+    unless `subset`: then it stands in `Raw.missing`.
     """
     folder, look = Path(raw), Looker(memory, progress, digests)
     if looks_ucsd(folder):
@@ -760,7 +780,8 @@ def read(
 
 
 def not_taken(found: Raw) -> tuple[str, ...]:
-    """What lies in a set's folder and is not taken, a sentence for each folder of it; nothing for the generated set."""
+    """What lies in a set's folder and is not taken, a sentence for each folder of it; nothing for the
+    generated set."""
     if found.dataset == "synthetic":
         return ()
     taken = {path for clip in found.clips for path in clip.files} | {*found.label_files, found.tracks}
@@ -769,6 +790,7 @@ def not_taken(found: Raw) -> tuple[str, ...]:
         if path not in taken:
             places.setdefault(path.parent, []).append(path.name)
     return tuple(
-        f"{place.relative_to(found.folder.parent)}/: {listing(names)} {'is' if len(names) == 1 else 'are'} not taken"
+        f"{place.relative_to(found.folder.parent)}/: {listing(names)} {'is' if len(names) == 1 else 'are'} "
+        "not taken"
         for place, names in places.items()
     )

@@ -1,8 +1,9 @@
 """One process at a time: the one kind of lock that the kit uses, for profiles, jobs and prepared data.
 
-A lock is a file that is locked with flock. The system lets go of it however its process ends, so no lock is ever stale; the
-file stays and means nothing by itself. On a shared file system flock holds between machines where the system provides for it
-(NFS since version 3 with its lock service, NFS 4, GPFS, Lustre mounted with `flock`); where it does not, that is said.
+A lock is a file that is locked with flock. The system lets go of it however its process ends, so no lock is
+ever stale; the file stays and means nothing by itself. On a shared file system flock holds between machines
+where the system provides for it (NFS since version 3 with its lock service, NFS 4, GPFS, Lustre mounted with
+`flock`); where it does not, that is said.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class Lock:
             if waiting is None:
                 self._file.close()
                 raise BusyError(
-                    f"{what} is being run by another process ({holder}). Wait for it, or stop it, and run this again."
+                    f"{what} is being run by another process ({holder}). Wait for it, or stop it, and run "
+                    "this again."
                 ) from None
             waiting(f"{what} is being made by another process ({holder}); waiting for it.")
             fcntl.flock(self._file, fcntl.LOCK_EX)
@@ -44,7 +46,8 @@ class Lock:
             if problem.errno not in WITHOUT_LOCKS:
                 raise
             print(
-                f"The file system of {paths.shown(path.parent)} has no locks: make sure yourself that nothing else runs "
+                f"The file system of {paths.shown(path.parent)} has no locks: make sure yourself that "
+                "nothing else runs "
                 f"{what} at the same time.",
                 file=sys.stderr,
             )
@@ -90,7 +93,8 @@ def _lives(process: int) -> bool:
 
 @contextlib.contextmanager
 def alone(path: Path, what: str, waiting: Callable[[str], None] | None = None):
-    """Holds a lock while something runs that must not run twice. Raises BusyError, or tells `waiting` and waits."""
+    """Holds a lock while something runs that must not run twice. Raises BusyError, or tells `waiting` and
+    waits."""
     lock = Lock(path, what, waiting)
     try:
         yield lock

@@ -1,9 +1,11 @@
-"""Your own video as a data set: a folder of videos to learn from, one of videos to score, and labels if there are any.
+"""Your own video as a data set: a folder of videos to learn from, one of videos to score, and labels if there
+are any.
 
-Each video is a clip and is called by its file's name without the ending. Labels are a table in one of two forms, frames
-counted from 0:
+Each video is a clip and is called by its file's name without the ending. Labels are a table in one of two
+forms, frames counted from 0:
 
-    clip,first,last      a range of abnormal frames, both ends included; a clip without a row is normal. A fourth
+    clip,first,last      a range of abnormal frames, both ends included; a clip without a row is normal. A
+    fourth
                          column, label, may call a range normal (0) or abnormal (1)
     clip,frame,label     every frame of every clip to be scored, label 0 or 1
 """
@@ -53,7 +55,8 @@ def own_videos(*, train_videos: str, score_videos: str, labels: str, T: int) -> 
     for option, text in (("--train-videos", train_videos), ("--score-videos", score_videos)):
         if not text:
             raise DataError(
-                f"Data set 'own' needs two folders of videos: --train-videos FOLDER with normal video to learn "
+                "Data set 'own' needs two folders of videos: --train-videos FOLDER with normal video to "
+                "learn "
                 f"from, and --score-videos FOLDER with video to score. {option} is not given."
             )
         if not paths.given(text).is_dir():
@@ -76,12 +79,14 @@ def own_videos(*, train_videos: str, score_videos: str, labels: str, T: int) -> 
 
 
 def videos_in(folder: Path) -> tuple[Path, ...]:
-    """The videos in a folder in natural order. DataError if there are none, or two that would have one name."""
+    """The videos in a folder in natural order. DataError if there are none, or two that would have one
+    name."""
     found = video_files(folder)
     if not found:
         below = next((path for path in entries(folder) if path.is_dir()), None)
         hint = (
-            f"Videos in folders below it, such as {below.name}, do not count: name that folder, or move them up."
+            f"Videos in folders below it, such as {below.name}, do not count: name that folder, or move "
+            "them up."
             if below
             else "Put some there, or name another folder."
         )
@@ -100,7 +105,8 @@ def videos_in(folder: Path) -> tuple[Path, ...]:
 
 
 def state(videos: Videos, digests: Digests) -> list:
-    """Plain data that change when a video is added, removed, renamed or changed, or when the labels change."""
+    """Plain data that change when a video is added, removed, renamed or changed, or when the labels
+    change."""
     found = [[[path.name, digests.of(path)] for path in videos_in(folder)] for folder in videos.folders]
     found.append(digests.of(videos.labels) if videos.labels else None)
     digests.save()
@@ -110,10 +116,11 @@ def state(videos: Videos, digests: Digests) -> list:
 def read_videos(
     videos: Videos, memory: dict, progress: Callable[[str], None], digests: Digests | None = None
 ) -> Raw:
-    """Looks at your own video as `layouts.read` looks at a benchmark; `memory`, `progress` and `digests` as there.
+    """Looks at your own video as `layouts.read` looks at a benchmark; `memory`, `progress` and `digests` as
+    there.
 
-    Raises DataError, with the file's name, for a video that cannot be decoded, that is shorter than a window or of
-    another size than the first one, and for labels that do not fit.
+    Raises DataError, with the file's name, for a video that cannot be decoded, that is shorter than a window
+    or of another size than the first one, and for labels that do not fit.
     """
     look, clips, size, first = Looker(memory, progress, digests), [], None, None
     for split, folder in zip(("train", "test"), videos.folders):
@@ -125,12 +132,14 @@ def read_videos(
                 raise DataError(str(problem).replace(AGAIN, MEND)) from problem
             if clip.length < videos.least:
                 raise DataError(
-                    f"{path} has {clip.length} frames, fewer than a window (T = {videos.least}). Take it out of "
+                    f"{path} has {clip.length} frames, fewer than a window (T = {videos.least}). Take it "
+                    "out of "
                     "the folder, or ask for shorter windows: --set model.T=8 --set model.tau=2"
                 )
             if size is not None and this != size:
                 raise DataError(
-                    f"{path} is {shape_text(this)}, but {first} is {shape_text(size)}. All videos must be of one "
+                    f"{path} is {shape_text(this)}, but {first} is {shape_text(size)}. All videos must be "
+                    "of one "
                     "size, and should be from one camera: convert this one, or take it out of the folder."
                 )
             size, first = size or this, first or path
@@ -156,7 +165,8 @@ def same_in_both(clips: list[Source], digests: Digests) -> None:
     for clip in clips:
         if clip.split == "test" and (other := learned.get(digests.of(clip.video))):
             raise DataError(
-                f"{other} and {clip.video} are the same video. What a network was trained on says nothing about "
+                f"{other} and {clip.video} are the same video. What a network was trained on says nothing "
+                "about "
                 "it: take it out of one of the folders."
             )
 
@@ -169,7 +179,8 @@ def passed_over(videos: Videos) -> tuple[str, ...]:
         others = [path.name + "/" * path.is_dir() for path in entries(folder) if path not in taken]
         if others:
             found.append(
-                f"{folder.name}/: {listing(others)} {'is' if len(others) == 1 else 'are'} not taken: no videos"
+                f"{folder.name}/: {listing(others)} {'is' if len(others) == 1 else 'are'} not taken: no "
+                "videos"
             )
     return tuple(found)
 
@@ -180,7 +191,8 @@ def passed_over(videos: Videos) -> tuple[str, ...]:
 def label(clips: list[Source], path: Path) -> list[Source]:
     """The clips with the labels of a table. Raises DataError that names the line that does not fit.
 
-    A row of ranges without a column `label` is abnormal; where ranges overlap with different labels, that is an error.
+    A row of ranges without a column `label` is abnormal; where ranges overlap with different labels, that is
+    an error.
     """
     form, rows = read_table(path)
     flags = {clip.name: np.full(clip.length, -1, np.int8) for clip in clips}
@@ -215,14 +227,16 @@ def label(clips: list[Source], path: Path) -> list[Source]:
     together = np.concatenate(list(flags.values())) == 1
     if together.all() or not together.any():
         raise DataError(
-            f"{path} calls every frame {'abnormal' if together.all() else 'normal'}; an AUC needs frames of both "
+            f"{path} calls every frame {'abnormal' if together.all() else 'normal'}; an AUC needs frames of "
+            "both "
             "kinds. Leave --labels away to score without labels."
         )
     return [replace(clip, labels=flags[clip.name] == 1) for clip in clips]
 
 
 def named(cell: str, clips: list[Source], here: str) -> str:
-    """The clip that a cell names: by the name of its file, with or without the ending, with or without folders.
+    """The clip that a cell names: by the name of its file, with or without the ending, with or without
+    folders.
 
     Composed and decomposed letters are one letter: file systems and spreadsheets do not agree on them.
     """
@@ -256,10 +270,12 @@ def whole_number(row: dict, column: str, here: str) -> int:
 
 
 def read_table(path: Path) -> tuple[str, list[tuple[int, dict]]]:
-    """Which form a table of labels has, and its rows with the number of their line. Commas, semicolons or tabs.
+    """Which form a table of labels has, and its rows with the number of their line. Commas, semicolons or
+    tabs.
 
-    Read strictly, a line at a time, so that a quote that is never closed cannot swallow the lines after it. A column that
-    the kit does not know is refused: it may say that a range is normal. `note` and `comment` are for the reader.
+    Read strictly, a line at a time, so that a quote that is never closed cannot swallow the lines after it. A
+    column that the kit does not know is refused: it may say that a range is normal. `note` and `comment` are
+    for the reader.
     """
     try:
         text = read_bytes(path).decode("utf-8-sig")
@@ -290,7 +306,8 @@ def read_table(path: Path) -> tuple[str, list[tuple[int, dict]]]:
     unknown = [column for column in columns if column not in meant and column not in REMARKS]
     if unknown:
         raise DataError(
-            f"{path}, line 1: the kit does not know the column '{unknown[0]}', which may change what the lines mean. "
+            f"{path}, line 1: the kit does not know the column '{unknown[0]}', which may change what the "
+            "lines mean. "
             f"Take it out, or call it note if it is a remark. Columns: {', '.join(meant)}."
         )
     rows = []
@@ -317,7 +334,8 @@ def cells_of(line: str, separator: str, here: str) -> list[str]:
         cells = next(csv.reader([line], delimiter=separator, skipinitialspace=True, strict=True), [])
     except csv.Error as error:
         raise DataError(
-            f"{here} it cannot be read as a line of a table ({error}): a quote is not closed, or a cell is too long. "
+            f"{here} it cannot be read as a line of a table ({error}): a quote is not closed, or a cell is "
+            "too long. "
             "Correct the line."
         ) from None
     return [cell.strip() for cell in cells]

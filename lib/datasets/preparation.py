@@ -1,10 +1,11 @@
 """Preparing a data set once: frames decoded, resized and written into one memory-mapped array a split.
 
-    raw folder  --layouts.read-->  clips, labels  --prepare-->  train_frames.npy, test_frames.npy, test_labels.npy,
+    raw folder  --layouts.read-->  clips, labels  --prepare-->  train_frames.npy, test_frames.npy,
+    test_labels.npy,
                                                                 test_masks.npy, tracks.csv, manifest.json
 
-Training and scoring never decode an image: they slice windows of T frames out of the arrays ("Implementations":
-256x256, T = 16; the original 240x360 for UCSD). The raw folder is only read.
+Training and scoring never decode an image: they slice windows of T frames out of the arrays
+("Implementations": 256x256, T = 16; the original 240x360 for UCSD). The raw folder is only read.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ ARRAYS = ("train_frames.npy", "test_frames.npy", "test_labels.npy", "test_masks.
 
 
 def fit_frame(image: np.ndarray, height: int, width: int, channels: int) -> np.ndarray:
-    """(h, w) or (h, w, 3) BGR uint8 -> (H, W, C) uint8. Grey by ITU-R 601; resized bilinearly with antialiasing."""
+    """(h, w) or (h, w, 3) BGR uint8 -> (H, W, C) uint8. Grey by ITU-R 601; resized bilinearly with
+    antialiasing."""
     if channels == 1:
         image = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
         image = image[..., None]
@@ -62,8 +64,8 @@ def fit_frame(image: np.ndarray, height: int, width: int, channels: int) -> np.n
 def fit_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
     """(h, w) bool -> (H, W) bool: a pixel is abnormal if any abnormal pixel lies in what it covers.
 
-    Picking the nearest pixel instead can lose a small object, and then a frame is labelled abnormal that has no
-    abnormal pixel; here mask.any() stays what it was.
+    Picking the nearest pixel instead can lose a small object, and then a frame is labelled abnormal that has
+    no abnormal pixel; here mask.any() stays what it was.
     """
     if mask.shape == (height, width):
         return mask
@@ -87,17 +89,20 @@ def prepare(
     workers: int,
     progress: Callable[[str], None],
 ) -> Prepared:
-    """Decodes and resizes a raw data set, or your own videos, into the folder `out`, clip by clip, over `workers` threads.
+    """Decodes and resizes a raw data set, or your own videos, into the folder `out`, clip by clip, over
+    `workers` threads.
 
-    A run that was killed continues where it stopped; a folder that is prepared already, from the same files with the
-    same parameters, is opened as it is. `progress` is given a line after each clip. Memory does not grow with the set:
-    a worker holds one frame. Raises DataError where the raw set is wrong or the disk is too small.
+    A run that was killed continues where it stopped; a folder that is prepared already, from the same files
+    with the same parameters, is opened as it is. `progress` is given a line after each clip. Memory does not
+    grow with the set: a worker holds one frame. Raises DataError where the raw set is wrong or the disk is
+    too small.
     """
     out = Path(out)
     for folder in raw.folders if isinstance(raw, Videos) else (Path(raw),):
         if out.resolve().is_relative_to(folder.resolve()):
             raise DataError(
-                f"{out} lies inside the raw data set {folder}, which is never written to. Choose another folder."
+                f"{out} lies inside the raw data set {folder}, which is never written to. Choose another "
+                "folder."
             )
     out.mkdir(parents=True, exist_ok=True)
     with locks.alone(
@@ -254,8 +259,8 @@ def fill(
 def write_clip(
     clip: Source, row: int, out: Path, shapes: dict, size: tuple[int, int], pixels: bool = False
 ) -> dict:
-    """Decodes one clip into its rows. Returns number, size and sha256 of the files it is made of, and with `pixels` the
-    sha256 of its decoded frames."""
+    """Decodes one clip into its rows. Returns number, size and sha256 of the files it is made of, and with
+    `pixels` the sha256 of its decoded frames."""
     of_pixels = hashlib.sha256()
     name = f"{clip.split}_frames.npy"
     _, (_, height, width, channels) = shapes[name]
@@ -283,8 +288,8 @@ def write_clip(
 
 
 def open_at(path: Path, row: int):
-    """Opens an .npy file for writing at one row of its array. Writing through a file, not through a map, keeps the
-    resident memory flat."""
+    """Opens an .npy file for writing at one row of its array. Writing through a file, not through a map,
+    keeps the resident memory flat."""
     array = np.load(path, mmap_mode="r")
     file = open(path, "r+b")
     file.seek(array.offset + row * int(np.prod(array.shape[1:])) * array.itemsize)
@@ -292,7 +297,8 @@ def open_at(path: Path, row: int):
 
 
 def read_journal(path: Path, key: str) -> dict[str, dict] | None:
-    """The clips that an earlier, unfinished run with the same key has written; None if there was no such run."""
+    """The clips that an earlier, unfinished run with the same key has written; None if there was no such
+    run."""
     if not path.exists():
         return None
     lines = []

@@ -1,7 +1,9 @@
-"""A prepared data set: one memory-mapped array of frames a split, labels, masks, and a manifest that says what they are.
+"""A prepared data set: one memory-mapped array of frames a split, labels, masks, and a manifest that says
+what they are.
 
-`preparation.prepare` writes it, once, from the raw files. Training and scoring never decode an image: they slice windows
-of T frames out of the arrays ("Implementations": 256x256, T = 16; the original 240x360 for UCSD).
+`preparation.prepare` writes it, once, from the raw files. Training and scoring never decode an image: they
+slice windows of T frames out of the arrays ("Implementations": 256x256, T = 16; the original 240x360 for
+UCSD).
 """
 
 from __future__ import annotations
@@ -62,15 +64,16 @@ class Prepared:
 
     @property
     def tracks(self) -> pd.DataFrame | None:
-        """A row for each anomalous object and frame: clip, frame (0-based in the clip), track, kind, and its box x0,
-        y0, x1, y1 in pixels of the prepared frames, x1 and y1 exclusive. None for a set without tracks."""
+        """A row for each anomalous object and frame: clip, frame (0-based in the clip), track, kind, and its
+        box x0, y0, x1, y1 in pixels of the prepared frames, x1 and y1 exclusive. None for a set without
+        tracks."""
         path = self.folder / "tracks.csv"
         return pd.read_csv(path) if path.exists() else None
 
     @property
     def nothing_happens(self) -> dict[str, str]:
-        """The test clips in which nothing happens, by name, with the reason. Their scores say nothing: stretched from 0
-        to 1 within the clip, noise looks like an event."""
+        """The test clips in which nothing happens, by name, with the reason. Their scores say nothing:
+        stretched from 0 to 1 within the clip, noise looks like an event."""
         return self.manifest.get("nothing_happens", {})
 
     @property
@@ -80,8 +83,8 @@ class Prepared:
 
 
 def nothing_happens(frames: np.ndarray) -> str:
-    """Whether a clip (n, H, W, C) uint8 is black, without contrast or frozen in nine of ten frames: the word for it, or
-    nothing. A pixel that changes by more than two levels of 255 is a change."""
+    """Whether a clip (n, H, W, C) uint8 is black, without contrast or frozen in nine of ten frames: the word
+    for it, or nothing. A pixel that changes by more than two levels of 255 is a change."""
     black = flat = frozen = 0
     before = None
     for frame in frames:
@@ -100,10 +103,12 @@ def nothing_happens(frames: np.ndarray) -> str:
 
 
 def windows(clips: tuple[Clip, ...], *, T: int, stride: int) -> np.ndarray:
-    """Windows of T frames that lie within one clip -> (n, 2) int64: index of the clip, first row in its split's arrays.
+    """Windows of T frames that lie within one clip -> (n, 2) int64: index of the clip, first row in its
+    split's arrays.
 
-    They start at the clip's first frame and then every `stride` frames. The last window that fits is always one of
-    them, so that every frame is in a window when stride <= T. Raises DataError for a clip shorter than T.
+    They start at the clip's first frame and then every `stride` frames. The last window that fits is always
+    one of them, so that every frame is in a window when stride <= T. Raises DataError for a clip shorter than
+    T.
     """
     rows = []
     for index, clip in enumerate(clips):

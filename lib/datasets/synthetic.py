@@ -1,19 +1,19 @@
 """The generated data set: a fixed camera over a walkway, so that everything runs with nothing downloaded.
 
-Not from the paper; it stands in for a benchmark. People walk on five lanes, to the left on the far half of the walkway
-and to the right on the near one. They differ in size, build, clothes and pace; how many there are rises and falls.
-Noise, slow changes of light and a slight shake of the camera lie over all. Training clips are normal. A test clip shows
-one kind of anomaly on one lane, in turns with normal walkers:
+Not from the paper; it stands in for a benchmark. People walk on five lanes, to the left on the far half of
+the walkway and to the right on the near one. They differ in size, build, clothes and pace; how many there are
+rises and falls. Noise, slow changes of light and a slight shake of the camera lie over all. Training clips
+are normal. A test clip shows one kind of anomaly on one lane, in turns with normal walkers:
 
-    cart, bicycle                 appearance: a thing never seen, at a walker's pace and in the lane's direction
-    running, jumping, wrong_way   motion: a person who looks like all others
+    cart, bicycle                 appearance: a thing never seen, at a walker's pace and in the lane's
+    direction running, jumping, wrong_way   motion: a person who looks like all others
     bag                           both: two walkers throw a large bag to one another
 
-The layout is UCSD's: Train/Train001/001.tif, Test/Test001/001.tif, Test/Test001_gt/001.bmp (0 and 255), Test/<name>.m
-(abnormal frames, 1-based and inclusive). Test/tracks.csv has one row for each anomalous object and frame: clip, frame
-(0-based in the clip), track (numbered within the clip), kind, and its box x0, y0, x1, y1 in pixels, x1, y1 exclusive.
-All three say the same: an anomalous object counts from when its middle enters the picture until it leaves it, and its
-mask is its silhouette, whether or not somebody walks before it.
+The layout is UCSD's: Train/Train001/001.tif, Test/Test001/001.tif, Test/Test001_gt/001.bmp (0 and 255),
+Test/<name>.m (abnormal frames, 1-based and inclusive). Test/tracks.csv has one row for each anomalous object
+and frame: clip, frame (0-based in the clip), track (numbered within the clip), kind, and its box x0, y0, x1,
+y1 in pixels, x1, y1 exclusive. All three say the same: an anomalous object counts from when its middle enters
+the picture until it leaves it, and its mask is its silhouette, whether or not somebody walks before it.
 
 Units: lengths are heights of the picture, or of the body where it says so; times are frames.
 """
@@ -35,9 +35,9 @@ from lib import paths
 from lib.datasets import locks
 from lib.errors import SyntheticError
 
-# What the test clips show, in turn: each kind twice in twelve, but for wrong_way, whose second place a wholly normal
-# clip has. Real test sets have clips of one class too: they have no AUC of their own, and min-max normalisation within
-# the clip lifts their least normal moment to the height of an anomaly.
+# What the test clips show, in turn: each kind twice in twelve, but for wrong_way, whose second place a wholly
+# normal clip has. Real test sets have clips of one class too: they have no AUC of their own, and min-max
+# normalisation within the clip lifts their least normal moment to the height of an anomaly.
 KINDS = (
     "cart",
     "running",
@@ -120,7 +120,8 @@ def looks(rng) -> dict:
 
 
 def limb(start, length, angle, bend):
-    """Two segments of together `length` from `start` (T, 2), at `angle` from hanging, the second bent by `bend`."""
+    """Two segments of together `length` from `start` (T, 2), at `angle` from hanging, the second bent by
+    `bend`."""
     joint = start + length / 2 * np.stack([np.sin(angle), np.cos(angle)], -1)
     end = joint + length / 2 * np.stack([np.sin(angle + bend), np.cos(angle + bend)], -1)
     return np.stack([start, joint, end], 1)
@@ -244,7 +245,8 @@ def bag(*, up, turn, look) -> list[Shape]:
 
 
 def placed(shapes, *, x, feet, h, direction) -> tuple[Shape, ...]:
-    """The shapes in the picture: of body height h, with the middle at x (T,), looking in `direction` (-1 or 1)."""
+    """The shapes in the picture: of body height h, with the middle at x (T,), looking in `direction` (-1 or
+    1)."""
     origin = np.stack([x, np.full_like(x, feet)], -1)[:, None]
     return tuple(
         shape._replace(
@@ -310,8 +312,9 @@ def crowd(rng, *, times, aspect, free) -> list[Actor]:
 
 
 def anomaly(rng, kind: str, *, times, aspect, lane, phase) -> list[Actor]:
-    """Everybody on the lane of the anomaly. It comes again and again, with normal walkers in between; `phase` in [0, 1)
-    is where in this period the clip starts, so that no part of a clip is likelier to be abnormal than another."""
+    """Everybody on the lane of the anomaly. It comes again and again, with normal walkers in between; `phase`
+    in [0, 1) is where in this period the clip starts, so that no part of a clip is likelier to be abnormal
+    than another."""
     track = Track(lane, body_height(lane), way(lane) * (-1 if kind == "wrong_way" else 1), aspect)
     h, usual = track.h, rng.uniform(0.085, WALK[1])
     pace = rng.uniform(*RUN) if kind == "running" else usual
@@ -347,7 +350,8 @@ def anomaly(rng, kind: str, *, times, aspect, lane, phase) -> list[Actor]:
 
 
 def throwers(rng, track: Track, made, t, during) -> list[Actor]:
-    """Two walkers, one behind the other, and the bag between them: eight frames in the air, two in the hands."""
+    """Two walkers, one behind the other, and the bag between them: eight frames in the air, two in the
+    hands."""
     gap = 1.3 * track.h
     turn, into = np.divmod(t, 10)
     flight = np.clip(into / 8, 0, 1)
@@ -365,7 +369,8 @@ def throwers(rng, track: Track, made, t, during) -> list[Actor]:
 
 
 def background(rng, *, height: int, width: int) -> np.ndarray:
-    """The scene without people, (height, width) uint8: a wall, a hedge, grass, and the walkway, with MARGIN around."""
+    """The scene without people, (height, width) uint8: a wall, a hedge, grass, and the walkway, with MARGIN
+    around."""
 
     def texture(grain, strength):
         """Smooth noise whose grains have `grain` 64ths of the picture's height."""
@@ -440,7 +445,8 @@ def shrink(canvas, oversample: int) -> np.ndarray:
 
 
 def render(rng, actors: list[Actor], scene, *, frames: int, oversample: int, height: int, width: int):
-    """The clip (T, H, W) uint8, and the silhouette (T, H, W) bool of each actor that is an anomaly at some time."""
+    """The clip (T, H, W) uint8, and the silhouette (T, H, W) bool of each actor that is an anomaly at some
+    time."""
     scale, aspect = height * oversample, width / height
     size, margin = (scale, width * oversample), (scene.shape[0] - scale) // 2
     light = 1 + wander(rng, frames=frames, spread=LIGHT, memory=0.97)
@@ -465,7 +471,8 @@ def render(rng, actors: list[Actor], scene, *, frames: int, oversample: int, hei
                 alone = np.zeros(size, np.uint8)
                 draw(alone, actor, frame, **place, tone=255)
                 mask[frame] = shrink(alone, oversample) >= 64  # a quarter of the pixel, so that spokes count
-    # The camera's automatic exposure: the mean follows the light alone, and says nothing about who is in the picture.
+    # The camera's automatic exposure: the mean follows the light alone, and says nothing about who is in the
+    # picture.
     exposure = scene.mean() * light / film.mean(axis=(1, 2), dtype=np.float64)
     noise = NOISE * rng.standard_normal(film.shape, dtype=np.float32)
     film = np.clip(np.rint(film * exposure[:, None, None] + noise), 0, 255).astype(np.uint8)
@@ -480,9 +487,9 @@ def generate(
 ) -> Path:
     """Write the data set into `folder` and return it. The same parameters give the same bytes.
 
-    A folder that was generated with the same parameters by the same code (its generator.json says so) is left alone,
-    one that was generated otherwise is replaced, and anything else is refused. The folder appears in one step, at the
-    end.
+    A folder that was generated with the same parameters by the same code (its generator.json says so) is left
+    alone, one that was generated otherwise is replaced, and anything else is refused. The folder appears in
+    one step, at the end.
 
     Raises SyntheticError for parameters that make no data set, and for a folder that was not generated.
     """

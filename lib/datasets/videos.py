@@ -1,13 +1,14 @@
 """Videos: which frames one holds, and whether any are missing.
 
-PyAV, the FFmpeg libraries for Python, decodes them: it says what a container declares, gives the time stamp and the
-place of every packet, and reports what a decoder could not make sense of. What OpenCV decodes it decodes too, to the
-same pixels.
+PyAV, the FFmpeg libraries for Python, decodes them: it says what a container declares, gives the time stamp
+and the place of every packet, and reports what a decoder could not make sense of. What OpenCV decodes it
+decodes too, to the same pixels.
 
-`count_frames` goes through a video once and compares the three: what is declared, the time stamps, and what was
-decoded. So a hole in a file, or a lost end, is found before anything is trained. Time stamps alone decide how long a
-video is: of one with a variable rate, declared rate times duration says nothing about the number of its frames.
-What no reader can find out: a few flipped bits that still decode (to a wrong picture in the right place).
+`count_frames` goes through a video once and compares the three: what is declared, the time stamps, and what
+was decoded. So a hole in a file, or a lost end, is found before anything is trained. Time stamps alone decide
+how long a video is: of one with a variable rate, declared rate times duration says nothing about the number
+of its frames. What no reader can find out: a few flipped bits that still decode (to a wrong picture in the
+right place).
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import numpy as np
 from lib.datasets.files import AGAIN
 from lib.errors import DataError
 
-# Reports what it would otherwise conceal: checksums that do not hold, lengths beyond the end, values that cannot be.
+# Reports what it would otherwise conceal: checksums that do not hold, lengths beyond the end, values that
+# cannot be.
 STRICT = {"err_detect": "crccheck+bitstream+buffer+explode"}
 BROKEN = (av.FFmpegError, IndexError, ValueError, OSError)  # what a damaged container can end in
 STRAY = 256  # bytes between two packets that are more than a container's own notes
@@ -179,7 +181,8 @@ def usual_step(starts: list[float]) -> float:
 
 
 def read_video(path: Path, length: int) -> Iterator[np.ndarray]:
-    """The frames of a video, as many as `count_frames` found: (H, W, 3) BGR uint8, upright as its camera says."""
+    """The frames of a video, as many as `count_frames` found: (H, W, 3) BGR uint8, upright as its camera
+    says."""
     container, stream = open_video(path)
     stream.thread_type = "AUTO"
     count = 0

@@ -6,7 +6,8 @@ from __future__ import annotations
 import typing
 from typing import Any, Literal
 
-from lib.config import PAPER, parameters, type_of
+from lib.config import parameters, type_of
+from lib.settings.profiles import PAPER
 
 
 def open_choices(dataset: str = "") -> list[dict[str, Any]]:

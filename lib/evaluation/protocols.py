@@ -1,12 +1,14 @@
 """From frame scores to numbers: ROC under a named protocol, intervals, and reference scorers.
 
-The same scores give an AUC of 0.70 or of 0.98 by the protocol alone, so every function here takes a `Protocol`, and a
-number without one cannot be made. `PROTOCOLS["paper"]` is how this kit reads the paper; it says "average area under
-curve", which leaves open whether frames are pooled (micro) or clips averaged (macro).
+The same scores give an AUC of 0.70 or of 0.98 by the protocol alone, so every function here takes a
+`Protocol`, and a number without one cannot be made. `PROTOCOLS["paper"]` is how this kit reads the paper; it
+says "average area under curve", which leaves open whether frames are pooled (micro) or clips averaged
+(macro).
 
-Intervals come from resampling clips, because frames of a clip are not independent. All methods and seeds are resampled
-alike, so that the interval of a difference is that of paired values.
+Intervals come from resampling clips, because frames of a clip are not independent. All methods and seeds are
+resampled alike, so that the interval of a difference is that of paired values.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -23,13 +25,15 @@ from sklearn.neighbors import NearestNeighbors
 from lib.errors import EvaluationError
 from lib.scoring import by_clip, total_score
 
-MIN_CLIPS = 8            # below this, resampling clips says nothing, and no interval is given
-CELLS = 8                # feature maps are averaged to at most this many cells a side before the reference scorers
-DIMENSIONS = 64          # and projected to at most this many principal components of the training features
+MIN_CLIPS = 8  # below this, resampling clips says nothing, and no interval is given
+# feature maps are averaged to at most this many cells a side before the reference scorers
+CELLS = 8
+DIMENSIONS = 64  # and projected to at most this many principal components of the training features
 TRAINING_WINDOWS = 10_000  # of which at most so many, evenly spaced, are used
-NEIGHBOURS = 5           # distance to so many nearest training windows, averaged
+NEIGHBOURS = 5  # distance to so many nearest training windows, averaged
 
-# One score a frame, (N,); or the weighted terms of a sum like Eq. 9, [(1, R), (lambda_L, L)], each normalised alone.
+# One score a frame, (N,); or the weighted terms of a sum like Eq. 9, [(1, R), (lambda_L, L)], each normalised
+# alone.
 Scores = np.ndarray | Sequence[tuple[float, np.ndarray]]
 
 
@@ -38,14 +42,15 @@ class Protocol:
     """How frame scores become one number. `str(protocol)` is the line that stands under it.
 
     normalise     norm(.) of Eq. 9: min-max over each "clip" (the paper), over the test "set", by the training
-                  set's extremes ("train"), or "none". For a single score the last three differ only in scale and give
-                  one micro AUC; for a sum of terms they do not.
+                  set's extremes ("train"), or "none". For a single score the last three differ only in scale
+                  and give one micro AUC; for a sum of terms they do not.
     average       "micro": all frames pooled; "macro": the mean over clips
-    single_class  clips that are wholly normal or wholly abnormal, for macro: "skip" them, or "pad" every clip with a
-                  normal frame below its lowest score and an abnormal frame above its highest
-    smoothing     standard deviation in frames of a Gaussian filter over the scores of a clip, which is reflected at its
-                  ends (scipy's mode "reflect"); 0: none
-    smooth        "after": the normalised and added scores are smoothed; "before": each term, and then it is normalised
+    single_class  clips that are wholly normal or wholly abnormal, for macro: "skip" them, or "pad" every clip
+                  with a normal frame below its lowest score and an abnormal frame above its highest
+    smoothing     standard deviation in frames of a Gaussian filter over the scores of a clip, which is
+                  reflected at its ends (scipy's mode "reflect"); 0: none
+    smooth        "after": the normalised and added scores are smoothed; "before": each term, and then it is
+                  normalised
     """
 
     name: str
@@ -56,53 +61,91 @@ class Protocol:
     smooth: str = "after"
 
     def __post_init__(self):
-        for field, allowed in (("normalise", ("clip", "set", "train", "none")), ("average", ("micro", "macro")),
-                               ("single_class", ("skip", "pad")), ("smooth", ("before", "after"))):
+        for field, allowed in (
+            ("normalise", ("clip", "set", "train", "none")),
+            ("average", ("micro", "macro")),
+            ("single_class", ("skip", "pad")),
+            ("smooth", ("before", "after")),
+        ):
             if getattr(self, field) not in allowed:
-                raise EvaluationError(f"{field} of a protocol is {getattr(self, field)!r}; it can be {allowed}.")
+                raise EvaluationError(
+                    f"{field} of a protocol is {getattr(self, field)!r}; it can be {allowed}."
+                )
         if not self.smoothing >= 0:
-            raise EvaluationError(f"smoothing of a protocol is {self.smoothing}; it must be 0 or more frames.")
+            raise EvaluationError(
+                f"smoothing of a protocol is {self.smoothing}; it must be 0 or more frames."
+            )
 
     def __str__(self) -> str:
-        average = {"micro": "micro", "macro": "macro, clips of one class "
-                   + {"skip": "left out", "pad": "padded"}[self.single_class]}[self.average]
-        scale = {"clip": "min-max per clip", "set": "min-max over the test set", "train": "min-max of the training set",
-                 "none": "raw scores"}[self.normalise]
-        smoothing = f"Gaussian smoothing of {self.smoothing:g} frames {self.smooth} it" if self.smoothing else "no smoothing"
+        average = {
+            "micro": "micro",
+            "macro": "macro, clips of one class " + {"skip": "left out", "pad": "padded"}[self.single_class],
+        }[self.average]
+        scale = {
+            "clip": "min-max per clip",
+            "set": "min-max over the test set",
+            "train": "min-max of the training set",
+            "none": "raw scores",
+        }[self.normalise]
+        smoothing = (
+            f"Gaussian smoothing of {self.smoothing:g} frames {self.smooth} it"
+            if self.smoothing
+            else "no smoothing"
+        )
         return f"{average}; {scale}; {smoothing}"
 
 
-PROTOCOLS = {protocol.name: protocol for protocol in (
-    Protocol("paper", normalise="clip", average="micro", single_class="skip", smoothing=0.0),
-    Protocol("micro, raw scores", normalise="none", average="micro", single_class="skip", smoothing=0.0),
-    Protocol("micro, set-wide", normalise="set", average="micro", single_class="skip", smoothing=0.0),
-    Protocol("micro, training extremes", normalise="train", average="micro", single_class="skip", smoothing=0.0),
-    Protocol("micro, smoothed after min-max", normalise="clip", average="micro", single_class="skip", smoothing=20.0),
-    Protocol("micro, smoothed before min-max", normalise="clip", average="micro", single_class="skip", smoothing=20.0,
-             smooth="before"),
-    Protocol("macro", normalise="clip", average="macro", single_class="skip", smoothing=0.0),
-    Protocol("macro, padded", normalise="clip", average="macro", single_class="pad", smoothing=0.0),
-)}
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol("paper", normalise="clip", average="micro", single_class="skip", smoothing=0.0),
+        Protocol("micro, raw scores", normalise="none", average="micro", single_class="skip", smoothing=0.0),
+        Protocol("micro, set-wide", normalise="set", average="micro", single_class="skip", smoothing=0.0),
+        Protocol(
+            "micro, training extremes", normalise="train", average="micro", single_class="skip", smoothing=0.0
+        ),
+        Protocol(
+            "micro, smoothed after min-max",
+            normalise="clip",
+            average="micro",
+            single_class="skip",
+            smoothing=20.0,
+        ),
+        Protocol(
+            "micro, smoothed before min-max",
+            normalise="clip",
+            average="micro",
+            single_class="skip",
+            smoothing=20.0,
+            smooth="before",
+        ),
+        Protocol("macro", normalise="clip", average="macro", single_class="skip", smoothing=0.0),
+        Protocol("macro, padded", normalise="clip", average="macro", single_class="pad", smoothing=0.0),
+    )
+}
 
 
 def column_of_likelihood(protocol: Protocol) -> str:
-    """Which L of Eq. 8 a protocol takes: "L", "L_test" or "L_train", the scope of whose lambdas is the configuration's, the
-    test set or the training windows.
+    """Which L of Eq. 8 a protocol takes: "L", "L_test" or "L_train", the scope of whose lambdas is the
+    configuration's, the test set or the training windows.
 
-    With lambdas of each clip by itself, L jumps from clip to clip, since the two likelihoods have means far apart. Only a
-    protocol that normalises within each clip does not see that.
+    With lambdas of each clip by itself, L jumps from clip to clip, since the two likelihoods have means far
+    apart. Only a protocol that normalises within each clip does not see that.
     """
     return {"clip": "L", "set": "L_test", "none": "L_test", "train": "L_train"}[protocol.normalise]
 
 
 # Frame-level metrics
 
-def protocol_scores(scores: Scores, clip_ids: np.ndarray, protocol: Protocol, train_stats=None) -> np.ndarray:
-    """Scores as the ROC curve sees them: terms normalised, weighted, added, and smoothed if asked for -> (N,) float64.
 
-    What `scoring.total_score` gives is a sum of terms normalised already; give the terms instead, or use "none".
-    `train_stats`, for the normalisation "train", is the (min, max) of the score on the training set, or a list of them,
-    one a term. Raises ScoreError for NaN, lengths that differ, or training extremes that are missing or no range.
+def protocol_scores(scores: Scores, clip_ids: np.ndarray, protocol: Protocol, train_stats=None) -> np.ndarray:
+    """Scores as the ROC curve sees them: terms normalised, weighted, added, and smoothed if asked for -> (N,)
+    float64.
+
+    What `scoring.total_score` gives is a sum of terms normalised already; give the terms instead, or use
+    "none". `train_stats`, for the normalisation "train", is the (min, max) of the score on the training set,
+    or a list of them, one a term. Raises ScoreError for NaN, lengths that differ, or training extremes that
+    are missing or no range.
     """
     clips = by_clip(clip_ids)
     terms = [(1.0, scores)] if isinstance(scores, np.ndarray) else list(scores)
@@ -123,26 +166,34 @@ def _smoothed(values: np.ndarray, clips: list[np.ndarray], smoothing: float) -> 
     return smooth
 
 
-def frame_metrics(scores: Scores, labels: np.ndarray, clip_ids: np.ndarray, protocol: Protocol,
-                  train_stats=None) -> dict[str, float]:
-    """{"auc", "eer", "average_precision"} of frame scores; labels (N,) are true where abnormal, clip_ids (N,).
+def frame_metrics(
+    scores: Scores, labels: np.ndarray, clip_ids: np.ndarray, protocol: Protocol, train_stats=None
+) -> dict[str, float]:
+    """{"auc", "eer", "average_precision"} of frame scores; labels (N,) are true where abnormal, clip_ids
+    (N,).
 
-    With macro averaging each is the mean over clips. Raises EvaluationError where there is nothing to tell apart.
+    With macro averaging each is the mean over clips. Raises EvaluationError where there is nothing to tell
+    apart.
     """
     parts = _parts(protocol_scores(scores, clip_ids, protocol, train_stats), labels, clip_ids, protocol)
     metrics = {"auc": roc_auc_score, "eer": equal_error_rate, "average_precision": average_precision_score}
-    return {name: float(np.mean([metric(truth, values) for values, truth in parts]))
-            for name, metric in metrics.items()}
+    return {
+        name: float(np.mean([metric(truth, values) for values, truth in parts]))
+        for name, metric in metrics.items()
+    }
 
 
-def frame_auc(scores: Scores, labels: np.ndarray, clip_ids: np.ndarray, protocol: Protocol, train_stats=None) -> float:
+def frame_auc(
+    scores: Scores, labels: np.ndarray, clip_ids: np.ndarray, protocol: Protocol, train_stats=None
+) -> float:
     """Frame-level ROC AUC of scores under a protocol; arguments and errors as in `frame_metrics`."""
     parts = _parts(protocol_scores(scores, clip_ids, protocol, train_stats), labels, clip_ids, protocol)
     return float(np.mean([roc_auc_score(truth, values) for values, truth in parts]))
 
 
 def frame_roc(scores: Scores, labels: np.ndarray, clip_ids: np.ndarray, protocol: Protocol, train_stats=None):
-    """The ROC curve over all frames pooled: false positive rates, true positive rates, thresholds, (n,) each."""
+    """The ROC curve over all frames pooled: false positive rates, true positive rates, thresholds, (n,)
+    each."""
     values = protocol_scores(scores, clip_ids, protocol, train_stats)
     labels = _check_labels(labels, len(values))
     if labels.all() or not labels.any():
@@ -151,13 +202,15 @@ def frame_roc(scores: Scores, labels: np.ndarray, clip_ids: np.ndarray, protocol
 
 
 def equal_error_rate(labels: np.ndarray, values: np.ndarray) -> float:
-    """Where the false positive rate equals the false negative rate, between points of the ROC curve by a line."""
+    """Where the false positive rate equals the false negative rate, between points of the ROC curve by a
+    line."""
     fpr, tpr, _ = roc_curve(labels, values, drop_intermediate=False)
     return float(np.interp(0.0, fpr + tpr - 1, fpr))
 
 
-def _parts(values: np.ndarray, labels: np.ndarray, clip_ids: np.ndarray,
-           protocol: Protocol) -> list[tuple[np.ndarray, np.ndarray]]:
+def _parts(
+    values: np.ndarray, labels: np.ndarray, clip_ids: np.ndarray, protocol: Protocol
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """What is evaluated by itself and then averaged: all frames (micro), or each clip that counts (macro)."""
     labels = _check_labels(labels, len(values))
     if protocol.average == "micro":
@@ -165,26 +218,34 @@ def _parts(values: np.ndarray, labels: np.ndarray, clip_ids: np.ndarray,
     else:
         parts = [(values[frames], labels[frames]) for frames in by_clip(clip_ids)]
         if protocol.single_class == "pad":
-            parts = [(np.append(clip, (clip.min() - 1, clip.max() + 1)), np.append(truth, (False, True)))
-                     for clip, truth in parts]
+            parts = [
+                (np.append(clip, (clip.min() - 1, clip.max() + 1)), np.append(truth, (False, True)))
+                for clip, truth in parts
+            ]
     parts = [(part, truth) for part, truth in parts if truth.any() and not truth.all()]
     if not parts:
-        raise EvaluationError("Neither the set nor any clip has both normal and abnormal frames: no AUC can be given.")
+        raise EvaluationError(
+            "Neither the set nor any clip has both normal and abnormal frames: no AUC can be given."
+        )
     return parts
 
 
 def _check_labels(labels: np.ndarray, n: int) -> np.ndarray:
     labels = np.asarray(labels)
     if labels.shape != (n,) or not np.isin(labels, (0, 1)).all():
-        raise EvaluationError(f"Labels must be 0 or 1 for each of {n} frames; they have shape {labels.shape}.")
+        raise EvaluationError(
+            f"Labels must be 0 or 1 for each of {n} frames; they have shape {labels.shape}."
+        )
     return labels.astype(bool)
 
 
 # Intervals by resampling clips
 
+
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and its 95 % interval; `resamples` are those that counted, of clips, `clips` of them each."""
+    """An estimate and its 95 % interval; `resamples` are those that counted, of clips, `clips` of them
+    each."""
 
     estimate: float
     low: float
@@ -197,35 +258,67 @@ class Interval:
         return self.low <= 0 <= self.high
 
 
-def bootstrap_auc(runs: Sequence[Scores], labels: np.ndarray, clip_ids: np.ndarray, protocol: Protocol, *,
-                  resamples: int, train_stats=None, draw: int = 0) -> Interval | None:
-    """95 % interval of a method's AUC, the mean over its runs (seeds), by resampling the test clips; percentiles.
+def bootstrap_auc(
+    runs: Sequence[Scores],
+    labels: np.ndarray,
+    clip_ids: np.ndarray,
+    protocol: Protocol,
+    *,
+    resamples: int,
+    train_stats=None,
+    draw: int = 0,
+) -> Interval | None:
+    """95 % interval of a method's AUC, the mean over its runs (seeds), by resampling the test clips;
+    percentiles.
 
-    Scores are normalised once, on the whole set. A resample in which the AUC is not defined (one class only) is left
-    out, for all methods alike, since labels alone decide it. None below eight clips, or if half the resamples are lost.
-    `train_stats` is one for each run, as in `protocol_scores`. Another `draw` is another set of resamples, which shows what
-    the interval owes to chance (`benchmarks/interval_stability.py`).
+    Scores are normalised once, on the whole set. A resample in which the AUC is not defined (one class only)
+    is left out, for all methods alike, since labels alone decide it. None below eight clips, or if half the
+    resamples are lost. `train_stats` is one for each run, as in `protocol_scores`. Another `draw` is another
+    set of resamples, which shows what the interval owes to chance (`benchmarks/interval_stability.py`).
     """
-    return _interval(_mean_over_runs(runs, labels, clip_ids, protocol, resamples, train_stats, draw), clip_ids)
+    return _interval(
+        _mean_over_runs(runs, labels, clip_ids, protocol, resamples, train_stats, draw), clip_ids
+    )
 
 
-def bootstrap_difference(runs: Sequence[Scores], runs_of_baseline: Sequence[Scores], labels: np.ndarray,
-                         clip_ids: np.ndarray, protocol: Protocol, *, resamples: int, train_stats=None,
-                         train_stats_of_baseline=None) -> Interval | None:
+def bootstrap_difference(
+    runs: Sequence[Scores],
+    runs_of_baseline: Sequence[Scores],
+    labels: np.ndarray,
+    clip_ids: np.ndarray,
+    protocol: Protocol,
+    *,
+    resamples: int,
+    train_stats=None,
+    train_stats_of_baseline=None,
+) -> Interval | None:
     """95 % interval of the AUC of one method less that of another, paired: each resample is taken by both."""
     ours = _mean_over_runs(runs, labels, clip_ids, protocol, resamples, train_stats)
-    baseline = _mean_over_runs(runs_of_baseline, labels, clip_ids, protocol, resamples, train_stats_of_baseline)
+    baseline = _mean_over_runs(
+        runs_of_baseline, labels, clip_ids, protocol, resamples, train_stats_of_baseline
+    )
     return _interval(ours - baseline, clip_ids)
 
 
-def bootstrap_change(scores: np.ndarray, protocol: Protocol, baseline: np.ndarray, protocol_of_baseline: Protocol,
-                     labels: np.ndarray, clip_ids: np.ndarray, *, resamples: int) -> Interval | None:
+def bootstrap_change(
+    scores: np.ndarray,
+    protocol: Protocol,
+    baseline: np.ndarray,
+    protocol_of_baseline: Protocol,
+    labels: np.ndarray,
+    clip_ids: np.ndarray,
+    *,
+    resamples: int,
+) -> Interval | None:
     """95 % interval of an AUC less another that may be of another protocol, paired: both take each resample.
 
-    Both are scores as the ROC curve sees them, `protocol_scores`: of the protocols only the averaging is applied.
+    Both are scores as the ROC curve sees them, `protocol_scores`: of the protocols only the averaging is
+    applied.
     """
-    ours, theirs = (_resampled(np.asarray(values), labels, clip_ids, of, resamples)
-                    for values, of in ((scores, protocol), (baseline, protocol_of_baseline)))
+    ours, theirs = (
+        _resampled(np.asarray(values), labels, clip_ids, of, resamples)
+        for values, of in ((scores, protocol), (baseline, protocol_of_baseline))
+    )
     return _interval(ours - theirs, clip_ids)
 
 
@@ -233,26 +326,42 @@ def _mean_over_runs(runs, labels, clip_ids, protocol, resamples, train_stats, dr
     if not len(runs) or isinstance(runs, np.ndarray) and runs.ndim == 1:
         raise EvaluationError("runs must be a list with the scores of each run, of one at least.")
     stats = [None] * len(runs) if train_stats is None else train_stats
-    return np.mean([_resampled(protocol_scores(scores, clip_ids, protocol, own), labels, clip_ids, protocol, resamples, draw)
-                    for scores, own in zip(runs, stats, strict=True)], axis=0)
+    return np.mean(
+        [
+            _resampled(
+                protocol_scores(scores, clip_ids, protocol, own), labels, clip_ids, protocol, resamples, draw
+            )
+            for scores, own in zip(runs, stats, strict=True)
+        ],
+        axis=0,
+    )
 
 
-def _resampled(values: np.ndarray, labels: np.ndarray, clip_ids: np.ndarray, protocol: Protocol,
-               resamples: int, draw: int = 0) -> np.ndarray:
+def _resampled(
+    values: np.ndarray,
+    labels: np.ndarray,
+    clip_ids: np.ndarray,
+    protocol: Protocol,
+    resamples: int,
+    draw: int = 0,
+) -> np.ndarray:
     """AUC on the whole set, and on each resample of its clips: (1 + resamples,), NaN where it is not defined.
 
-    A pooled AUC counts pairs of an abnormal frame of clip c and a normal one of clip d. With each clip taken w times it
-    is w' U w / (w' P)(w' N), U being the pairs won (ties half): so U is counted once, and a resample is two products.
+    A pooled AUC counts pairs of an abnormal frame of clip c and a normal one of clip d. With each clip taken
+    w times it is w' U w / (w' P)(w' N), U being the pairs won (ties half): so U is counted once, and a
+    resample is two products.
     """
     labels = _check_labels(labels, len(values))
     clips = by_clip(clip_ids)
     n = len(clips)
-    generator = np.random.default_rng((n, resamples, draw))  # the same draws for everything with as many clips
+    # the same draws for everything with as many clips
+    generator = np.random.default_rng((n, resamples, draw))
     weights = np.vstack((np.ones(n), generator.multinomial(n, np.full(n, 1 / n), size=resamples)))
-    with np.errstate(invalid="ignore"):                      # 0 / 0 is NaN: no pair to compare
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: no pair to compare
         if protocol.average == "macro":
-            aucs = np.array([_auc_or_nan(values[frames], labels[frames], clip_ids[frames], protocol)
-                             for frames in clips])
+            aucs = np.array(
+                [_auc_or_nan(values[frames], labels[frames], clip_ids[frames], protocol) for frames in clips]
+            )
             counts = np.isfinite(aucs)
             return weights @ np.where(counts, aucs, 0) / (weights @ counts)
         clip_of = np.empty(len(values), dtype=np.int64)
@@ -262,7 +371,9 @@ def _resampled(values: np.ndarray, labels: np.ndarray, clip_ids: np.ndarray, pro
         wins = np.zeros((n, n))
         for index, frames in enumerate(clips):
             normal = np.sort(values[frames][~labels[frames]])
-            beaten = (np.searchsorted(normal, abnormal, "left") + np.searchsorted(normal, abnormal, "right")) / 2
+            beaten = (
+                np.searchsorted(normal, abnormal, "left") + np.searchsorted(normal, abnormal, "right")
+            ) / 2
             wins[:, index] = np.bincount(clip_of_abnormal, weights=beaten, minlength=n)
         P, N = (np.bincount(clip_of[chosen], minlength=n) for chosen in (labels, ~labels))
         return ((weights @ wins) * weights).sum(axis=1) / ((weights @ P) * (weights @ N))
@@ -271,7 +382,7 @@ def _resampled(values: np.ndarray, labels: np.ndarray, clip_ids: np.ndarray, pro
 def _auc_or_nan(values, labels, clip_ids, protocol) -> float:
     if protocol.single_class == "skip" and (labels.all() or not labels.any()):
         return np.nan
-    (values, labels), = _parts(values, labels, clip_ids, protocol)
+    ((values, labels),) = _parts(values, labels, clip_ids, protocol)
     return roc_auc_score(labels, values)
 
 
@@ -286,16 +397,28 @@ def _interval(values: np.ndarray, clip_ids: np.ndarray) -> Interval | None:
 
 # Reference scorers that look at nothing, or at raw pixels
 
-def trivial_scorers(frames: np.ndarray, clip_ids: np.ndarray, generator: np.random.Generator) -> dict[str, np.ndarray]:
-    """Scores that a method has to beat: frames (N, H, W, C) uint8, memory-mapped or not, read once -> (N,) each.
 
-    "frame position" is the frame's relative position in its clip, from 0 to 1; "constant" 0; "random" uniform;
-    "mean intensity" over the pixels; "largest" and "mean frame difference" over the pixels' absolute differences to the
-    frame before. A clip's first frame takes the difference of its second.
+def trivial_scorers(
+    frames: np.ndarray, clip_ids: np.ndarray, generator: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Scores that a method has to beat: frames (N, H, W, C) uint8, memory-mapped or not, read once -> (N,)
+    each.
+
+    "frame position" is the frame's relative position in its clip, from 0 to 1; "constant" 0; "random"
+    uniform; "mean intensity" over the pixels; "largest" and "mean frame difference" over the pixels' absolute
+    differences to the frame before. A clip's first frame takes the difference of its second.
     """
     n = len(clip_ids)
-    scores = {name: np.zeros(n) for name in ("frame position", "constant", "mean intensity",
-                                             "largest frame difference", "mean frame difference")}
+    scores = {
+        name: np.zeros(n)
+        for name in (
+            "frame position",
+            "constant",
+            "mean intensity",
+            "largest frame difference",
+            "mean frame difference",
+        )
+    }
     scores["random"] = generator.random(n)
     for rows in by_clip(clip_ids):
         scores["frame position"][rows] = np.linspace(0, 1, len(rows))
@@ -321,37 +444,46 @@ def bits_per_pixel(frame: np.ndarray) -> float:
 
 # Reference scorers on the features of the flows
 
-def feature_scorers(train: np.ndarray, test: np.ndarray) -> dict[str, np.ndarray]:
-    """Classical densities on the flows' inputs: train (n, C, h, w), test (m, C, h, w) -> a score a test window, (m,).
 
-    Maps are averaged to at most 8x8 cells and projected to at most 64 principal components of the training features.
-    "Mahalanobis distance": to the training mean, with the Ledoit-Wolf shrinkage covariance;
-    "nearest neighbours": the mean Euclidean distance to the five nearest training windows.
-    Everything is fitted on training windows alone, at most 10,000 of them, evenly spaced.
-    Raises EvaluationError for fewer than two training windows, maps of different shapes, or NaN.
+def feature_scorers(train: np.ndarray, test: np.ndarray) -> dict[str, np.ndarray]:
+    """Classical densities on the flows' inputs: train (n, C, h, w), test (m, C, h, w) -> a score a test
+    window, (m,).
+
+    Maps are averaged to at most 8x8 cells and projected to at most 64 principal components of the training
+    features. "Mahalanobis distance": to the training mean, with the Ledoit-Wolf shrinkage covariance;
+    "nearest neighbours": the mean Euclidean distance to the five nearest training windows. Everything is
+    fitted on training windows alone, at most 10,000 of them, evenly spaced. Raises EvaluationError for fewer
+    than two training windows, maps of different shapes, or NaN.
     """
     if len(train) < 2:
-        raise EvaluationError(f"The reference scorers need two training windows or more and got {len(train)}.")
+        raise EvaluationError(
+            f"The reference scorers need two training windows or more and got {len(train)}."
+        )
     if train.shape[1:] != test.shape[1:]:
-        raise EvaluationError(f"Training features are {train.shape[1:]} a window and test features {test.shape[1:]}.")
+        raise EvaluationError(
+            f"Training features are {train.shape[1:]} a window and test features {test.shape[1:]}."
+        )
     chosen = np.unique(np.linspace(0, len(train) - 1, min(len(train), TRAINING_WINDOWS)).astype(np.int64))
     train, test = _cells(train, chosen), _cells(test, np.arange(len(test)))
     n, D = train.shape
     pca = PCA(n_components=min(DIMENSIONS, n - 1, D), svd_solver="full" if n < D else "covariance_eigh")
     train, test = pca.fit_transform(train), pca.transform(test)
     neighbours = NearestNeighbors(n_neighbors=min(NEIGHBOURS, n), algorithm="brute").fit(train)
-    return {"Mahalanobis distance": np.sqrt(LedoitWolf().fit(train).mahalanobis(test)),
-            "nearest neighbours": neighbours.kneighbors(test)[0].mean(axis=1)}
+    return {
+        "Mahalanobis distance": np.sqrt(LedoitWolf().fit(train).mahalanobis(test)),
+        "nearest neighbours": neighbours.kneighbors(test)[0].mean(axis=1),
+    }
 
 
 def _cells(features: np.ndarray, chosen: np.ndarray, chunk: int = 256) -> np.ndarray:
-    """Maps averaged over cells and flattened, a few windows at a time: (n, C, h, w) -> (len(chosen), C * cells)."""
+    """Maps averaged over cells and flattened, a few windows at a time: (n, C, h, w) -> (len(chosen), C *
+    cells)."""
     h, w = features.shape[-2:]
     rows, columns = (np.linspace(0, size, min(size, CELLS) + 1).astype(np.int64) for size in (h, w))
     areas = np.diff(rows)[:, None] * np.diff(columns)
     out = []
     for first in range(0, len(chosen), chunk):
-        maps = np.asarray(features[chosen[first:first + chunk]], dtype=np.float64)
+        maps = np.asarray(features[chosen[first : first + chunk]], dtype=np.float64)
         sums = np.add.reduceat(np.add.reduceat(maps, rows[:-1], axis=-2), columns[:-1], axis=-1)
         out.append((sums / areas).reshape(len(maps), -1))
     out = np.concatenate(out)

@@ -26,12 +26,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lib.config import Figure, check_name, listed
+from lib.config import Figure
 from lib.errors import ConfigError
 from lib.evidence import names
 from lib.evidence.scored_runs import Result, apart, differences, open_results
 from lib.pipeline import records
 from lib.pipeline.steps import MODELS, Job, from_name
+from lib.settings.values import check_name, listed
 
 RANKING = ("app_intensity_mot", "two_path", "app_intensity", "mot", "app_error", "app_none", "one_path")
 MOTION_KINDS, BOTH_KINDS = (

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from lib import paths
-from lib.config import PAPER, flat, groups, parameters, resolve, selected
+from lib.config import flat, groups, parameters, resolve, selected
 from lib.evaluation import protocols
 from lib.evaluation.protocols import Protocol
 from lib.evidence import names
@@ -34,6 +34,7 @@ from lib.evidence.scored_runs import Result, apart
 from lib.evidence.tables import TABLE3, Table, order_of, paper_value
 from lib.evidence.typesetting import Face, change, interval, interval_of_change, markdown_table, number
 from lib.pipeline import records
+from lib.settings.profiles import PAPER
 
 REPLICATED, NOT_REPLICATED, OPEN, NOT_TESTED = "replicated", "not replicated", "not established", "not tested"
 MARGIN = 0.01  # one point of AUC: twice the half point that the paper claims as a gain

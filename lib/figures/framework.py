@@ -24,7 +24,8 @@ from lib.figures import style
 def layers(config: Config) -> list[dict]:
     """A row a layer of the two-path autoencoder: path, layer, kernel, stride and output (C, T, H, W), as in
     Table 1."""
-    from lib.itae import ITAE, layer_table  # here, so that the other figures do without torch
+    from lib.itae import ITAE  # here, so that the other figures do without torch
+    from lib.training.table1 import layer_table
 
     settings = {name: value for name, value in values(config.model).items() if name != "input_range"}
     network = ITAE(channels=config.data.channels, two_path=True, **settings).to("meta")

@@ -8,7 +8,8 @@ from lib.config import Config
 from lib.figures import framework, style
 
 TOP = framework.HEIGHT
-# The parts of Figure 2 as rectangles on its drawing, in inches: left, bottom, width, height. Together they tile it.
+# The parts of Figure 2 as rectangles on its drawing, in inches: left, bottom, width, height. Together they
+# tile it.
 PARTS = {
     "frames": ((0.0, 0.0, 0.74, TOP),),
     "appearance path": ((0.74, 1.90, 2.66, TOP - 1.90),),

@@ -1,6 +1,7 @@
 """The three convolutions of Glow's coupling network, with their backward pass written out.
 
-The arithmetic is that of `torch.nn.functional.conv2d` and `relu`; `benchmarks/flow_step.py` says what the rest gains.
+The arithmetic is that of `torch.nn.functional.conv2d` and `relu`; `benchmarks/flow_step.py` says what the
+rest gains.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from torch.autograd.function import once_differentiable
 class ThreeConvs(torch.autograd.Function):
     """conv3(relu(conv2(relu(conv1(x))))), the coupling network, with its backward pass written out.
 
-    Nearly all time and memory of a flow are in here. Written out, the two hidden maps are all that is kept, and both
-    rectifiers work in place, in both directions. With recompute not even these are kept: they are computed again from
-    x, by the same operations on the same numbers, so that the gradients are the same to the last digit.
+    Nearly all time and memory of a flow are in here. Written out, the two hidden maps are all that is kept,
+    and both rectifiers work in place, in both directions. With recompute not even these are kept: they are
+    computed again from x, by the same operations on the same numbers, so that the gradients are the same to
+    the last digit.
     """
 
     @staticmethod
@@ -49,8 +51,8 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def convolve_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of `convolve` with respect to x, weight and bias. On a CPU the sum is several times as fast as the bias
-    gradient of the convolution."""
+    """Gradients of `convolve` with respect to x, weight and bias. On a CPU the sum is several times as fast
+    as the bias gradient of the convolution."""
     shape, padding = x.shape, weight.shape[-1] // 2
     if weight.shape[-1] == 1 and len(x) < 16:
         grad, x = _strips(grad), _strips(x)
@@ -61,11 +63,12 @@ def convolve_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, 
 
 
 def _strips(x: Tensor) -> Tensor:
-    """The pixels of all images of x (B, C, H, W) laid out as n images of one row: (n, C, 1, B*H*W/n), n from 16 to 63.
+    """The pixels of all images of x (B, C, H, W) laid out as n images of one row: (n, C, 1, B*H*W/n), n from
+    16 to 63.
 
-    To a 1x1 convolution all pixels are alike. On one thread of a CPU torch gives it to a slower kernel if there are
-    fewer than 16 images: 7.1 ms against 3.3 for 4x256x30x45. If no n divides the pixels, they stay one image. In the
-    layout channels_last this copies nothing.
+    To a 1x1 convolution all pixels are alike. On one thread of a CPU torch gives it to a slower kernel if
+    there are fewer than 16 images: 7.1 ms against 3.3 for 4x256x30x45. If no n divides the pixels, they stay
+    one image. In the layout channels_last this copies nothing.
     """
     pixels = x.permute(0, 2, 3, 1).flatten(0, 2)
     n = next((n for n in range(16, 64) if len(pixels) % n == 0), 1)

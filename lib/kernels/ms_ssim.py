@@ -1,7 +1,7 @@
 """SSIM of one scale, its mean over a frame and the gradient of that mean, on every frame of a window.
 
-A filter is a few shifted additions of the flattened frames, a few frames at a time while they are in the cache, and the
-gradient is computed on the same occasion. `benchmarks/ms_ssim.csv` says what that gains.
+A filter is a few shifted additions of the flattened frames, a few frames at a time while they are in the
+cache, and the gradient is computed on the same occasion. `benchmarks/ms_ssim.csv` says what that gains.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ K1, K2 = 0.01, 0.03  # stabilising constants of SSIM, Wang et al. 2004
 class MeanSimilarity(torch.autograd.Function):
     """Mean contrast-structure similarity of each frame, times luminance if asked: (N, H, W) twice -> (N,).
 
-    A frame's mean depends on that frame alone, so the gradient with respect to `y` is computed along with the mean, a
-    few frames at a time while they are in the cache, and only scaled in the backward pass. With G the filter, the
-    means mx = G x and my = G y, S = G(xx + yy) and X = G(xy) (only the sum of the two variances is ever needed):
+    A frame's mean depends on that frame alone, so the gradient with respect to `y` is computed along with the
+    mean, a few frames at a time while they are in the cache, and only scaled in the backward pass. With G the
+    filter, the means mx = G x and my = G y, S = G(xx + yy) and X = G(xy) (only the sum of the two variances
+    is ever needed):
         cs = (2 (X - mx my) + C2) / (S - mx mx - my my + C2),  lum = (2 mx my + C1) / (mx mx + my my + C1)
         gradient = G'(d/dmy) + 2 y G'(d/dS) + x G'(d/dX)
     """
@@ -64,7 +65,8 @@ def _similarity(
     mean: Tensor,
     gradient: Tensor | None,
 ) -> None:
-    """Fill `mean` (n,) and, if given, `gradient` (n, H, W) for frames x and y (n, H, W); see `MeanSimilarity`."""
+    """Fill `mean` (n,) and, if given, `gradient` (n, H, W) for frames x and y (n, H, W); see
+    `MeanSimilarity`."""
     C1, C2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
     n, H, W = x.shape
     h, w = H - len(taps) + 1, W - len(taps) + 1  # where the window lies wholly inside
@@ -107,8 +109,8 @@ def _gaussian(window: int) -> list[float]:
 def _filter(maps: Tensor, taps: list[float], *, step: int) -> Tensor:
     """out[i] = sum over k of taps[k] * maps[i + k * step], of the flattened maps; 0 where that ends outside.
 
-    With step 1 that filters along rows, with step W along columns. Where the window runs over the end of a row or of a
-    column it mixes in what follows, so the last len(taps) - 1 columns and rows are of no use.
+    With step 1 that filters along rows, with step W along columns. Where the window runs over the end of a
+    row or of a column it mixes in what follows, so the last len(taps) - 1 columns and rows are of no use.
     """
     out = torch.zeros_like(maps)
     length = maps.numel() - (len(taps) - 1) * step

@@ -2,8 +2,8 @@
 
     python -m lib.pipeline.engine LOG ARGUMENTS...
 
-Jobs inherit the descriptor of the standard error, which stays the terminal; Snakemake itself, from the first line on, and
-with every warning and traceback, writes to Python's `sys.stderr`, which is LOG.
+Jobs inherit the descriptor of the standard error, which stays the terminal; Snakemake itself, from the first
+line on, and with every warning and traceback, writes to Python's `sys.stderr`, which is LOG.
 """
 
 from __future__ import annotations

@@ -183,7 +183,8 @@ def run_notebook(notebook: Path, output: Path, given: dict, order: dict, watch: 
     environment = {"KIT_RUN": json.dumps(order), "KIT_PROGRESS": str(watch.channel)}
     os.environ.update(
         environment,
-        # Jupyter's own folder, and before that of the environment: unlike JUPYTER_PATH it is not split at colons.
+        # Jupyter's own folder, and before that of the environment: unlike JUPYTER_PATH it is not split at
+        # colons.
         JUPYTER_DATA_DIR=str(install_kernel()),
         JUPYTER_PREFER_ENV_PATH="0",
         PYDEVD_DISABLE_FILE_VALIDATION="1",
@@ -216,7 +217,8 @@ def run_notebook(notebook: Path, output: Path, given: dict, order: dict, watch: 
         ) from None
     except (DeadKernelError, RuntimeError) as problem:
         raise JobError(
-            f"The kernel of {paths.shown(notebook)} died ({problem}); most often the machine ran out of memory or the "
+            f"The kernel of {paths.shown(notebook)} died ({problem}); most often the machine ran out of "
+            "memory or the "
             f"process was killed. {where[0].upper() + where[1:]}.",
             EXIT_NOTEBOOK,
         ) from None
@@ -260,7 +262,8 @@ def install_kernel() -> Path:
             "MPLCONFIGDIR": str(paths.KERNELS / "matplotlib"),
         },
     }
-    # A history is a database, which processes of many nodes would share on a file system that may not bear it.
+    # A history is a database, which processes of many nodes would share on a file system that may not bear
+    # it.
     settings = paths.KERNELS / "ipython" / "profile_default" / "ipython_kernel_config.json"
     if not settings.exists():
         paths.write_json(settings, {"HistoryManager": {"hist_file": ":memory:"}})

@@ -1,12 +1,13 @@
 """What a notebook needs to take part in the pipeline, and to be run by hand.
 
-    run = begin("autoencoder", profile=profile, dataset=dataset, variant=variant, seed=seed, settings=settings)
+    run = begin("autoencoder", profile=profile, dataset=dataset, variant=variant, seed=seed,
+    settings=settings)
     ...  run.config, run.input("prepare"), run.folder, run.tick, run.say  ...
     run.finish(metrics={...}, outputs=["autoencoder.pt"])
 
-In the pipeline the run's folder is given by the process that runs the notebook, which writes the record when all is well.
-By hand the folder lies under `reports/<profile>/by_hand/`, nothing of the pipeline's is touched, and inputs are taken
-from runs by hand where there are some, otherwise from the pipeline's.
+In the pipeline the run's folder is given by the process that runs the notebook, which writes the record when
+all is well. By hand the folder lies under `reports/<profile>/by_hand/`, nothing of the pipeline's is touched,
+and inputs are taken from runs by hand where there are some, otherwise from the pipeline's.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from pathlib import Path
 import numpy as np
 
 from lib import paths
-from lib.config import Config, check_name, parameters, resolve, selected
+from lib.config import Config, parameters, resolve, selected
 from lib.errors import CheckError, RunError
 from lib.pipeline import records
 from lib.pipeline.steps import STEPS, Job, from_name, upstream
+from lib.settings.values import check_name
 
 _begun: Run | None = None  # by this process's notebook
 
@@ -59,8 +61,9 @@ class Run:
         return records.read(self.inputs[job.name])
 
     def kept(self, name: str, weights: str) -> Path:
-        """The file of this name that `reports/reference/` keeps of this very run (`weights` "reference"), or the one of the same run
-        on another data set, from here or else from the reference. Raises RunError if there is none."""
+        """The file of this name that `reports/reference/` keeps of this very run (`weights` "reference"), or
+        the one of the same run on another data set, from here or else from the reference. Raises RunError if
+        there is none."""
         top = paths.REFERENCE / self.job.profile / "runs"
         job = self.job if weights == "reference" else dataclasses.replace(self.job, dataset=weights)
         path = top / job.folder.relative_to(paths.report(job.profile) / "runs") / name
@@ -70,14 +73,16 @@ class Run:
             there = sorted(str(p.parent.relative_to(top)) for p in top.glob("**/*.pt"))
             raise RunError(
                 f"The reference keeps no weights of {job.name} at profile {job.profile}; it keeps "
-                f"{', '.join(there) or 'none at this profile'}. Ask for what stands on these, or train: leave out "
+                f"{', '.join(there) or 'none at this profile'}. Ask for what stands on these, or train: "
+                "leave out "
                 "--pretrained, or run that data set first."
             )
         self.taken = {"file": paths.shown(path), "sha256": paths.sha256_of(path)}
         return path
 
     def tick(self, done: int, total: int, text: str = "") -> None:
-        """Progress: for the terminal at most twice a second, by hand as a bar in the notebook. Nothing of it is kept."""
+        """Progress: for the terminal at most twice a second, by hand as a bar in the notebook. Nothing of it
+        is kept."""
         if self.by_hand:
             self._show_bar(done, total, text)
         channel, clock = os.environ.get("KIT_PROGRESS"), time.perf_counter()
@@ -104,9 +109,9 @@ class Run:
     def finish(
         self, *, metrics: dict, outputs=(), notes: dict | None = None, prepared: Path | None = None
     ) -> None:
-        """Declares what came out. `metrics`: numbers in full precision; `outputs`: files in the folder that later steps
-        read; `notes`: what should be on record and is no result, such as a rate; `prepared`: the folder of arrays that
-        step prepare made."""
+        """Declares what came out. `metrics`: numbers in full precision; `outputs`: files in the folder that
+        later steps read; `notes`: what should be on record and is no result, such as a rate; `prepared`: the
+        folder of arrays that step prepare made."""
         notes = dict(notes or {}) | {"notebook_seconds": time.perf_counter() - self.started}
         notes |= {"weights": self.taken} if self.taken else {}
         torch = sys.modules.get("torch")
@@ -146,7 +151,8 @@ class Run:
             print("Done. The record is run.json beside this notebook.")
 
     def _show_beside_the_pipeline(self, metrics: dict) -> None:
-        """The numbers of a run by hand beside those of the pipeline's run of the same name, where there is one."""
+        """The numbers of a run by hand beside those of the pipeline's run of the same name, where there is
+        one."""
         record = records.read(self.job.folder)
         if not record or record["status"] != "complete":
             print("The pipeline has no run of this name to compare with.")
@@ -204,7 +210,8 @@ def begin(
 
 
 def inputs_by_hand(job: Job, model: str = "") -> dict[str, Path]:
-    """Where a run by hand finds its inputs: in runs by hand first, then in the pipeline's. `model` as in `upstream`."""
+    """Where a run by hand finds its inputs: in runs by hand first, then in the pipeline's. `model` as in
+    `upstream`."""
     scored = tuple(j for j, _ in records.find(job.profile) if j.step in ("score", "reference"))
     found = {}
     for needed in upstream(job, scored, model):
@@ -262,7 +269,8 @@ def settings_table(config: Config, *groups: str):
 
 
 def chosen_by(line: dict | None, value) -> str:
-    """Where a value comes from that the selection has chosen; nothing for another value, or without a selection."""
+    """Where a value comes from that the selection has chosen; nothing for another value, or without a
+    selection."""
     return f"chosen by selection, record {line['record']}" if line and line["value"] == value else ""
 
 
@@ -289,8 +297,8 @@ def check(claim: str, holds: bool) -> None:
 def adds_up(total, *terms) -> bool:
     """Whether `total` (n,) is the sum of the terms, (n, ...) each, up to the rounding of float32.
 
-    Adding k numbers can be off by k times the rounding of their magnitudes. So that is the tolerance; one relative to the
-    total would lose a run whose terms nearly cancel, as those of a likelihood do.
+    Adding k numbers can be off by k times the rounding of their magnitudes. So that is the tolerance; one
+    relative to the total would lose a run whose terms nearly cancel, as those of a likelihood do.
     """
     parts = np.concatenate([np.asarray(term, np.float64).reshape(len(total), -1) for term in terms], axis=1)
     tolerance = parts.shape[1] * np.finfo(np.float32).eps * np.abs(parts).sum(1)
@@ -306,7 +314,8 @@ def _use_style() -> None:
 
 
 def open_data(run: Run, of: Job | None = None):
-    """The prepared data set (`datasets.prepared.Prepared`) that a run reads, or that one of its inputs, `of`, was made from."""
+    """The prepared data set (`datasets.prepared.Prepared`) that a run reads, or that one of its inputs, `of`,
+    was made from."""
     from lib.datasets.prepared import open_prepared
 
     return open_prepared(records.prepared_of(run.record((of or run.job).other("prepare"))))

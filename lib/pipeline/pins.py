@@ -13,7 +13,8 @@ REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"
 
 
 def unmet(requirements: Path = REQUIREMENTS) -> list[str]:
-    """The pins that this environment does not meet, as 'name==wanted (found)'. Pins for other systems do not count."""
+    """The pins that this environment does not meet, as 'name==wanted (found)'. Pins for other systems do not
+    count."""
     try:
         from packaging.requirements import Requirement
     except ImportError:

@@ -1,6 +1,8 @@
-"""What one call of run_all.sh covers, which of its jobs have to run, and why; and afterwards, which of them are not complete.
+"""What one call of run_all.sh covers, which of its jobs have to run, and why; and afterwards, which of them
+are not complete.
 
-Both follow from records: parameters, code and results, never from the times of files and never from how Snakemake ended.
+Both follow from records: parameters, code and results, never from the times of files and never from how
+Snakemake ended.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ MISSING_INPUTS = "its inputs are missing"
 
 @dataclass(frozen=True)
 class Grid:
-    """What one call of run_all.sh covers: a profile, data sets, seeds, and settings that differ from the profile's."""
+    """What one call of run_all.sh covers: a profile, data sets, seeds, and settings that differ from the
+    profile's."""
 
     profile: str
     datasets: tuple[str, ...]
@@ -50,17 +53,19 @@ class Grid:
         return json.loads(json.dumps(asdict(self)))
 
     def config(self, job: Job):
-        """The configuration of a job. What covers all data sets reads no parameter that differs between them."""
+        """The configuration of a job. What covers all data sets reads no parameter that differs between
+        them."""
         dataset = self.datasets[0] if job.dataset == "all" else job.dataset
         return _config(self.profile, dataset, self.settings, STEPS[job.step].literal)
 
     def scored(self) -> tuple[Job, ...]:
-        """The score jobs that tables and figures cover: those of this grid, and those that were run before."""
+        """The score jobs that tables and figures cover: those of this grid, and those that were run
+        before."""
         return _scored(self)
 
     def runs(self, job: Job) -> bool:
-        """Whether a job is one of this grid's. The results of other data sets and seeds, which tables cover too, are taken
-        as they are: they were made with settings of their own, and may have taken a night."""
+        """Whether a job is one of this grid's. The results of other data sets and seeds, which tables cover
+        too, are taken as they are: they were made with settings of their own, and may have taken a night."""
         return (
             job.dataset == "all"
             or job.dataset in self.datasets
@@ -129,7 +134,8 @@ def target_names() -> tuple[str, ...]:
 
 
 def threads_of(job: Job, config: Config) -> int:
-    """Threads that a job keeps busy: those of one training; a selection has several trainings side by side."""
+    """Threads that a job keeps busy: those of one training; a selection has several trainings side by
+    side."""
     if not STEPS[job.step].trains:
         return 1
     return config.machine.threads * (config.selection.workers if job.step == "selection" else 1)
@@ -181,7 +187,8 @@ def decide(grid: Grid, jobs) -> dict[str, Line]:
 
 
 def why_stale(job: Job, config: Config, scored: tuple[Job, ...]) -> str:
-    """Why a job has to run, in words; empty if its record holds. The inputs' own state is not looked at here."""
+    """Why a job has to run, in words; empty if its record holds. The inputs' own state is not looked at
+    here."""
     return why_stale_itself(job, config) or why_inputs_changed(
         job, upstream(job, scored, config.figure.model)
     )
@@ -223,7 +230,8 @@ def why_stale_itself(job: Job, config: Config) -> str:
 
 
 def why_inputs_changed(job: Job, reads) -> str:
-    """How the results that a job reads differ from those that its record was made from; empty if they do not."""
+    """How the results that a job reads differ from those that its record was made from; empty if they do
+    not."""
     before, results = records.read(job.folder)["inputs"], {}
     for needed in reads:
         record = records.read(needed.folder)
@@ -249,7 +257,8 @@ class Problem:
 
 
 def incomplete(plan: Plan) -> dict[str, Problem]:
-    """The jobs of a plan that have to run and are not complete, each with the reason. Records alone are asked."""
+    """The jobs of a plan that have to run and are not complete, each with the reason. Records alone are
+    asked."""
     found: dict[str, Problem] = {}
     for line in plan.to_run():
         job = from_name(plan.profile, line.job)
@@ -275,7 +284,8 @@ def ran(plan: Plan, line: Line) -> bool:
 
 
 def unchanged(plan: Plan, line: Line) -> bool:
-    """Whether a job that only had to wait for its inputs can stay as it is, because they came out as they were."""
+    """Whether a job that only had to wait for its inputs can stay as it is, because they came out as they
+    were."""
     job = from_name(plan.profile, line.job)
     record = records.read(job.folder)
     if line.certain or record is None or record["status"] != "complete":
@@ -300,8 +310,8 @@ def stands(job: Job) -> bool:
 def raw_listing(dataset: str, config: Config) -> str | None:
     """A hash of the names and contents of a raw data set's files, None where there is none to look at.
 
-    The generated set has none: it follows from its parameters. A file is read again only when its size or times
-    changed.
+    The generated set has none: it follows from its parameters. A file is read again only when its size or
+    times changed.
     """
     if dataset == "synthetic":
         return None

@@ -1,10 +1,12 @@
 """The plan of one call: its jobs, which of them have to run, and why.
 
-A plan is made once, by `planning.make`, and written into a folder of its own below `reports/<profile>/.state/`. Everybody
-else reads it there: the Snakefile for what depends on what, each job's process for its line. So whether a job runs is
-decided in one place and at one time, however many processes, or nodes of a cluster, take part. Files alone connect them.
+A plan is made once, by `planning.make`, and written into a folder of its own below
+`reports/<profile>/.state/`. Everybody else reads it there: the Snakefile for what depends on what, each job's
+process for its line. So whether a job runs is decided in one place and at one time, however many processes,
+or nodes of a cluster, take part. Files alone connect them.
 
-In the same folder lie the markers, one empty file per job that is done, which are all that Snakemake looks at.
+In the same folder lie the markers, one empty file per job that is done, which are all that Snakemake looks
+at.
 
 This module needs the standard library alone, because Snakemake reads the Snakefile in many processes.
 """
@@ -26,7 +28,8 @@ HANDED_DOWN = ("KIT_DATA_ROOT", "KIT_REPORTS", "KIT_OFF_PINS", "KIT_HOME")
 
 @dataclass(frozen=True)
 class Line:
-    """What a plan says of one job. Jobs are called by their names, such as ped2/autoencoder/two_path/seed0."""
+    """What a plan says of one job. Jobs are called by their names, such as
+    ped2/autoencoder/two_path/seed0."""
 
     job: str
     step: str
@@ -69,7 +72,8 @@ class Plan:
         return [line for line in self.lines.values() if line.why]
 
     def write(self) -> None:
-        """Writes the plan and the markers of what is done already. They carry one time, so that none looks newer."""
+        """Writes the plan and the markers of what is done already. They carry one time, so that none looks
+        newer."""
         paths.write_json(
             self.file,
             {
@@ -89,7 +93,8 @@ class Plan:
 
 
 def read(file: Path) -> Plan:
-    """A plan that was written. Raises RecordError if there is none, or another version of the kit wrote it."""
+    """A plan that was written. Raises RecordError if there is none, or another version of the kit wrote
+    it."""
     file = Path(os.path.abspath(file))
     try:
         raw = json.loads(file.read_text(encoding="utf-8"))
@@ -99,7 +104,8 @@ def read(file: Path) -> Plan:
         ) from None
     if raw.get("format") != FORMAT:
         raise RecordError(
-            f"The plan {paths.shown(file)} was written by another version of this code. Make it anew: ./run_all.sh --plan"
+            f"The plan {paths.shown(file)} was written by another version of this code. Make it anew: "
+            "./run_all.sh --plan"
         )
     lines = [
         Line(**line | {"waits_for": tuple(line["waits_for"]), "reads": tuple(line["reads"])})

@@ -1,13 +1,14 @@
 """The record of a run, `run.json`: what was run, on what, with what, and what came out.
 
-A record is written last and in one piece, by the process that ran the notebook. A run has succeeded when its record says
-so, never because its notebook looks finished (a killed kernel leaves a notebook whose cells all claim to have run).
+A record is written last and in one piece, by the process that ran the notebook. A run has succeeded when its
+record says so, never because its notebook looks finished (a killed kernel leaves a notebook whose cells all
+claim to have run).
 
-**Code version.** A run depends on the code cells of its notebook and on the library modules that they import, directly or
-through one another. What counts is a hash of their syntax trees without comments and docstrings, so that a better
-sentence costs nobody a night of training. The granularity is the module; a table of the kit's that it reads (TABLES) is part of
-it. Modules that only pass values and files around (PLUMBING) are left out themselves: what they pass, the parameters and the
-inputs, is compared by its value.
+**Code version.** A run depends on the code cells of its notebook and on the library modules that they import,
+directly or through one another. What counts is a hash of their syntax trees without comments and docstrings,
+so that a better sentence costs nobody a night of training. The granularity is the module; a table of the
+kit's that it reads (TABLES) is part of it. Modules that only pass values and files around (PLUMBING) are left
+out themselves: what they pass, the parameters and the inputs, is compared by its value.
 """
 
 from __future__ import annotations
@@ -26,14 +27,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lib import paths
-from lib.config import DATASETS, Config, flat
+from lib.config import Config, flat
 from lib.errors import RecordError
 from lib.pipeline.steps import MODELS, STEPS, Job
 from lib.pipeline.surroundings import cores
+from lib.settings.values import DATASETS
 
 FORMAT = 1
 PREVIOUS = "run.previous.json"  # the record of a run that was replaced
-PLUMBING = ("config", "paths", "pipeline", "commands")  # modules of the top level, and rooms
+PLUMBING = ("config", "paths", "settings", "pipeline", "commands")  # modules of the top level, and rooms
 DECORATION = (
     "figures.you_are_here",
 )  # drawn at the head of a notebook; no result stands on it or on what it imports
@@ -66,8 +68,8 @@ PACKAGES = (
 def code_of_source(source: str) -> ast.Module:
     """The syntax tree of some code without its docstrings and without its imports from lib.
 
-    Comments and layout are not in a tree to begin with. Where a module lies is no part of what it does: the modules that
-    some code imports are compared by themselves.
+    Comments and layout are not in a tree to begin with. Where a module lies is no part of what it does: the
+    modules that some code imports are compared by themselves.
     """
     tree = _WithoutImportsOfLib().visit(ast.parse(source))
     for node in ast.walk(tree):
@@ -97,7 +99,8 @@ class _WithoutImportsOfLib(ast.NodeTransformer):
 
 
 def _room_of(node: ast.ImportFrom) -> str | None:
-    """What an import takes from lib, "" for its top level and "lib"'s room or module otherwise; None for other imports."""
+    """What an import takes from lib, "" for its top level and "lib"'s room or module otherwise; None for
+    other imports."""
     module = node.module or ""
     return (
         module.removeprefix("lib").removeprefix(".") if module == "lib" or module.startswith("lib.") else None
@@ -110,7 +113,8 @@ def hash_of(source: str) -> str:
 
 
 def imports_of(source: str) -> set[str]:
-    """The modules of lib that some code imports, by name: `scoring`, `training.stage1`. No code of the kit says `import lib...`."""
+    """The modules of lib that some code imports, by name: `scoring`, `training.stage1`. No code of the kit
+    says `import lib...`."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         room = _room_of(node) if isinstance(node, ast.ImportFrom) else None
@@ -124,7 +128,8 @@ def imports_of(source: str) -> set[str]:
 
 
 def notebook_source(path: Path) -> str:
-    """The code cells of a notebook but for the one with its parameters, whose values are compared by themselves."""
+    """The code cells of a notebook but for the one with its parameters, whose values are compared by
+    themselves."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     return "\n".join(
         "".join(cell["source"])
@@ -149,7 +154,8 @@ def tables_of(source: str) -> frozenset[str]:
 def code_version(notebook: str) -> dict[str, str]:
     """Hashes of a notebook's code and of every module that it stands on, by the module's own name.
 
-    A module keeps its name when its file moves to another room, so a move runs nothing again (names are unique in lib).
+    A module keeps its name when its file moves to another room, so a move runs nothing again (names are
+    unique in lib).
 
     Raises RecordError if the notebook or a module is not valid Python.
     """
@@ -242,7 +248,8 @@ def result_digest(record: dict) -> str:
 
 
 def input_digest(reader: Job, record: dict) -> str:
-    """A hash of what a job reads of another's result: all of it, or of prepared data the frames if it sees no labels."""
+    """A hash of what a job reads of another's result: all of it, or of prepared data the frames if it sees no
+    labels."""
     frames = record["metrics"].get(
         "frames"
     )  # only of prepared data; in older records frames and labels are one
@@ -267,7 +274,8 @@ def read(folder: Path, name: str = "run.json") -> dict | None:
 
 
 def prepared_of(record: dict) -> Path | None:
-    """The folder of the arrays that a run of step prepare made, the one place where this is known; None if it made none."""
+    """The folder of the arrays that a run of step prepare made, the one place where this is known; None if it
+    made none."""
     # records of before this had an entry of its own have it among their notes
     told = record.get("prepared") or record.get("notes", {}).get("prepared")
     return paths.given(told) if told else None
@@ -299,7 +307,8 @@ def now() -> str:
 
 
 def git_state() -> dict:
-    """The commit, and whether tracked files differ from it. None for both where this checkout has no git of its own."""
+    """The commit, and whether tracked files differ from it. None for both where this checkout has no git of
+    its own."""
     if why_no_commit():
         return {"commit": None, "dirty": None}
     commit, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
@@ -327,8 +336,8 @@ def why_no_commit() -> str:
 def _git(*arguments: str) -> str | None:
     """What git says about the checkout, None if it says nothing.
 
-    The variables that point git at another repository are left out. A checkout that belongs to another user is read all
-    the same: its code is being run, after all.
+    The variables that point git at another repository are left out. A checkout that belongs to another user
+    is read all the same: its code is being run, after all.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
@@ -356,7 +365,8 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> dict:
-    """Processor, cores and memory; the GPU is noted by the notebook that uses it. No names of hosts or users."""
+    """Processor, cores and memory; the GPU is noted by the notebook that uses it. No names of hosts or
+    users."""
     import psutil
 
     model = platform.processor() or platform.machine()

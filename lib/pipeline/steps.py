@@ -1,12 +1,14 @@
 """The pipeline as data: which steps there are, what each reads, and which notebook is which.
 
-    prepare -> autoencoder (one_path | two_path) -> features -> flow (app_none | app_intensity | app_error | mot)
+    prepare -> autoencoder (one_path | two_path) -> features -> flow (app_none | app_intensity | app_error |
+    mot)
             -> score (a row or column of Tables 2-4) -> tables, figures, sensitivity, verdict -> index
             -> selection (of open choices, on normal video alone)
 
-A job is one run of one step: profile x data set x variant x seed. Work that several cells of a table share is one job:
-one autoencoder stands under five columns of Table 3.
+A job is one run of one step: profile x data set x variant x seed. Work that several cells of a table share is
+one job: one autoencoder stands under five columns of Table 3.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -17,7 +19,8 @@ from lib import paths
 
 FLOWS = ("app_none", "app_intensity", "app_error", "mot")
 
-# The scored models: which autoencoder, which flows. Table 3's "+ F_app" is Table 4's "Intensity" (its numbers agree).
+# The scored models: which autoencoder, which flows. Table 3's "+ F_app" is Table 4's "Intensity" (its numbers
+# agree).
 MODELS = {
     "one_path": ("one_path", ()),
     "two_path": ("two_path", ()),
@@ -29,6 +32,7 @@ MODELS = {
 }
 TABLE3 = ("one_path", "two_path", "app_intensity", "mot", "app_intensity_mot")
 TABLE4 = ("app_none", "app_intensity", "app_error")
+
 
 class Shown(NamedTuple):
     """What a figure reads: the scores of which models, and the results of which steps under them."""
@@ -59,8 +63,8 @@ FIGURES = tuple(SHOWN)
 
 @dataclass(frozen=True)
 class Step:
-    """One kind of job. `reads`: the groups of parameters that matter to it, or single parameters by their full names;
-    `per`: a run of the grid, of a data set, or one for all."""
+    """One kind of job. `reads`: the groups of parameters that matter to it, or single parameters by their
+    full names; `per`: a run of the grid, of a data set, or one for all."""
 
     notebook: str
     reads: tuple[str, ...]
@@ -76,32 +80,72 @@ NETWORK = ("data", "synthetic", "model", "loss", "autoencoder", "error.backgroun
 STEPS = {
     "start": Step("00_start_here", (), "all", "what this kit is and how to read it"),
     "prepare": Step("01_data", ("data", "synthetic", "own"), "dataset", "frames and labels as arrays"),
-    "explain_autoencoder": Step("02_two_path_autoencoder", ("data", "model", "loss"), "dataset", "ITAE, explained"),
-    "autoencoder": Step("03_train_autoencoder", NETWORK, "seed", "stage 1: ITAE", ("one_path", "two_path"), trains=True,
-                        sees_labels=False),
-    "features": Step("04_features", ("data", "synthetic", "model", "features", "error", "machine"), "seed",
-                     "errors and features of every window", ("one_path", "two_path"), trains=True),
+    "explain_autoencoder": Step(
+        "02_two_path_autoencoder", ("data", "model", "loss"), "dataset", "ITAE, explained"
+    ),
+    "autoencoder": Step(
+        "03_train_autoencoder",
+        NETWORK,
+        "seed",
+        "stage 1: ITAE",
+        ("one_path", "two_path"),
+        trains=True,
+        sees_labels=False,
+    ),
+    "features": Step(
+        "04_features",
+        ("data", "synthetic", "model", "features", "error", "machine"),
+        "seed",
+        "errors and features of every window",
+        ("one_path", "two_path"),
+        trains=True,
+    ),
     "explain_glow": Step("05_glow", (), "all", "Glow, explained"),
-    "flow": Step("06_train_flow", ("features", "flow", "machine"), "seed", "stage 2: F_app, F_mot", FLOWS, trains=True),
-    "score": Step("07_score", ("score", "error", "evaluate", "model"), "seed", "scores of each frame", tuple(MODELS)),
-    "reference": Step("08_reference_scorers", ("features", "error", "evaluate", "model", "data", "synthetic"), "seed",
-                      "scorers that any method must beat"),
+    "flow": Step(
+        "06_train_flow", ("features", "flow", "machine"), "seed", "stage 2: F_app, F_mot", FLOWS, trains=True
+    ),
+    "score": Step(
+        "07_score", ("score", "error", "evaluate", "model"), "seed", "scores of each frame", tuple(MODELS)
+    ),
+    "reference": Step(
+        "08_reference_scorers",
+        ("features", "error", "evaluate", "model", "data", "synthetic"),
+        "seed",
+        "scorers that any method must beat",
+    ),
     "table2": Step("09_table2", ("evaluate",), "all", "Table 2"),
     "table3": Step("10_table3", ("evaluate",), "all", "Table 3"),
     "table4": Step("11_table4", ("evaluate",), "all", "Table 4"),
     "figure": Step("12_figures", ("figure",), "all", "the paper's figures", FIGURES),
     "verdict": Step("13_verdict", ("evaluate",), "all", "claim by claim"),
-    "sensitivity": Step("15_sensitivity", (*NETWORK, "features", "flow", "error", "score", "evaluate", "sensitivity"),
-                        "seed", "what each open choice does to the AUC", trains=True),
-    "selection": Step("16_selection", (*NETWORK, "features", "flow", "error", "score", "selection"), "dataset",
-                      "open choices, made on normal video with pasted anomalies", trains=True, sees_labels=False, literal=True),
+    "sensitivity": Step(
+        "15_sensitivity",
+        (*NETWORK, "features", "flow", "error", "score", "evaluate", "sensitivity"),
+        "seed",
+        "what each open choice does to the AUC",
+        trains=True,
+    ),
+    "selection": Step(
+        "16_selection",
+        (*NETWORK, "features", "flow", "error", "score", "selection"),
+        "dataset",
+        "open choices, made on normal video with pasted anomalies",
+        trains=True,
+        sees_labels=False,
+        literal=True,
+    ),
     "own_video": Step("14_your_own_video", (), "all", "your own video, and what its scores say"),
 }
 
-# What a user can ask for, beside the names of steps. A selection is made once and adopted, so it has to be asked for by name.
+# What a user can ask for, beside the names of steps. A selection is made once and adopted, so it has to be
+# asked for by name.
 TARGETS = {
-    "all": tuple(step for step in STEPS if step != "selection"), "learn": ("start", "explain_autoencoder", "explain_glow"),
-    "flows": ("flow",), "scores": ("score", "reference"), "tables": ("table2", "table3", "table4"), "figures": ("figure",),
+    "all": tuple(step for step in STEPS if step != "selection"),
+    "learn": ("start", "explain_autoencoder", "explain_glow"),
+    "flows": ("flow",),
+    "scores": ("score", "reference"),
+    "tables": ("table2", "table3", "table4"),
+    "figures": ("figure",),
 }
 
 
@@ -125,9 +169,11 @@ class Job:
         parts = [self.dataset, self.step, self.variant, None if self.seed is None else f"seed{self.seed}"]
         return "/".join(part for part in parts if part)
 
-    def other(self, step: str, variant: str = "") -> "Job":
+    def other(self, step: str, variant: str = "") -> Job:
         """The job of another step for the same data set and seed."""
-        return Job(self.profile, self.dataset, step, variant, self.seed if STEPS[step].per == "seed" else None)
+        return Job(
+            self.profile, self.dataset, step, variant, self.seed if STEPS[step].per == "seed" else None
+        )
 
 
 def from_name(profile: str, name: str) -> Job:
@@ -138,8 +184,8 @@ def from_name(profile: str, name: str) -> Job:
 
 
 def upstream(job: Job, scored: tuple[Job, ...], model: str = "") -> tuple[Job, ...]:
-    """The jobs whose results a job reads. `scored` are the score jobs that tables and figures are to cover; `model` is
-    the one whose scores a figure is to show in the place of the full one's (`figure.model`)."""
+    """The jobs whose results a job reads. `scored` are the score jobs that tables and figures are to cover;
+    `model` is the one whose scores a figure is to show in the place of the full one's (`figure.model`)."""
     match job.step:
         case "start" | "prepare" | "explain_glow":
             return ()
@@ -151,7 +197,11 @@ def upstream(job: Job, scored: tuple[Job, ...], model: str = "") -> tuple[Job, .
             return (job.other("features", "two_path"),)
         case "score":
             autoencoder, flows = MODELS[job.variant]
-            return (job.other("prepare"), job.other("features", autoencoder), *(job.other("flow", f) for f in flows))
+            return (
+                job.other("prepare"),
+                job.other("features", autoencoder),
+                *(job.other("flow", f) for f in flows),
+            )
         case "reference":
             return (job.other("prepare"), job.other("features", "two_path"))
         case "sensitivity":
@@ -159,16 +209,30 @@ def upstream(job: Job, scored: tuple[Job, ...], model: str = "") -> tuple[Job, .
             return (*upstream(full, ()), full)
         case "figure":
             return _upstream_of_figure(job, scored, model)
-        case "own_video":  # one scored run: of your own video if there is one, of the full model if there is one
+        # one scored run: of your own video if there is one, of the full model if there is one
+        case "own_video":
             models = [j for j in scored if j.step == "score" and MODELS[j.variant][0] == "two_path"]
-            models.sort(key=lambda j: (j.dataset != "own", j.dataset != "synthetic", j.variant != "app_intensity_mot", j.seed))
-            return tuple(under for j in models[:1] for under in (j.other("prepare"), j.other("features", "two_path"), j))
+            models.sort(
+                key=lambda j: (
+                    j.dataset != "own",
+                    j.dataset != "synthetic",
+                    j.variant != "app_intensity_mot",
+                    j.seed,
+                )
+            )
+            return tuple(
+                under
+                for j in models[:1]
+                for under in (j.other("prepare"), j.other("features", "two_path"), j)
+            )
         case "table3":
             return tuple(j for j in scored if j.variant in TABLE3 or j.step == "reference")
         case "table4":
             return tuple(j for j in scored if j.variant in TABLE4 or j.step == "reference")
         case "table2":
-            return tuple(j for j in scored if j.variant in ("two_path", "app_intensity_mot") or j.step == "reference")
+            return tuple(
+                j for j in scored if j.variant in ("two_path", "app_intensity_mot") or j.step == "reference"
+            )
         case _:
             return scored
 
@@ -179,7 +243,10 @@ def _upstream_of_figure(job: Job, scored: tuple[Job, ...], model: str) -> tuple[
     models = (*what.models, model) if model and what.chosen else what.models
     shown = [j for j in scored if j.variant in models]
     if what.one_run:
-        lowest = {dataset: min(j.seed for j in shown if j.dataset == dataset) for dataset in {j.dataset for j in shown}}
+        lowest = {
+            dataset: min(j.seed for j in shown if j.dataset == dataset)
+            for dataset in {j.dataset for j in shown}
+        }
         shown = [j for j in shown if j.seed == lowest[j.dataset]]
     below = {j.other("prepare") for j in shown}
     for j in shown:
@@ -195,5 +262,9 @@ def jobs_of(profile: str, datasets, seeds, step: str, variants=None) -> list[Job
     chosen = variants or kind.variants
     if kind.per == "all":
         return [Job(profile, "all", step, variant) for variant in chosen]
-    return [Job(profile, dataset, step, variant, seed) for dataset in datasets
-            for seed in (seeds if kind.per == "seed" else (None,)) for variant in chosen]
+    return [
+        Job(profile, dataset, step, variant, seed)
+        for dataset in datasets
+        for seed in (seeds if kind.per == "seed" else (None,))
+        for variant in chosen
+    ]

@@ -1,7 +1,9 @@
-"""What the kit's processes take from the machine around them, made fit for use: a home folder, a user, cores, variables.
+"""What the kit's processes take from the machine around them, made fit for use: a home folder, a user, cores,
+variables.
 
-Containers and clusters run with a user id that has no account, with a home that is missing or may not be written to, or
-with variables that steer Snakemake or Python. None of this may decide what is run or whether it succeeds.
+Containers and clusters run with a user id that has no account, with a home that is missing or may not be
+written to, or with variables that steer Snakemake or Python. None of this may decide what is run or whether
+it succeeds.
 """
 
 from __future__ import annotations
@@ -61,21 +63,24 @@ def _own_home() -> Path:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise ConfigError(
-            f"HOME is not a folder that can be written to, and neither is {paths.KERNELS} ({problem.strerror}). "
+            f"HOME is not a folder that can be written to, and neither is {paths.KERNELS} "
+            f"({problem.strerror}). "
             "Set HOME to a folder of yours."
         ) from None
     return home
 
 
 def cores() -> int:
-    """Processor cores that this process may use: those it is bound to, or fewer where a container has a quota."""
+    """Processor cores that this process may use: those it is bound to, or fewer where a container has a
+    quota."""
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota()
     return bound if quota is None else max(1, min(bound, math.floor(quota)))
 
 
 def cpu_quota(cgroups: Path = CGROUPS, own: Path = OWN_CGROUP) -> float | None:
-    """The cores' worth of time that control groups (version 2 or 1) give to this process; None where there is no limit.
+    """The cores' worth of time that control groups (version 2 or 1) give to this process; None where there is
+    no limit.
 
     A limit on any group above counts too. In a container, groups are often seen from the container's own on.
     """

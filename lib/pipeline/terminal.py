@@ -14,7 +14,8 @@ def say(job: Job, text: str) -> None:
 
 
 def tell(text: str) -> None:
-    """A line, written in one piece: print writes the end of a line apart, and those of jobs that run side by side would mix."""
+    """A line, written in one piece: print writes the end of a line apart, and those of jobs that run side by
+    side would mix."""
     sys.stderr.write(text + "\n")
 
 

@@ -2,7 +2,7 @@
 
 What was measured is taken as it is. The rest is extrapolated by the work of a job, from its configuration:
 
-    autoencoder   multiply-adds of its convolutions (`itae.layer_table`) for all windows that it sees
+    autoencoder   multiply-adds of its convolutions (`table1.layer_table`) for all windows that it sees
     features      the same, forward only, for the windows of both splits
     flow          multiply-adds of Glow's convolutions and permutations for all windows seen and scored
     sensitivity   the flows that it trains again
@@ -22,14 +22,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib import paths
-from lib.config import PROFILES, Config, resolve, values
+from lib.config import Config, resolve, values
 from lib.datasets.layouts import KNOWN
 from lib.evaluation.sensitivity import changed, retrainings
 from lib.glow import Glow
-from lib.itae import ITAE, layer_table
+from lib.itae import ITAE
 from lib.pipeline import records
 from lib.pipeline.steps import STEPS, TARGETS, Job, jobs_of
 from lib.report.reference import profiles, reading
+from lib.settings.profiles import PROFILES
+from lib.training.table1 import layer_table
 
 PAGE = paths.ROOT / "docs" / "cluster.md"
 DATASETS = ("ped2", "avenue", "shanghaitech")  # of Table 3

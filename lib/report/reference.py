@@ -46,7 +46,8 @@ LARGEST_MB = 12  # of everything below reports/reference
 LARGEST_SVG_KB, LARGEST_WIDTH = 100, 1400  # a larger drawing is kept as a png of at most so many pixels
 README = paths.ROOT / "README.md"
 RESULTS = paths.REFERENCE / "README.md"  # all results and what they cost
-HEADLINE = ("ped2", ("paper", "long", "small"))  # the data set, and the profiles of which the first that was run is shown
+# the data set, and the profiles of which the first that was run is shown
+HEADLINE = ("ped2", ("paper", "long", "small"))
 
 
 @contextlib.contextmanager
@@ -441,7 +442,8 @@ def headline_block() -> str:
         cells = stored_tables.table("table3", found, keep=False, **how).cells
     own = cells[(cells["dataset"] == dataset) & cells["auc"].notna() & (cells["group"] == "this kit")]
     lines = [
-        f"Frame-level AUC on {names.DATASETS[dataset]}, profile `{profile}` ({protocol}; intervals by resampling test clips):",
+        f"Frame-level AUC on {names.DATASETS[dataset]}, profile `{profile}` ({protocol}; intervals by "
+        "resampling test clips):",
         "",
         "| | paper | this kit | 95 % interval |",
         "|---|---|---|---|",

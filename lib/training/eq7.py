@@ -208,6 +208,7 @@ def _check_finite(name: str, values: Tensor) -> None:
     finite = torch.isfinite(values)
     if not finite.all():
         raise ScoreError(
-            f"{name} holds NaN or infinity ({finite.numel() - int(finite.sum())} of {finite.numel()} values); "
+            f"{name} holds NaN or infinity ({finite.numel() - int(finite.sum())} of {finite.numel()} "
+            "values); "
             "the network that made it has diverged or its input is damaged."
         )

@@ -1,52 +1,58 @@
 """One pass of a trained autoencoder over a data set: error values of every frame, features of every window.
 
-Everything later, the flows, the scores, the figures, reads what is written here and never runs the autoencoder again.
-Clips stream through: memory does not grow with their length, and a pass that was killed goes on with the next clip.
+Everything later, the flows, the scores, the figures, reads what is written here and never runs the
+autoencoder again. Clips stream through: memory does not grow with their length, and a pass that was killed
+goes on with the next clip.
 
 Written into the run's folder, for both splits:
 
-    {split}_errors.npz            Eq. 7 of each frame in all its readings, see `scoring.readings`          (N,) each
-    test_errors_over_training.npz   the readings at the autoencoder's snapshots: step (m,), (m, N) each
-    test_error_maps.npy           |I - I^| in [0, 1], mean over all windows with the frame                 (N, H, W) float16
-    test_reconstructions.npy      I^ as 8-bit frames, mean over the same windows; to look at                (N, H, W, C) uint8
-    {split}_windows.npy           index of the clip, first row in the split's array                        (n, 2)
-    {split}_app.npy, {split}_mot.npy             pooled features of each window (two paths only)           (n, C, h, w)
-    {split}_app_range.npy, {split}_mot_range.npy   their least and largest value, for Eq. 8                (n, 2)
-    {split}_intensity.npy, {split}_error.npy     extra appearance information (two paths only)             (n, T/tau, h, w)
+    {split}_errors.npz            Eq. 7 of each frame in all its readings, see `scoring.readings`
+    (N,) each test_errors_over_training.npz   the readings at the autoencoder's snapshots: step (m,), (m, N)
+    each test_error_maps.npy           |I - I^| in [0, 1], mean over all windows with the frame
+    (N, H, W) float16 test_reconstructions.npy      I^ as 8-bit frames, mean over the same windows; to look at
+    (N, H, W, C) uint8 {split}_windows.npy           index of the clip, first row in the split's array
+    (n, 2) {split}_app.npy, {split}_mot.npy             pooled features of each window (two paths only)
+    (n, C, h, w) {split}_app_range.npy, {split}_mot_range.npy   their least and largest value, for Eq. 8
+    (n, 2) {split}_intensity.npy, {split}_error.npy     extra appearance information (two paths only)
+    (n, T/tau, h, w)
 """
+
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 import numpy as np
 import torch
 
 from lib.config import Config
+from lib.datasets.background import foreground, mog_background
 from lib.datasets.prepared import Clip, Prepared, windows
-from lib.training.eq7 import WindowMean, absolute_error, eq7_maps, readings_of_means, readings_of_windows
 from lib.features import error_map, intensity, pool
 from lib.itae import ITAE
-from lib.datasets.background import foreground, mog_background
 from lib.scoring import readings
+from lib.training.eq7 import WindowMean, absolute_error, eq7_maps, readings_of_means, readings_of_windows
 from lib.training.loop import check_precision
 from lib.training.stage1 import data_range, load_windows, reconstruct
 
 BATCH = 4  # windows at once
 
 
-def extract(model: ITAE, data: Prepared, config: Config, *, folder: Path, identity: str, tick: Callable,
-            say: Callable) -> dict[str, list[str]]:
+def extract(
+    model: ITAE, data: Prepared, config: Config, *, folder: Path, identity: str, tick: Callable, say: Callable
+) -> dict[str, list[str]]:
     """Runs the autoencoder over both splits and writes the files above. Returns their names by split.
 
-    `tick(done, total, text)` is called after each batch, `say(line)` after each split. Raises DataError for a clip
-    shorter than T and ScoreError where the network's output is not finite.
+    `tick(done, total, text)` is called after each batch, `say(line)` after each split. Raises DataError for a
+    clip shorter than T and ScoreError where the network's output is not finite.
     """
     check_precision(config)
     strides = {"train": config.features.train_stride, "test": config.features.test_stride}
-    plans = {split: windows(data.clips(split), T=config.model.T, stride=min(stride, config.model.T))
-             for split, stride in strides.items()}
+    plans = {
+        split: windows(data.clips(split), T=config.model.T, stride=min(stride, config.model.T))
+        for split, stride in strides.items()
+    }
     total, count = sum(map(len, plans.values())), 0
     journal = folder / f"extracted-{identity[:12]}.json"
     finished = json.loads(journal.read_text()) if journal.exists() else []
@@ -62,8 +68,16 @@ def extract(model: ITAE, data: Prepared, config: Config, *, folder: Path, identi
             for index, clip in enumerate(data.clips(split)):
                 rows = np.flatnonzero(plan[:, 0] == index)
                 if f"{split}/{clip.name}" not in finished:
-                    _extract_clip(model, data, config, clip, plan[rows, 1], rows[0], arrays,
-                                  lambda done: tick(count + done, total, f"{split} {clip.name}"))
+                    _extract_clip(
+                        model,
+                        data,
+                        config,
+                        clip,
+                        plan[rows, 1],
+                        rows[0],
+                        arrays,
+                        lambda done: tick(count + done, total, f"{split} {clip.name}"),
+                    )
                     arrays.flush()
                     finished.append(f"{split}/{clip.name}")
                     journal.write_text(json.dumps(finished))
@@ -78,20 +92,28 @@ def extract(model: ITAE, data: Prepared, config: Config, *, folder: Path, identi
 
 
 @torch.no_grad()
-def _extract_clip(model: ITAE, data: Prepared, config: Config, clip: Clip, starts, row: int, arrays: "_Arrays",
-                  tick: Callable) -> None:
-    """One clip: its windows in batches of BATCH, always cut the same way, so that resuming changes nothing."""
+def _extract_clip(
+    model: ITAE, data: Prepared, config: Config, clip: Clip, starts, row: int, arrays: _Arrays, tick: Callable
+) -> None:
+    """One clip: its windows in batches of BATCH, always cut the same way, so that resuming changes
+    nothing."""
     passing, at_frame = _Pass(model, data, config, clip, pictures=clip.split == "test"), clip.start
     for first in range(0, len(starts), BATCH):
-        chosen = starts[first:first + BATCH]
+        chosen = starts[first : first + BATCH]
         I, out, finished = passing.batch(chosen)
         at_frame = arrays.put_frames(at_frame, *finished)
         if out.x_mot is not None:
-            size, tau, at = out.x_app.shape[-2:], config.model.tau, slice(row + first, row + first + len(chosen))
+            size, tau, at = (
+                out.x_app.shape[-2:],
+                config.model.tau,
+                slice(row + first, row + first + len(chosen)),
+            )
             for name, x in (("app", out.x_app), ("mot", out.x_mot)):
                 pooled = pool(x, time=config.features.time)
                 arrays.features[name][at] = pooled.cpu().numpy()
-                arrays.features[f"{name}_range"][at] = torch.stack(pooled.flatten(1).aminmax(dim=1), dim=1).cpu().numpy()
+                arrays.features[f"{name}_range"][at] = (
+                    torch.stack(pooled.flatten(1).aminmax(dim=1), dim=1).cpu().numpy()
+                )
             I_hat = out.reconstruction
             arrays.features["intensity"][at] = intensity(I, tau=tau, size=size).cpu().numpy()
             arrays.features["error"][at] = error_map(I, I_hat, tau=tau, size=size).cpu().numpy()
@@ -100,12 +122,15 @@ def _extract_clip(model: ITAE, data: Prepared, config: Config, clip: Clip, start
 
 
 @torch.no_grad()
-def errors_over_training(model: ITAE, snapshots: dict[int, dict], data: Prepared, config: Config, *, folder: Path,
-                         tick: Callable) -> str:
-    """Writes Eq. 7 of each test frame by the autoencoder as it was after certain steps; returns the file's name.
+def errors_over_training(
+    model: ITAE, snapshots: dict[int, dict], data: Prepared, config: Config, *, folder: Path, tick: Callable
+) -> str:
+    """Writes Eq. 7 of each test frame by the autoencoder as it was after certain steps; returns the file's
+    name.
 
-    `snapshots` are the weights by step; afterwards the network has those of the last. Windows lie end to end here, so a
-    frame is in one window (in two near the end of a clip) where `extract` takes every window of `features.test_stride`.
+    `snapshots` are the weights by step; afterwards the network has those of the last. Windows lie end to end
+    here, so a frame is in one window (in two near the end of a clip) where `extract` takes every window of
+    `features.test_stride`.
     """
     clips, names = data.clips("test"), readings(config.data.channels)
     plan = windows(clips, T=config.model.T, stride=config.model.T)
@@ -116,44 +141,53 @@ def errors_over_training(model: ITAE, snapshots: dict[int, dict], data: Prepared
         for index, clip in enumerate(clips):
             passing, starts = _Pass(model, data, config, clip), plan[plan[:, 0] == index, 1]
             for first in range(0, len(starts), BATCH):
-                _, _, finished = passing.batch(starts[first:first + BATCH])
+                _, _, finished = passing.batch(starts[first : first + BATCH])
                 parts.append(finished[0])
             parts.append(passing.finish()[0])
             tick(n * len(plan) + int((plan[:, 0] <= index).sum()), total, "along the training")
         rows.append(np.concatenate(parts))
     values = np.reshape(rows, (len(snapshots), len(data.frames("test")), len(names)))
     name = "test_errors_over_training.npz"
-    np.savez(folder / name, step=np.array(list(snapshots), np.int64),
-             **{reading: values[..., i] for i, reading in enumerate(names)})
+    np.savez(
+        folder / name,
+        step=np.array(list(snapshots), np.int64),
+        **{reading: values[..., i] for i, reading in enumerate(names)},
+    )
     return name
 
 
 class _Pass:
-    """A network's pass over the windows of one clip: gives the readings and error maps of frames, and with `pictures` their
-    reconstructions, as they are finished."""
+    """A network's pass over the windows of one clip: gives the readings and error maps of frames, and with
+    `pictures` their reconstructions, as they are finished."""
 
     def __init__(self, model: ITAE, data: Prepared, config: Config, clip: Clip, *, pictures: bool = False):
         self.model, self.config, self.frames = model, config, data.frames(clip.split)
         self.clip, self.background = clip, None
         if config.error.background != "none":
-            self.background = mog_background(self.frames[clip.start:clip.start + clip.length])
-        self.eq7 = {"clamp": config.error.clamp, "patch": config.error.patch, "patch_stride": config.error.patch_stride}
+            self.background = mog_background(self.frames[clip.start : clip.start + clip.length])
+        self.eq7 = {
+            "clamp": config.error.clamp,
+            "patch": config.error.patch,
+            "patch_stride": config.error.patch_stride,
+        }
         self.readings, self.maps = (WindowMean(T=config.model.T, length=clip.length) for _ in range(2))
         self.seen = WindowMean(T=config.model.T, length=clip.length) if pictures else None
 
     def batch(self, starts):
-        """Windows by their first rows -> I and the network's output, both on its device, and the finished frames: their
-        readings (n, R), error maps (n, H, W) and, with pictures, reconstructions (n, H, W, C) uint8, as arrays."""
+        """Windows by their first rows -> I and the network's output, both on its device, and the finished
+        frames: their readings (n, R), error maps (n, H, W) and, with pictures, reconstructions (n, H, W, C)
+        uint8, as arrays."""
         model = self.config.model
         black = [self.background] * len(starts) if self.config.error.background == "input" else None
         I = load_windows(self.frames, starts, T=model.T, input_range=model.input_range, backgrounds=black)
         out = reconstruct(self.model, I, self.config)
         I = I.to(out.reconstruction.device)
-        errors = absolute_error(I, out.reconstruction, value_range=data_range(model.input_range))  # (n, T, C, H, W)
+        # (n, T, C, H, W)
+        errors = absolute_error(I, out.reconstruction, value_range=data_range(model.input_range))
         finished = []
         for error, I_hat, start in zip(errors, out.reconstruction, starts):
             if self.config.error.background == "error":
-                kept = foreground(np.asarray(self.frames[start:start + model.T]), self.background)
+                kept = foreground(np.asarray(self.frames[start : start + model.T]), self.background)
                 error = error * torch.from_numpy(kept)[:, None].to(error.device)
             at = int(start) - self.clip.start
             reduced = self.readings.add(at, readings_of_windows(error, **self.eq7).cpu())
@@ -164,18 +198,23 @@ class _Pass:
 
     def finish(self):
         """The same of the frames that are left."""
-        return self._arrays(self.readings.finish(), self.maps.finish(), self.seen.finish() if self.seen else None)
+        return self._arrays(
+            self.readings.finish(), self.maps.finish(), self.seen.finish() if self.seen else None
+        )
 
     def _arrays(self, reduced, maps, seen):
-        """Both halves of the readings of some frames, (n, R), and their |I - I^|, averaged over the colours, (n, H, W); and
-        I^ as 8-bit frames, (n, H, W, C), where there are pictures."""
+        """Both halves of the readings of some frames, (n, R), and their |I - I^|, averaged over the colours,
+        (n, H, W); and I^ as 8-bit frames, (n, H, W, C), where there are pictures."""
         values = torch.cat((reduced, readings_of_means(maps, **self.eq7).cpu()), dim=-1)
-        arrays = values.numpy(), maps[:, :self.config.data.channels].mean(1).cpu().numpy()
-        return arrays if seen is None else (*arrays, as_frames(seen, input_range=self.config.model.input_range))
+        arrays = values.numpy(), maps[:, : self.config.data.channels].mean(1).cpu().numpy()
+        return (
+            arrays if seen is None else (*arrays, as_frames(seen, input_range=self.config.model.input_range))
+        )
 
 
 def as_frames(I_hat: torch.Tensor, *, input_range: str) -> np.ndarray:
-    """Reconstructed frames (n, C, H, W) in the network's range as 8-bit ones, (n, H, W, C); what lies outside is cut off."""
+    """Reconstructed frames (n, C, H, W) in the network's range as 8-bit ones, (n, H, W, C); what lies outside
+    is cut off."""
     scaled = (I_hat + 1) / 2 if input_range == "-1..1" else I_hat
     return (scaled.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
@@ -183,7 +222,9 @@ def as_frames(I_hat: torch.Tensor, *, input_range: str) -> np.ndarray:
 class _Arrays:
     """The arrays of one split on the disk, opened for writing."""
 
-    def __init__(self, folder: Path, split: str, data: Prepared, config: Config, model: ITAE, count: int, fresh: bool):
+    def __init__(
+        self, folder: Path, split: str, data: Prepared, config: Config, model: ITAE, count: int, fresh: bool
+    ):
         self.folder, self.split, self.names = folder, split, readings(config.data.channels)
         N, H, W, C = data.frames(split).shape
         self.readings = self._open(f"{split}_readings.npy", (N, len(self.names)), np.float64, fresh)
@@ -196,10 +237,18 @@ class _Arrays:
             stacked = {"stack": 1, "mean": 0}[config.features.time]
             slow, fast = config.model.T // config.model.tau, config.model.T
             size = (H // model.shrink, W // model.shrink)
-            shapes = {"app": (2 * (slow if stacked else 1), *size), "mot": (2 * (fast if stacked else 1), *size),
-                      "app_range": (2,), "mot_range": (2,), "intensity": (slow, *size), "error": (slow, *size)}
-            self.features = {name: self._open(f"{split}_{name}.npy", (count, *shape), np.float32, fresh)
-                             for name, shape in shapes.items()}
+            shapes = {
+                "app": (2 * (slow if stacked else 1), *size),
+                "mot": (2 * (fast if stacked else 1), *size),
+                "app_range": (2,),
+                "mot_range": (2,),
+                "intensity": (slow, *size),
+                "error": (slow, *size),
+            }
+            self.features = {
+                name: self._open(f"{split}_{name}.npy", (count, *shape), np.float32, fresh)
+                for name, shape in shapes.items()
+            }
 
     def _open(self, name: str, shape: tuple, dtype, fresh: bool):
         path = self.folder / name
@@ -207,20 +256,30 @@ class _Arrays:
             return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
         return np.lib.format.open_memmap(path, mode="r+")
 
-    def put_frames(self, at: int, values: np.ndarray, maps: np.ndarray, seen: np.ndarray | None = None) -> int:
-        """Readings, error maps and reconstructions of the frames from row `at` on; returns the row after them."""
-        self.readings[at:at + len(values)] = values
+    def put_frames(
+        self, at: int, values: np.ndarray, maps: np.ndarray, seen: np.ndarray | None = None
+    ) -> int:
+        """Readings, error maps and reconstructions of the frames from row `at` on; returns the row after
+        them."""
+        self.readings[at : at + len(values)] = values
         if self.maps is not None:
-            self.maps[at:at + len(maps)] = maps
-            self.seen[at:at + len(maps)] = seen
+            self.maps[at : at + len(maps)] = maps
+            self.seen[at : at + len(maps)] = seen
         return at + len(values)
 
     def flush(self) -> None:
-        for array in (self.readings, *([] if self.maps is None else [self.maps, self.seen]), *self.features.values()):
+        for array in (
+            self.readings,
+            *([] if self.maps is None else [self.maps, self.seen]),
+            *self.features.values(),
+        ):
             array.flush()
 
     def finish(self) -> list[str]:
         """Names of the files, the readings having been put together as one."""
-        np.savez(self.folder / f"{self.split}_errors.npz", **{n: self.readings[:, i] for i, n in enumerate(self.names)})
+        np.savez(
+            self.folder / f"{self.split}_errors.npz",
+            **{n: self.readings[:, i] for i, n in enumerate(self.names)},
+        )
         maps = [] if self.maps is None else ["test_error_maps.npy", "test_reconstructions.npy"]
         return [f"{self.split}_errors.npz", *maps, *(f"{self.split}_{name}.npy" for name in self.features)]

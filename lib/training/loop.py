@@ -1,11 +1,14 @@
 """The training loop of both stages, with checkpoints from which a killed run continues ("Implementations").
 
-Stage 1 teaches ITAE to reconstruct windows of normal video (Eq. 4, `stage1`); stage 2 teaches a flow the density of its
-features (Eq. 6, `stage2`). Both use Adam with a cosine-annealed learning rate and differ in nothing but the loss.
+Stage 1 teaches ITAE to reconstruct windows of normal video (Eq. 4, `stage1`); stage 2 teaches a flow the
+density of its features (Eq. 6, `stage2`). Both use Adam with a cosine-annealed learning rate and differ in
+nothing but the loss.
 
-Which windows a step sees follows from the seed and the number of the step alone. Nothing random has to be remembered,
-and a run that was interrupted ends with the same weights, bit for bit on a CPU, as one that was not.
+Which windows a step sees follows from the seed and the number of the step alone. Nothing random has to be
+remembered, and a run that was interrupted ends with the same weights, bit for bit on a CPU, as one that was
+not.
 """
+
 from __future__ import annotations
 
 import csv
@@ -13,8 +16,8 @@ import io
 import math
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 import numpy as np
 import torch
@@ -29,26 +32,34 @@ SLOW_BFLOAT16 = 4
 
 
 def device_of(config: Config) -> torch.device:
-    """The device that `machine.device` asks for. Raises TrainingError if it asks for a GPU and there is none."""
+    """The device that `machine.device` asks for. Raises TrainingError if it asks for a GPU and there is
+    none."""
     wanted = config.machine.device
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("machine.device is cuda, but PyTorch sees no GPU here. Use --set machine.device=cpu.")
+        raise TrainingError(
+            "machine.device is cuda, but PyTorch sees no GPU here. Use --set machine.device=cpu."
+        )
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def check_precision(config: Config) -> None:
-    """Raises TrainingError where `machine.precision` is bfloat16 and this processor is many times slower with it.
+    """Raises TrainingError where `machine.precision` is bfloat16 and this processor is many times slower with
+    it.
 
-    A processor without instructions for bfloat16 falls back to plain loops, and a training takes weeks instead of hours.
-    Measured by one small 3-D convolution in both precisions, which takes a second; nothing is measured for a GPU.
+    A processor without instructions for bfloat16 falls back to plain loops, and a training takes weeks
+    instead of hours. Measured by one small 3-D convolution in both precisions, which takes a second; nothing
+    is measured for a GPU.
     """
     if config.machine.precision != "bfloat16" or device_of(config).type != "cpu":
         return
     seconds = {dtype: _convolution_seconds(dtype) for dtype in (torch.float32, torch.bfloat16)}
     times = seconds[torch.bfloat16] / seconds[torch.float32]
     if times > SLOW_BFLOAT16:
-        raise TrainingError(f"machine.precision is bfloat16, and a small convolution takes this processor {times:.0f} times as "
-                            "long in it as in float32. Use --set machine.precision=float32.")
+        raise TrainingError(
+            "machine.precision is bfloat16, and a small convolution takes this processor "
+            f"{times:.0f} times as "
+            "long in it as in float32. Use --set machine.precision=float32."
+        )
 
 
 def _convolution_seconds(dtype: torch.dtype) -> float:
@@ -64,7 +75,8 @@ def _convolution_seconds(dtype: torch.dtype) -> float:
 
 
 def cosine(step: int, *, steps: int, lr: float, cycles: int) -> float:
-    """Learning rate at a step of `steps`: from `lr` down to 0 along half a cosine (Loshchilov and Hutter 2016).
+    """Learning rate at a step of `steps`: from `lr` down to 0 along half a cosine (Loshchilov and Hutter
+    2016).
 
     With more than one of `cycles`, all of one length, each starts again at `lr`.
     """
@@ -74,8 +86,9 @@ def cosine(step: int, *, steps: int, lr: float, cycles: int) -> float:
 def draw_clip_first(clips: np.ndarray, *, batch_size: int, seed: int, step: int) -> np.ndarray:
     """Numbers of the windows of one step: for each a clip by chance, then one of its windows by chance.
 
-    `clips` (n,) has the clip of each window, those of one clip side by side. A window of a short clip is drawn more often
-    than one of a long clip, and none is sure to be seen. Step k needs no memory of the steps before it.
+    `clips` (n,) has the clip of each window, those of one clip side by side. A window of a short clip is
+    drawn more often than one of a long clip, and none is sure to be seen. Step k needs no memory of the steps
+    before it.
     """
     generator = np.random.default_rng([seed, step])
     _, first, count = np.unique(clips, return_index=True, return_counts=True)
@@ -84,7 +97,8 @@ def draw_clip_first(clips: np.ndarray, *, batch_size: int, seed: int, step: int)
 
 
 def draw(count: int, *, batch_size: int, seed: int, step: int) -> np.ndarray:
-    """Numbers of the windows of one step: a pass over all `count` in random order, then another, cut into batches.
+    """Numbers of the windows of one step: a pass over all `count` in random order, then another, cut into
+    batches.
 
     The order of each pass follows from the seed alone, so step k needs no memory of the steps before it.
     """
@@ -94,15 +108,29 @@ def draw(count: int, *, batch_size: int, seed: int, step: int) -> np.ndarray:
     return np.array([orders[p // count][p % count] for p in positions])
 
 
-def fit(model: nn.Module, *, loss_of: Callable, steps: int, epoch_steps: int, lr: float, grad_clip: float, batch_size: int,
-        snapshots: int, cycles: int, folder: Path, identity: str, tick: Callable, say: Callable) -> list[dict]:
+def fit(
+    model: nn.Module,
+    *,
+    loss_of: Callable,
+    steps: int,
+    epoch_steps: int,
+    lr: float,
+    grad_clip: float,
+    batch_size: int,
+    snapshots: int,
+    cycles: int,
+    folder: Path,
+    identity: str,
+    tick: Callable,
+    say: Callable,
+) -> list[dict]:
     """Adam with cosine annealing on `loss_of(step) -> (total, terms)`. Returns the history, a row an epoch.
 
-    A checkpoint is written at the end of each epoch under the name of this run's `identity` (a hash of its parameters,
-    inputs and code); a later call with the same identity goes on from it, one with another leaves it alone.
-    `snapshots.pt` gets the weights at `snapshots` epochs, evenly spaced up to the last, in half precision and by step:
-    training looks at no test frame, so how the AUC came about can only be asked afterwards.
-    Raises TrainingError at the first loss or gradient that is not finite.
+    A checkpoint is written at the end of each epoch under the name of this run's `identity` (a hash of its
+    parameters, inputs and code); a later call with the same identity goes on from it, one with another leaves
+    it alone. `snapshots.pt` gets the weights at `snapshots` epochs, evenly spaced up to the last, in half
+    precision and by step: training looks at no test frame, so how the AUC came about can only be asked
+    afterwards. Raises TrainingError at the first loss or gradient that is not finite.
     """
     optimiser = torch.optim.Adam(model.parameters(), lr=lr)
     checkpoint = folder / f"checkpoint-{identity[:12]}.pt"
@@ -133,38 +161,71 @@ def fit(model: nn.Module, *, loss_of: Callable, steps: int, epoch_steps: int, lr
         done_in_epoch = step % epoch_steps + 1
         if done_in_epoch == epoch_steps or step + 1 == steps:
             seconds = time.perf_counter() - since
-            row = {"epoch": len(history) + 1, "step": step + 1, "lr": rate,
-                   **{name: total / done_in_epoch for name, total in sums.items()},
-                   "grad_norm": norm, "windows_per_second": done_in_epoch * batch_size / seconds}
+            row = {
+                "epoch": len(history) + 1,
+                "step": step + 1,
+                "lr": rate,
+                **{name: total / done_in_epoch for name, total in sums.items()},
+                "grad_norm": norm,
+                "windows_per_second": done_in_epoch * batch_size / seconds,
+            }
             history.append(row)
             say(epoch_line(row, steps))
-            if row["epoch"] * snapshots // epochs > (row["epoch"] - 1) * snapshots // epochs:  # of E epochs, n evenly
+            # of E epochs, n evenly
+            if row["epoch"] * snapshots // epochs > (row["epoch"] - 1) * snapshots // epochs:
                 kept[step + 1] = half(model.state_dict())
-            save(checkpoint, {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1,
-                              "history": history, "snapshots": kept})
+            save(
+                checkpoint,
+                {
+                    "model": model.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                    "step": step + 1,
+                    "history": history,
+                    "snapshots": kept,
+                },
+            )
             write_csv(folder / "history.csv", history)
             sums, since = {}, time.perf_counter()
-    # Equal weights make equal files only if equal names are one object, which those read from a checkpoint are not.
-    save(folder / "snapshots.pt", {step: {sys.intern(name): value for name, value in state.items()}
-                                   for step, state in kept.items()})
+    # Equal weights make equal files only if equal names are one object, which those read from a checkpoint
+    # are not.
+    save(
+        folder / "snapshots.pt",
+        {step: {sys.intern(name): value for name, value in state.items()} for step, state in kept.items()},
+    )
     return history
 
 
-def check_finite(loss: Tensor, terms: dict[str, Tensor], *, step: int, rate: float, norm: float | None = None) -> None:
-    """Raises TrainingError, naming step, learning rate, gradient norm and the term, unless loss and gradient are finite."""
+def check_finite(
+    loss: Tensor, terms: dict[str, Tensor], *, step: int, rate: float, norm: float | None = None
+) -> None:
+    """Raises TrainingError, naming step, learning rate, gradient norm and the term, unless loss and gradient
+    are finite."""
     bad = [name for name, term in terms.items() if not math.isfinite(float(term.detach()))]
     if bad or not math.isfinite(float(loss.detach())) or (norm is not None and not math.isfinite(norm)):
-        what = f"the term {' and '.join(bad)} is" if bad else "the loss is" if norm is None else "the gradient is"
+        what = (
+            f"the term {' and '.join(bad)} is"
+            if bad
+            else "the loss is"
+            if norm is None
+            else "the gradient is"
+        )
         numbers = ", ".join(f"{name} {float(term.detach()):.4g}" for name, term in terms.items())
         gradient = "not yet computed" if norm is None else f"{norm:.4g}"
-        raise TrainingError(f"Training diverged at step {step}: {what} not finite ({numbers}; learning rate {rate:.3g}, "
-                            f"gradient norm {gradient}). Lower the learning rate, or look at the data that it saw.")
+        raise TrainingError(
+            f"Training diverged at step {step}: {what} not finite ({numbers}; learning rate "
+            f"{rate:.3g}, "
+            f"gradient norm {gradient}). Lower the learning rate, or look at the data that "
+            "it saw."
+        )
 
 
 def epoch_line(row: dict, steps: int) -> str:
     """One line of output for one epoch."""
-    terms = "  ".join(f"{name} {row[name]:.4f}" for name in row
-                      if name not in ("epoch", "step", "lr", "grad_norm", "windows_per_second"))
+    terms = "  ".join(
+        f"{name} {row[name]:.4f}"
+        for name in row
+        if name not in ("epoch", "step", "lr", "grad_norm", "windows_per_second")
+    )
     return f"step {row['step']:>6} of {steps}  {terms}  lr {row['lr']:.1e}  {row['windows_per_second']:.1f} windows/s"
 
 
@@ -174,19 +235,25 @@ def save_weights(model: nn.Module, path: Path) -> None:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Puts stored weights into a network. Raises TrainingError, naming the first difference, if they do not fit."""
+    """Puts stored weights into a network. Raises TrainingError, naming the first difference, if they do not
+    fit."""
     state, own = load(path)["model"], model.state_dict()
-    wrong = sorted(set(state) ^ set(own)) + [name for name in state if name in own and state[name].shape != own[name].shape]
+    wrong = sorted(set(state) ^ set(own)) + [
+        name for name in state if name in own and state[name].shape != own[name].shape
+    ]
     if wrong:
-        raise TrainingError(f"{path} was made by a network of another configuration: they differ in {wrong[0]}"
-                            f"{f' and {len(wrong) - 1} more' if len(wrong) > 1 else ''}. "
-                            "Use the profile and settings that it was trained with, or train again.")
+        raise TrainingError(
+            f"{path} was made by a network of another configuration: they differ in "
+            f"{wrong[0]}"
+            f"{f' and {len(wrong) - 1} more' if len(wrong) > 1 else ''}. "
+            "Use the profile and settings that it was trained with, or train again."
+        )
     model.load_state_dict(state)
 
 
 def take(model: nn.Module, kept: Path, folder: Path) -> list[dict]:
-    """Writes into `folder` what training would have: the weights of `model`, which were read from the file `kept`, under its name,
-    the history that lies beside it, and no snapshots. Returns the history."""
+    """Writes into `folder` what training would have: the weights of `model`, which were read from the file
+    `kept`, under its name, the history that lies beside it, and no snapshots. Returns the history."""
     history = read_csv(kept.with_name("history.csv"))
     save_weights(model, folder / kept.name)
     write_csv(folder / "history.csv", history)
@@ -195,13 +262,19 @@ def take(model: nn.Module, kept: Path, folder: Path) -> list[dict]:
 
 
 def half(state: dict) -> dict:
-    """Weights with half the digits, for keeping. That moves a flow's likelihoods by less than a hundredth of their range."""
-    return {name: value.detach().to("cpu", torch.float16 if value.dtype == torch.float32 else value.dtype, copy=True)
-            for name, value in state.items()}
+    """Weights with half the digits, for keeping. That moves a flow's likelihoods by less than a hundredth of
+    their range."""
+    return {
+        name: value.detach().to(
+            "cpu", torch.float16 if value.dtype == torch.float32 else value.dtype, copy=True
+        )
+        for name, value in state.items()
+    }
 
 
 def save(path: Path, state: dict) -> None:
-    """Writes a checkpoint in one piece: it is either the old one or the new one, whenever the process is killed."""
+    """Writes a checkpoint in one piece: it is either the old one or the new one, whenever the process is
+    killed."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_bytes(path, buffer.getvalue())
@@ -214,8 +287,11 @@ def load(path: Path) -> dict:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as problem:
-        raise TrainingError(f"{path} cannot be read as a checkpoint ({type(problem).__name__}). Delete it and run again; "
-                            "only what came after the checkpoint before it is lost.") from problem
+        raise TrainingError(
+            f"{path} cannot be read as a checkpoint ({type(problem).__name__}). Delete it "
+            "and run again; "
+            "only what came after the checkpoint before it is lost."
+        ) from problem
 
 
 def write_csv(path: Path, rows: list[dict]) -> None:
@@ -230,7 +306,10 @@ def write_csv(path: Path, rows: list[dict]) -> None:
 def read_csv(path: Path) -> list[dict]:
     """Rows of numbers that `write_csv` wrote, whole ones as int."""
     with open(path, newline="", encoding="utf-8") as file:
-        return [{name: int(text) if text.isdigit() else float(text) for name, text in row.items()} for row in csv.DictReader(file)]
+        return [
+            {name: int(text) if text.isdigit() else float(text) for name, text in row.items()}
+            for row in csv.DictReader(file)
+        ]
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -238,5 +317,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     try:
         paths.write_bytes(path, content)
     except OSError as problem:
-        raise TrainingError(f"{path} could not be written ({problem.strerror}). Make room on the disk and run again: "
-                            "training continues from the last checkpoint.") from problem
+        raise TrainingError(
+            f"{path} could not be written ({problem.strerror}). Make room on the disk and "
+            "run again: "
+            "training continues from the last checkpoint."
+        ) from problem

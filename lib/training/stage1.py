@@ -1,41 +1,56 @@
 """Stage 1: ITAE learns to reconstruct windows of normal video ("Overview", Eq. 3 and 4)."""
+
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lib.config import Config, values
+from lib.datasets.background import foreground, mog_background
 from lib.datasets.prepared import Prepared, windows
+from lib.errors import TrainingError
 from lib.itae import ITAE
 from lib.losses import reconstruction_loss
-from lib.datasets.background import foreground, mog_background
-from lib.training.loop import check_precision, device_of, draw, draw_clip_first, fit, load_weights, save_weights, take
-from lib.errors import TrainingError
+from lib.training.loop import (
+    check_precision,
+    device_of,
+    draw,
+    draw_clip_first,
+    fit,
+    load_weights,
+    save_weights,
+    take,
+)
 
 
 def load_windows(frames: np.ndarray, starts, *, T: int, input_range: str, backgrounds=None) -> Tensor:
     """Windows from the prepared array: (N, H, W, C) uint8 and n first rows -> (n, C, T, H, W) float32.
 
-    `backgrounds`, if given, has one for each window, (H, W, C) uint8: what does not differ from it is black then.
+    `backgrounds`, if given, has one for each window, (H, W, C) uint8: what does not differ from it is black
+    then.
     """
-    pixels = [frames[s:s + T] for s in starts]
+    pixels = [frames[s : s + T] for s in starts]
     if backgrounds is not None:
-        pixels = [x * foreground(x, background)[..., None] for x, background in zip(pixels, backgrounds, strict=True)]
+        pixels = [
+            x * foreground(x, background)[..., None]
+            for x, background in zip(pixels, backgrounds, strict=True)
+        ]
     batch = torch.from_numpy(np.stack(pixels))  # (n, T, H, W, C)
     return to_range(batch.permute(0, 4, 1, 2, 3), input_range=input_range)
 
 
 def blackened_backgrounds(config: Config, data: Prepared, split: str) -> list[np.ndarray] | None:
-    """The background of each clip of a split where the network's input has it blackened (`error.background`), or None."""
+    """The background of each clip of a split where the network's input has it blackened (`error.background`),
+    or None."""
     if config.error.background != "input":
         return None
     frames = data.frames(split)
-    return [mog_background(frames[clip.start:clip.start + clip.length]) for clip in data.clips(split)]
+    return [mog_background(frames[clip.start : clip.start + clip.length]) for clip in data.clips(split)]
 
 
 def to_range(frames: Tensor, *, input_range: str) -> Tensor:
@@ -51,7 +66,9 @@ def data_range(input_range: str) -> float:
 
 def layout_of(config: Config) -> torch.memory_format:
     """PyTorch's name for `machine.layout`."""
-    return {"contiguous": torch.contiguous_format, "channels_last_3d": torch.channels_last_3d}[config.machine.layout]
+    return {"contiguous": torch.contiguous_format, "channels_last_3d": torch.channels_last_3d}[
+        config.machine.layout
+    ]
 
 
 def build_autoencoder(config: Config, *, two_path: bool, seed: int) -> ITAE:
@@ -64,7 +81,8 @@ def build_autoencoder(config: Config, *, two_path: bool, seed: int) -> ITAE:
 
 
 def reconstruct(model: ITAE, x: Tensor, config: Config):
-    """One forward pass in the precision and layout of the configuration: I (B, C, T, H, W) -> `itae.Output`."""
+    """One forward pass in the precision and layout of the configuration: I (B, C, T, H, W) ->
+    `itae.Output`."""
     device = device_of(config)
     x = x.to(device).contiguous(memory_format=layout_of(config))
     with torch.autocast(device.type, torch.bfloat16, enabled=config.machine.precision == "bfloat16"):
@@ -72,24 +90,41 @@ def reconstruct(model: ITAE, x: Tensor, config: Config):
 
 
 def draw_windows(config: Config, clips: np.ndarray, *, seed: int, step: int) -> np.ndarray:
-    """Numbers of the windows of one step by `autoencoder.windows`; `clips` (n,) has the clip of each window."""
+    """Numbers of the windows of one step by `autoencoder.windows`; `clips` (n,) has the clip of each
+    window."""
     how = {"batch_size": config.autoencoder.batch_size, "seed": seed, "step": step}
     return draw(len(clips), **how) if config.autoencoder.windows == "pass" else draw_clip_first(clips, **how)
 
 
-def train_autoencoder(config: Config, data: Prepared, *, two_path: bool, seed: int, folder: Path, identity: str,
-                      tick: Callable, say: Callable) -> tuple[ITAE, list[dict]]:
+def train_autoencoder(
+    config: Config,
+    data: Prepared,
+    *,
+    two_path: bool,
+    seed: int,
+    folder: Path,
+    identity: str,
+    tick: Callable,
+    say: Callable,
+) -> tuple[ITAE, list[dict]]:
     """Stage 1: ITAE on windows of the training clips, Eq. 4. Returns the trained network and its history.
 
-    Writes `autoencoder.pt`, `snapshots.pt`, `history.csv` and, while it runs, a checkpoint into `folder`. `tick(done, total, text)` is
-    called at each step, `say(line)` at each epoch. Raises TrainingError, DataError, LossError and ModelError.
+    Writes `autoencoder.pt`, `snapshots.pt`, `history.csv` and, while it runs, a checkpoint into `folder`.
+    `tick(done, total, text)` is called at each step, `say(line)` at each epoch. Raises TrainingError,
+    DataError, LossError and ModelError.
     """
     model = build_autoencoder(config, two_path=two_path, seed=seed)
     frames, plan = data.frames("train"), windows(data.clips("train"), T=config.model.T, stride=1)
     if not len(plan):
-        raise TrainingError(f"{data.manifest['dataset']} has no training clips here, so nothing can be learned from it.")
+        raise TrainingError(
+            f"{data.manifest['dataset']} has no training clips here, so nothing can be learned from it."
+        )
     check_precision(config)
-    a, input_range, backgrounds = config.autoencoder, config.model.input_range, blackened_backgrounds(config, data, "train")
+    a, input_range, backgrounds = (
+        config.autoencoder,
+        config.model.input_range,
+        blackened_backgrounds(config, data, "train"),
+    )
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
         chosen = plan[draw_windows(config, plan[:, 0], seed=seed, step=step)]
@@ -99,14 +134,28 @@ def train_autoencoder(config: Config, data: Prepared, *, two_path: bool, seed: i
         I_hat = reconstruct(model, I, config).reconstruction
         return reconstruction_loss(I, I_hat, input_range=input_range, **values(config.loss))
 
-    history = fit(model, loss_of=loss_of, steps=a.steps, epoch_steps=a.epoch_steps, lr=a.lr, grad_clip=math.inf,
-                  batch_size=a.batch_size, snapshots=a.snapshots, cycles=a.cycles, folder=folder, identity=identity, tick=tick, say=say)
+    history = fit(
+        model,
+        loss_of=loss_of,
+        steps=a.steps,
+        epoch_steps=a.epoch_steps,
+        lr=a.lr,
+        grad_clip=math.inf,
+        batch_size=a.batch_size,
+        snapshots=a.snapshots,
+        cycles=a.cycles,
+        folder=folder,
+        identity=identity,
+        tick=tick,
+        say=say,
+    )
     save_weights(model, folder / "autoencoder.pt")
     return model, history
 
 
 def take_autoencoder(config: Config, kept: Path, *, two_path: bool, folder: Path) -> tuple[ITAE, list[dict]]:
-    """What `train_autoencoder` returns and writes, from weights that were kept (in half precision) with their history.
+    """What `train_autoencoder` returns and writes, from weights that were kept (in half precision) with their
+    history.
 
     `snapshots.pt` is empty then. Raises TrainingError if the weights do not fit the configuration.
     """

@@ -1,4 +1,5 @@
-"""Bad inputs as people make them, and the one sentence that each gets: tables of labels, label files, folders of video."""
+"""Bad inputs as people make them, and the one sentence that each gets: tables of labels, label files, folders
+of video."""
 
 import os
 import unicodedata

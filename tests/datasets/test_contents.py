@@ -1,4 +1,5 @@
-"""What changes in raw files is noticed by content, at the same size and with the same time stamp; and cheaply."""
+"""What changes in raw files is noticed by content, at the same size and with the same time stamp; and
+cheaply."""
 
 import hashlib
 import os

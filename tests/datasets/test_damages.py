@@ -1,8 +1,10 @@
-"""A hundred random damages of valid inputs: each ends in the right result or in one sentence, never in a traceback.
+"""A hundred random damages of valid inputs: each ends in the right result or in one sentence, never in a
+traceback.
 
-A video and a table are damaged in turn: bytes flipped, zeroed, doubled, lost, the end cut off, the file renamed. What is
-right is known from the undamaged input: a video that is accepted has all its frames, in their order; a table that is
-accepted labels what a reader of its text, written here for the purpose, finds in it.
+A video and a table are damaged in turn: bytes flipped, zeroed, doubled, lost, the end cut off, the file
+renamed. What is right is known from the undamaged input: a video that is accepted has all its frames, in
+their order; a table that is accepted labels what a reader of its text, written here for the purpose, finds in
+it.
 """
 
 import re

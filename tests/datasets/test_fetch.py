@@ -95,7 +95,8 @@ def test_wrong_checksum(server, tmp_path):
     [
         (
             404,
-            "is not to be had: the host says 404 Not Found. By hand: .*svcl.ucsd.edu.* run the same command again",
+            "is not to be had: the host says 404 Not Found. By hand: .*svcl.ucsd.edu.* run the same command "
+            "again",
         ),
         (403, "the host says 403 Forbidden"),
         (503, "the host does not answer, or the transfer broke off 5 times"),

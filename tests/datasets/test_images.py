@@ -1,4 +1,5 @@
-"""Images of every kind that people have: read as they were meant, or refused with the true reason; nothing printed."""
+"""Images of every kind that people have: read as they were meant, or refused with the true reason; nothing
+printed."""
 
 import struct
 

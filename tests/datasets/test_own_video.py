@@ -222,7 +222,8 @@ def test_a_broken_folder(folders, spoil, sentence, capfd):
         ("clip,first,last\nb 2,2,3\n", "there is no video 'b 2' to score"),  # a training clip
         (
             "clip,first,last\ncam,2,6\n",
-            "line 2: cam has frames 0 to 5, so it has no range 2 to 6. Correct the line; frames are counted from 0",
+            "line 2: cam has frames 0 to 5, so it has no range 2 to 6. Correct the line; frames are counted "
+            "from 0",
         ),
         ("clip,first,last\ncam,3,2\n", "cam has frames 0 to 5, so it has no range 3 to 2"),
         ("clip,first,last\ncam,-1,2\n", "it has no range -1 to 2"),

@@ -1,5 +1,5 @@
-"""The generated data set: same bytes, UCSD's layout, labels that agree, anomalies that are what they are called, and no
-easy points for scorers that learn nothing."""
+"""The generated data set: same bytes, UCSD's layout, labels that agree, anomalies that are what they are
+called, and no easy points for scorers that learn nothing."""
 
 import csv
 import hashlib

@@ -1,4 +1,5 @@
-"""Videos that lost frames are found out, in every container; whole ones, of a variable rate too, raise no alarm."""
+"""Videos that lost frames are found out, in every container; whole ones, of a variable rate too, raise no
+alarm."""
 
 from fractions import Fraction
 

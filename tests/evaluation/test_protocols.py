@@ -1,4 +1,5 @@
-"""Metrics against scikit-learn and brute force, known numbers of Ped2's labels, intervals, references and regions."""
+"""Metrics against scikit-learn and brute force, known numbers of Ped2's labels, intervals, references and
+regions."""
 
 import csv
 import math
@@ -151,8 +152,9 @@ def test_macro_skips_or_pads_clips_of_one_class():
     clips = np.array([0, 0, 0, 1, 1])
     scores = np.array([1.0, 0.0, 0.5, 0.0, 1.0])
     assert protocols.frame_auc(scores, labels, clips, PROTOCOLS["macro"]) == 0.0  # clip 1 does not count
-    # clip 0 gets a normal frame below 0 and an abnormal one above 1: of its six pairs the normal 1 loses to the highest
-    # alone, and the frame below 0 loses to all three. Clip 1 gets the same: its new normal frame loses to all three.
+    # clip 0 gets a normal frame below 0 and an abnormal one above 1: of its six pairs the normal 1 loses to
+    # the highest alone, and the frame below 0 loses to all three. Clip 1 gets the same: its new normal frame
+    # loses to all three.
     assert protocols.frame_auc(scores, labels, clips, PROTOCOLS["macro, padded"]) == pytest.approx(
         ((1 + 3) / 6 + 3 / 3) / 2
     )
@@ -220,7 +222,8 @@ def test_smoothing_stays_within_a_clip_and_reflects_at_its_ends():
 
 
 def test_smoothing_before_and_after_normalisation_by_hand():
-    """A clip with a spike: before it, the spike is as high as its filtered self and then 1; after it, no value reaches 1."""
+    """A clip with a spike: before it, the spike is as high as its filtered self and then 1; after it, no
+    value reaches 1."""
     clips, spike = np.repeat([0, 1], 50), np.zeros(100)
     spike[[10, 70]] = 3.0, 8.0
     got = {
@@ -234,15 +237,22 @@ def test_smoothing_before_and_after_normalisation_by_hand():
     two_terms = protocols.protocol_scores(
         [(1.0, spike), (0.5, -spike)], clips, protocol(smoothing=2.0, smooth="before")
     )
-    np.testing.assert_allclose(two_terms[:50], got["before"][:50] + 0.5 * (1 - got["before"][:50]), atol=1e-12)
-    assert str(PROTOCOLS["micro, smoothed before min-max"]).endswith("Gaussian smoothing of 20 frames before it")
-    assert str(PROTOCOLS["micro, smoothed after min-max"]).endswith("Gaussian smoothing of 20 frames after it")
+    np.testing.assert_allclose(
+        two_terms[:50], got["before"][:50] + 0.5 * (1 - got["before"][:50]), atol=1e-12
+    )
+    assert str(PROTOCOLS["micro, smoothed before min-max"]).endswith(
+        "Gaussian smoothing of 20 frames before it"
+    )
+    assert str(PROTOCOLS["micro, smoothed after min-max"]).endswith(
+        "Gaussian smoothing of 20 frames after it"
+    )
 
 
 def test_another_draw_is_another_set_of_resamples():
     scores, labels, clips = random_set()
     one, again, other = (
-        protocols.bootstrap_auc([scores], labels, clips, PAPER, resamples=100, draw=draw) for draw in (0, 0, 1)
+        protocols.bootstrap_auc([scores], labels, clips, PAPER, resamples=100, draw=draw)
+        for draw in (0, 0, 1)
     )
     assert one == again and one.estimate == other.estimate and one.low != other.low
 
@@ -350,7 +360,8 @@ def test_the_interval_of_a_change_is_that_of_a_difference_and_takes_two_protocol
 
 
 def test_bootstrap_interval_covers_the_truth():
-    """Of many sets drawn alike the interval holds the true AUC in about 95 %; with few clips in a little less."""
+    """Of many sets drawn alike the interval holds the true AUC in about 95 %; with few clips in a little
+    less."""
     covered, sets, truth = 0, 100, 0.76024994  # P(normal + 1 > normal) = Phi(1 / sqrt 2)
     for seed in range(sets):
         generator = np.random.default_rng(seed)

@@ -26,11 +26,24 @@ def stored():
     }
     count = {split: 40 * len(clips[split]) for split in clips}
     labels = np.tile(np.arange(40) >= 25, 4)
-    errors = {split: {name: generator.random(n) + (i + 1) * 0.05 * (labels if split == "test" else 0)
-                      for i, name in enumerate(readings(1))} for split, n in count.items()}
-    nll = {split: {name: terms_of(generator, len(windows[split]), 1) | {"dims": np.array(dims)}
-                   for name, dims in (("app", 40), ("mot", 160))} for split in clips}
-    ranges = {split: {name: np.sort(generator.normal(size=(len(windows[split]), 2))) for name in ("app", "mot")} for split in clips}
+    errors = {
+        split: {
+            name: generator.random(n) + (i + 1) * 0.05 * (labels if split == "test" else 0)
+            for i, name in enumerate(readings(1))
+        }
+        for split, n in count.items()
+    }
+    nll = {
+        split: {
+            name: terms_of(generator, len(windows[split]), 1) | {"dims": np.array(dims)}
+            for name, dims in (("app", 40), ("mot", 160))
+        }
+        for split in clips
+    }
+    ranges = {
+        split: {name: np.sort(generator.normal(size=(len(windows[split]), 2))) for name in ("app", "mot")}
+        for split in clips
+    }
     return sensitivity.Stored(errors, windows, nll, ranges, clips, labels, T)
 
 
@@ -45,25 +58,45 @@ def test_unchanged_it_is_the_score_of_the_paper(stored):
         spread[name] = []
         for clip in range(4):
             for row, start in enumerate((0, 12, 24)):
-                frames[row, start:start + T] = nll["nll"][3 * clip + row]
+                frames[row, start : start + T] = nll["nll"][3 * clip + row]
             spread[name].append(np.nanmean(frames, axis=0))
-    lambdas = [np.repeat([own[:, 1].max() - own[:, 0].min() for own in np.split(stored.ranges["test"][name], 4)], 40)
-               for name in ("app", "mot")]
-    L = likelihood_score(np.concatenate(spread["app"]), np.concatenate(spread["mot"]), lambda_1=lambdas[0], lambda_2=lambdas[1])
+    lambdas = [
+        np.repeat([own[:, 1].max() - own[:, 0].min() for own in np.split(stored.ranges["test"][name], 4)], 40)
+        for name in ("app", "mot")
+    ]
+    L = likelihood_score(
+        np.concatenate(spread["app"]), np.concatenate(spread["mot"]), lambda_1=lambdas[0], lambda_2=lambdas[1]
+    )
     R = stored.errors["test"]["absolute/each/pixel/largest_patch_mean/reduce_first"]
-    assert stored.auc(CONFIG, PAPER) == pytest.approx(frame_auc([(1.0, R), (1.0, L)], stored.labels, stored.ids("test"), PAPER))
+    assert stored.auc(CONFIG, PAPER) == pytest.approx(
+        frame_auc([(1.0, R), (1.0, L)], stored.labels, stored.ids("test"), PAPER)
+    )
 
 
 def test_every_other_value_has_one_row(stored):
     rows = sensitivity.rescored(stored, CONFIG, PAPER)
     told = {(row["choice"], row["value"]) for row in rows}
     assert len(told) == len(rows)
-    assert {("score.log_of", "mean"), ("score.reduce", "mean"), ("score.likelihood_frames", "centre"), ("score.lambda_scope", "test"),
-            ("score.lambda_scope", "train"), ("score.lambda_L", 5.0), ("protocol: normalise", "set"), ("protocol: normalise", "train"),
-            ("score.error", "square"), ("score.order", "average_first"), ("score.reduce", "largest_pixel"),
-            ("score.lambda_of", "likelihoods"), ("score.likelihood_unit", "per_dimension"), ("protocol: smoothing", 20.0), ("protocol: average", "macro")} <= told
+    assert {
+        ("score.log_of", "mean"),
+        ("score.reduce", "mean"),
+        ("score.likelihood_frames", "centre"),
+        ("score.lambda_scope", "test"),
+        ("score.lambda_scope", "train"),
+        ("score.lambda_L", 5.0),
+        ("protocol: normalise", "set"),
+        ("protocol: normalise", "train"),
+        ("score.error", "square"),
+        ("score.order", "average_first"),
+        ("score.reduce", "largest_pixel"),
+        ("score.lambda_of", "likelihoods"),
+        ("score.likelihood_unit", "per_dimension"),
+        ("protocol: smoothing", 20.0),
+        ("protocol: average", "macro"),
+    } <= told
     assert not any(row["value"] == row["of"] for row in rows)
-    assert not {"score.colours", "score.likelihood_scale"} & {row["choice"] for row in rows}    # one colour, one level
+    # one colour, one level
+    assert not {"score.colours", "score.likelihood_scale"} & {row["choice"] for row in rows}
     direct = stored.auc(sensitivity.changed(CONFIG, "score.reduce", "mean"), PAPER)
     assert (
         next(row["auc"] for row in rows if row["choice"] == "score.reduce")
@@ -73,9 +106,14 @@ def test_every_other_value_has_one_row(stored):
 
 
 def test_without_training_clips_nothing_is_asked_of_them(stored):
-    only = sensitivity.Stored(*({"test": part["test"]} for part in (stored.errors, stored.windows, stored.nll, stored.ranges,
-                                                               stored.clips)),
-                              stored.labels, T)
+    only = sensitivity.Stored(
+        *(
+            {"test": part["test"]}
+            for part in (stored.errors, stored.windows, stored.nll, stored.ranges, stored.clips)
+        ),
+        stored.labels,
+        T,
+    )
     rows = sensitivity.rescored(only, CONFIG, PAPER)
     assert rows and not any(row["value"] == "train" for row in rows)
 
@@ -135,11 +173,16 @@ def test_remedies_by_hand():
 
 
 def test_other_values_take_the_place_of_likelihoods(stored):
-    values = {split: {name: -3 * terms["nll"] for name, terms in flows.items()} for split, flows in stored.nll.items()}
+    values = {
+        split: {name: -3 * terms["nll"] for name, terms in flows.items()}
+        for split, flows in stored.nll.items()
+    }
     other = stored.with_likelihoods(values)
     np.testing.assert_allclose(other.scores(CONFIG).nll["nll_mot"], -3 * stored.scores(CONFIG).nll["nll_mot"])
     per_dimension = sensitivity.changed(CONFIG, "score.likelihood_unit", "per_dimension")
-    np.testing.assert_allclose(other.scores(per_dimension).nll["nll_mot"], -3 * stored.scores(CONFIG).nll["nll_mot"] / 160)
+    np.testing.assert_allclose(
+        other.scores(per_dimension).nll["nll_mot"], -3 * stored.scores(CONFIG).nll["nll_mot"] / 160
+    )
 
 
 def test_complexity_is_that_of_the_middle_frame():
@@ -150,12 +193,18 @@ def test_complexity_is_that_of_the_middle_frame():
 
 
 def test_a_change_has_the_interval_of_paired_resamples(stored, monkeypatch):
-    base, other = sensitivity.Base(stored.judged(CONFIG, PAPER), PAPER), sensitivity.changed(CONFIG, "score.lambda_L", 0.0)
+    base, other = (
+        sensitivity.Base(stored.judged(CONFIG, PAPER), PAPER),
+        sensitivity.changed(CONFIG, "score.lambda_L", 0.0),
+    )
     assert np.isnan(stored.measured(other, PAPER, base)["low"]), "four clips are too few"
     monkeypatch.setattr(protocols, "MIN_CLIPS", 4)
     found = stored.measured(other, PAPER, base)
     assert found["auc"] == stored.auc(other, PAPER)
-    assert found["low"] <= found["auc"] - stored.auc(CONFIG, PAPER) <= found["high"] and found["low"] < found["high"]
+    assert (
+        found["low"] <= found["auc"] - stored.auc(CONFIG, PAPER) <= found["high"]
+        and found["low"] < found["high"]
+    )
     same = stored.measured(CONFIG, PAPER, base)
     assert (same["low"], same["high"]) == (0, 0)
 
@@ -192,8 +241,4 @@ def test_the_chart_is_ordered_by_effect_and_shows_every_choice(stored, tmp_path)
     figure = sensitivity_chart.chart(found, base, "A caption.")
     points = figure.axes[0].collections[-1]
     assert points.get_offsets()[:, 0].tolist() == pytest.approx(found["change"].tolist())
-    assert style.save(figure, found, tmp_path, "chart") == [
-        "chart.svg",
-        "chart.png",
-        "chart.csv",
-    ]
+    assert style.save(figure, found, tmp_path, "chart") == ["chart.svg", "chart.png", "chart.csv"]

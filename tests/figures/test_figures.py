@@ -1,4 +1,5 @@
-"""Figures: the rules for what is shown, csv against drawing, missing runs, and every figure on tiny made-up runs."""
+"""Figures: the rules for what is shown, csv against drawing, missing runs, and every figure on tiny made-up
+runs."""
 
 import json
 import subprocess
@@ -268,7 +269,8 @@ def test_the_clip_has_the_median_auc_of_those_with_the_kind(results):
 def test_without_known_kinds_two_clips_lie_at_the_quartiles(reports):
     data = made_up(known=False)
     results = results_of(data, write_runs(data, dataset="ped2"))
-    # In order of AUC: 004 .4, 001 .5, 003 .7, 005 .8, 002 .9; the middles of the halves are the 2nd and the 4th.
+    # In order of AUC: 004 .4, 001 .5, 003 .7, 005 .8, 002 .9; the middles of the halves are the 2nd and the
+    # 4th.
     assert [c.name for c in figure_data.choose_clips(results, ("running",), ("bag",))] == [
         "Test001",
         "Test005",
@@ -531,7 +533,8 @@ CASES = (
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory):
-    """Runs on a set like the generated one (grey, masks, kinds), one in colour without either, one without labels."""
+    """Runs on a set like the generated one (grey, masks, kinds), one in colour without either, one without
+    labels."""
     found = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KIT_REPORTS", str(tmp_path_factory.mktemp("sets")))
@@ -657,8 +660,8 @@ def test_marked_pixels_are_darker_than_the_same_pixels_unmarked():
     ],
 )
 def test_figure_2_has_the_shapes_of_the_network(dataset, settings):
-    from lib.itae import layer_table
     from lib.training.stage1 import build_autoencoder
+    from lib.training.table1 import layer_table
 
     config = resolve("quick", dataset, settings)
     model = build_autoencoder(config, two_path=True, seed=0)
@@ -736,7 +739,8 @@ def test_a_figure_asks_for_no_more_than_it_shows():
 
 def test_figures_do_without_torch():
     code = (
-        "import sys; from lib.evidence import figure_data; from lib.figures import framework, further_figures, paper_figures, style; "
+        "import sys; from lib.evidence import figure_data; from lib.figures import framework, "
+        "further_figures, paper_figures, style; "
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT).returncode == 0
@@ -897,13 +901,15 @@ def test_windows_seen_and_what_comparable_code_sees(results):
 
 def test_S_along_the_training_is_R_of_the_end_and_L_of_the_moment(results):
     table = draw("training", results).table.set_index("network")["auc"]
-    # R of the last weights tells all frames apart; L is the same function of the place in each clip for both flows.
+    # R of the last weights tells all frames apart; L is the same function of the place in each clip for both
+    # flows.
     assert table["L"] == pytest.approx(table["flow/mot"].dropna().iloc[0])
     assert table["S"] > table["L"]
 
 
 def test_notebook_7_draws_R_L_and_S_in_the_colours_of_every_figure():
-    """It states them itself: a notebook that imports the figures would be run again when one of them changes."""
+    """It states them itself: a notebook that imports the figures would be run again when one of them
+    changes."""
     source = (paths.NOTEBOOKS / "07_score.ipynb").read_text(encoding="utf-8")
     for colour in (style.TWO_PATH, style.GENERATIVE, style.TOTAL, style.SHADE, style.ABNORMAL):
         assert colour in source

@@ -1,4 +1,5 @@
-"""What the notebooks that train and score compute: their cells, run in this process on inputs made by hand."""
+"""What the notebooks that train and score compute: their cells, run in this process on inputs made by
+hand."""
 
 import json
 from pathlib import Path
@@ -65,7 +66,8 @@ class Tested:
 
 @pytest.fixture
 def execute(monkeypatch, tmp_path):
-    """Runs the code cells of a notebook as a step of the pipeline; its inputs lie in tmp_path / "<step>-<variant>"."""
+    """Runs the code cells of a notebook as a step of the pipeline; its inputs lie in tmp_path /
+    "<step>-<variant>"."""
     matplotlib.use("Agg")
 
     def execute(name, step, *, data, variant="", settings=None, inputs=()):

@@ -1,4 +1,5 @@
-"""What every notebook must be like before it runs: its cells, its parameters, and that what it names exists."""
+"""What every notebook must be like before it runs: its cells, its parameters, and that what it names
+exists."""
 
 import ast
 import importlib
@@ -11,12 +12,14 @@ import papermill
 import pytest
 
 from lib.commands import cli
-from lib.config import DATASETS, parameters, resolve
+from lib.config import parameters, resolve
 from lib.pipeline import records
 from lib.pipeline.steps import STEPS
+from lib.settings.values import DATASETS
 
 ROOT = Path(__file__).resolve().parents[2]
-# Where each module of the library lies, by its own name: {"scoring": "lib.scoring", "stage1": "lib.training.stage1"}.
+# Where each module of the library lies, by its own name: {"scoring": "lib.scoring", "stage1":
+# "lib.training.stage1"}.
 LIB = {
     path.stem: ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for path in (ROOT / "lib").rglob("*.py")
@@ -137,16 +140,24 @@ def test_parameters_as_they_stand_and_their_examples_are_valid(step):
 
 
 def test_no_check_allows_for_rounding_relative_to_what_may_be_zero(notebook):
-    """A sum that crosses zero has any relative error: `notebook_run.adds_up` takes the size of what is summed."""
+    """A sum that crosses zero has any relative error: `notebook_run.adds_up` takes the size of what is
+    summed."""
     for cell in code(notebook):
         for claim in re.findall(r"check\((.*?)\)\n", cell.source + "\n", flags=re.S):
             assert "rtol" not in claim and ("allclose" not in claim or "atol" in claim), claim
 
 
 def test_runs_from_wherever_it_lies_and_ends_by_saying_what_came_out(notebook):
-    assert "sys.path.insert" in code(notebook)[0].source and "parameters" in code(notebook)[1].metadata.tags
-    assert code(notebook)[-1].source.count("run.finish(") == 1
-    assert sum(cell.source.count("run.finish(") for cell in code(notebook)) == 1
+    cells = code(notebook)
+    assert "sys.path.insert" in cells[0].source and "parameters" in cells[1].metadata.tags
+    finishing = [i for i, cell in enumerate(cells) if "run.finish(" in cell.source]
+    assert len(finishing) == 1 and cells[finishing[0]].source.count("run.finish(") == 1
+    # After the result only what is tried by hand.
+    assert all(cell.source.startswith("if run.by_hand") for cell in cells[finishing[0] + 1 :])
+
+
+def test_says_where_in_figure_2_it_is(notebook):
+    assert sum("you_are_here(run.config" in cell.source for cell in code(notebook)) == 1
 
 
 def test_opens_with_a_title_and_the_box(path, notebook):
@@ -160,10 +171,24 @@ def test_opens_with_a_title_and_the_box(path, notebook):
     assert all(text.strip() for _, text in rows)
 
 
-def test_ends_with_a_summary(notebook):
-    last = notebook.cells[-1]
-    assert last.cell_type == "markdown" and last.source.startswith("## Summary\n")
-    assert "**Try**" in last.source or "**Next**" in last.source
+def test_ends_with_a_summary_and_something_to_try(notebook):
+    """A heading, a cell that is ready, what to look for, and the answer folded."""
+    summary, question, cell, answer = notebook.cells[-4:]
+    assert summary.source.startswith("## Summary\n") and "**References**" in summary.source
+    assert question.source.startswith("## Try\n")
+    assert cell.cell_type == "code" and cell.source.startswith("if run.by_hand")
+    assert answer.source.count("<details><summary>") == 1 and answer.source.rstrip().endswith("</details>")
+
+
+def test_the_table_of_parameters_is_folded_at_the_end(notebook):
+    shown = [i for i, cell in enumerate(notebook.cells) if "settings_table(run" in cell.source]
+    assert len(shown) <= 1 and all(i > len(notebook.cells) - 9 for i in shown)
+
+
+def test_links_lead_to_notebooks_that_are_there(notebook):
+    for cell in markdown(notebook):
+        for target in re.findall(r"\]\((\d\d_\w+\.ipynb)\)", cell.source):
+            assert (ROOT / "notebooks" / target).exists(), target
 
 
 def test_code_is_short_and_nothing_but_python(notebook):
@@ -196,7 +221,8 @@ def test_what_is_imported_from_the_library_exists(notebook):
 
 
 def test_what_is_called_of_the_library_exists(notebook):
-    """`losses.l2_loss` in a cell: there is an `l2_loss` in lib/losses.py, unless `losses` is a variable there."""
+    """`losses.l2_loss` in a cell: there is an `l2_loss` in lib/losses.py, unless `losses` is a variable
+    there."""
     tree = ast.parse("\n".join(cell.source for cell in code(notebook)))
     modules = {
         name.asname or name.name: f"{node.module}.{name.name}"
@@ -215,7 +241,8 @@ def test_what_is_called_of_the_library_exists(notebook):
 
 
 def test_what_the_text_names_of_the_library_exists(notebook):
-    """`losses.l2_loss` between backticks, and `lib/losses.py`; `glow.encode` may be what an object called glow does."""
+    """`losses.l2_loss` between backticks, and `lib/losses.py`; `glow.encode` may be what an object called
+    glow does."""
     text = "\n".join(cell.source for cell in markdown(notebook))
     for module, name in re.findall(r"`(\w+)\.(\w+)(?:\([^`]*\))?`", text):
         if (

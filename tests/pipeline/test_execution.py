@@ -1,4 +1,5 @@
-"""The pipeline as a user meets it: what runs, what does not run again, what happens when something goes wrong."""
+"""The pipeline as a user meets it: what runs, what does not run again, what happens when something goes
+wrong."""
 
 import json
 import os
@@ -178,7 +179,8 @@ def test_a_deleted_record_and_a_lost_file_run_again(finished):
 
 
 def test_the_decision_survives_a_move(finished, tmp_path):
-    """Records decide, not file times and not what Snakemake remembers: a copied folder is as finished as the original."""
+    """Records decide, not file times and not what Snakemake remembers: a copied folder is as finished as the
+    original."""
     shutil.copytree(
         finished.folder,
         tmp_path / "moved",
@@ -250,7 +252,8 @@ def test_snakemake_gets_what_follows_two_dashes(finished):
 
 
 def test_kept_weights_score_without_training(finished, tmp_path):
-    """--pretrained takes the reference's weights; what they do not cover is refused; other weights make it run again."""
+    """--pretrained takes the reference's weights; what they do not cover is refused; other weights make it
+    run again."""
     shutil.copytree(finished.folder, tmp_path / "copy")
     copy, kept = Checkout(tmp_path / "copy"), tmp_path / "copy/reports/reference/quick/runs"
     for (step, variant), name in reference.WEIGHTS.items():
@@ -434,7 +437,8 @@ def test_a_full_disk_leaves_the_last_checkpoint(fresh):
     """A file size limit stands in for a full disk: the kernel may write no file above it."""
     limit = (
         "import resource, signal, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000)); "
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); from lib.commands import cli; sys.exit(cli.main(sys.argv[1:]))"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); from lib.commands import cli; "
+        "sys.exit(cli.main(sys.argv[1:]))"
     )
     assert fresh.tiny("prepare").returncode == 0
     done = subprocess.run(
@@ -456,7 +460,8 @@ def test_a_full_disk_leaves_the_last_checkpoint(fresh):
 
 
 def test_snakemake_by_hand(fresh):
-    """From a plan, or without one; in a checkout whose name holds what a shell and Snakemake would read otherwise."""
+    """From a plan, or without one; in a checkout whose name holds what a shell and Snakemake would read
+    otherwise."""
     odd = Checkout(fresh.folder.with_name('it\'s {odd} "so" $x'))
     fresh.folder.rename(odd.folder)
 

@@ -127,7 +127,8 @@ def test_a_new_plan_leaves_nothing_of_the_old_one(jobs, tmp_path):
 def test_reading_a_plan_needs_nothing_heavy():
     code = (
         "import sys; from lib.pipeline import plans; "
-        "print([m for m in ('numpy', 'torch', 'pandas', 'cv2', 'lib.config', 'lib.pipeline.records') if m in sys.modules])"
+        "print([m for m in ('numpy', 'torch', 'pandas', 'cv2', 'lib.config', 'lib.pipeline.records') if m "
+        "in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=paths.ROOT, capture_output=True, text=True, check=True
@@ -143,7 +144,8 @@ def test_reading_a_plan_needs_nothing_heavy():
 
 
 def test_a_complete_record_of_an_earlier_call_is_no_success(jobs, tmp_path):
-    """Snakemake may end with 0 without having run anything; the record is complete, but it is not what was asked for."""
+    """Snakemake may end with 0 without having run anything; the record is complete, but it is not what was
+    asked for."""
     write(jobs[1], parameters={})
     plan = plan_of(jobs, tmp_path / "plan")
     problems = planning.incomplete(plan)

@@ -275,7 +275,8 @@ def names(step: str, variant: str, dataset: str = "ped2", **settings) -> set[str
 
 
 def test_what_cannot_matter_to_a_model_runs_nothing_again():
-    """lambda_L weighs the flows' term; what only one of the two autoencoders has; the window of a loss that weighs nothing."""
+    """lambda_L weighs the flows' term; what only one of the two autoencoders has; the window of a loss that
+    weighs nothing."""
     likelihoods = {"score.lambda_L", "score.lambda_of", "score.lambda_scope", "score.likelihood_unit"}
     for model in ("one_path", "two_path"):
         assert not likelihoods & names("score", model) and "score.reduce" in names("score", model)
@@ -294,7 +295,8 @@ def test_what_cannot_matter_to_a_model_runs_nothing_again():
     "setting, width", [("model.mot_channels", (8, 8, 8, 8)), ("model.one_path_frames", "T")]
 )
 def test_that_it_cannot_matter_is_true_of_the_networks(setting, width):
-    """The same weights, name by name, for the autoencoder that is said not to depend on a parameter; others for the other."""
+    """The same weights, name by name, for the autoencoder that is said not to depend on a parameter; others
+    for the other."""
     shapes = {}
     for value in (None, width):
         config = resolve("quick", "ped2", {} if value is None else {setting: value})

@@ -2,9 +2,10 @@
 
 import pytest
 
-from lib.config import PROFILES, resolve
+from lib.config import resolve
 from lib.pipeline import resources
 from lib.pipeline.steps import STEPS, Job
+from lib.settings.profiles import PROFILES
 
 
 @pytest.mark.parametrize("profile", PROFILES)

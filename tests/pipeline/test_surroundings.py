@@ -19,7 +19,8 @@ SETTLED = (
 
 
 def settled(*before: str, **environment: str) -> tuple[str, str, list[str]]:
-    """HOME, user and variables as they are afterwards; variables that are given as "" are not there before."""
+    """HOME, user and variables as they are afterwards; variables that are given as "" are not there
+    before."""
     env = {name: value for name, value in (os.environ | environment).items() if value}
     done = subprocess.run(
         [*before, sys.executable, "-c", SETTLED], cwd=paths.ROOT, env=env, capture_output=True, text=True

@@ -8,12 +8,12 @@ from torch import nn
 
 from lib.config import resolve
 from lib.glow import Glow
-from lib.itae import layer_table
 from lib.pipeline import records
 from lib.pipeline.steps import Job
 from lib.report import costs
 from lib.report.reference import profiles, reading
 from lib.training.stage1 import build_autoencoder
+from lib.training.table1 import layer_table
 
 PED2 = costs.Frames.official("ped2")
 

@@ -1,4 +1,6 @@
-"""One pass over a data set against the same done window by window and frame by frame, and what a killed pass leaves."""
+"""One pass over a data set against the same done window by window and frame by frame, and what a killed pass
+leaves."""
+
 import json
 import os
 import time
@@ -10,20 +12,31 @@ import pytest
 import slow_eq7
 import torch
 
-from lib.training import extraction
 from lib.config import resolve
 from lib.datasets.prepared import Prepared
+from lib.training import extraction
 from lib.training.stage1 import build_autoencoder
 
 T, TAU, H, W = 8, 4, 32, 48
-MEAN = "absolute/averaged/pixel/mean/reduce_first"          # one of the readings of Eq. 7
-PATCH, PATCH_STRIDE = 8, 2                                  # 60 and 15 pixels of a 240x360 frame
+MEAN = "absolute/averaged/pixel/mean/reduce_first"  # one of the readings of Eq. 7
+PATCH, PATCH_STRIDE = 8, 2  # 60 and 15 pixels of a 240x360 frame
 LENGTHS = {"train": (9, 11), "test": (24, 8, 13)}
-STARTS = {"train": [(0, 0), (0, 1), (1, 9), (1, 12)],       # clip and first row; strides 5 and 3, and the last that fits
-          "test": [(0, 0), (0, 3), (0, 6), (0, 9), (0, 12), (0, 15), (0, 16), (1, 24), (2, 32), (2, 35), (2, 37)]}
-SETTINGS = {"data.height": H, "data.width": W, "data.channels": 3, "model.T": T, "model.tau": TAU,
-            "model.app_channels": (4, 4, 6, 6), "model.mot_channels": (2, 2, 4, 4),
-            "features.train_stride": 5, "features.test_stride": 3}
+# clip and first row; strides 5 and 3, and the last that fits
+STARTS = {
+    "train": [(0, 0), (0, 1), (1, 9), (1, 12)],
+    "test": [(0, 0), (0, 3), (0, 6), (0, 9), (0, 12), (0, 15), (0, 16), (1, 24), (2, 32), (2, 35), (2, 37)],
+}
+SETTINGS = {
+    "data.height": H,
+    "data.width": W,
+    "data.channels": 3,
+    "model.T": T,
+    "model.tau": TAU,
+    "model.app_channels": (4, 4, 6, 6),
+    "model.mot_channels": (2, 2, 4, 4),
+    "features.train_stride": 5,
+    "features.test_stride": 3,
+}
 
 
 def films(lengths, *, seed):
@@ -33,7 +46,7 @@ def films(lengths, *, seed):
     for length in lengths:
         film = generator.integers(40, 160, (1, H, W, 3)) + generator.integers(-3, 4, (length, H, W, 3))
         for t in range(length):
-            film[t, 10:15, 4 * (t % 11):4 * (t % 11) + 5] = (250, 200, 220)
+            film[t, 10:15, 4 * (t % 11) : 4 * (t % 11) + 5] = (250, 200, 220)
         clips.append(film)
     return np.concatenate(clips).astype(np.uint8)
 
@@ -45,8 +58,10 @@ def prepared(folder, lengths=LENGTHS):
     for seed, split in enumerate(lengths):
         np.save(folder / f"{split}_frames.npy", films(lengths[split], seed=seed))
         ends = np.cumsum(lengths[split])
-        clips[split] = [{"name": f"{split}{i}", "start": int(end - n), "length": n}
-                        for i, (n, end) in enumerate(zip(lengths[split], ends))]
+        clips[split] = [
+            {"name": f"{split}{i}", "start": int(end - n), "length": n}
+            for i, (n, end) in enumerate(zip(lengths[split], ends))
+        ]
     return Prepared(folder, {"dataset": "synthetic", "clips": clips, "subset": False})
 
 
@@ -97,11 +112,13 @@ def whole(config, data, tmp_path_factory):
 
 # -- by brute force ----------------------------------------------------------------------------------------------
 
+
 def run_window(model, frames, start, masks=None):
-    """One window alone: I (3, T, H, W) in [-1, 1], I^, and the two last maps, as arrays. Where a mask is false, I is black."""
-    window = np.array(frames[start:start + T], dtype=np.float32)
+    """One window alone: I (3, T, H, W) in [-1, 1], I^, and the two last maps, as arrays. Where a mask is
+    false, I is black."""
+    window = np.array(frames[start : start + T], dtype=np.float32)
     if masks is not None:
-        window[~masks[start:start + T]] = 0
+        window[~masks[start : start + T]] = 0
     I = torch.from_numpy(window).permute(3, 0, 1, 2) / 255 * 2 - 1
     with torch.no_grad():
         out = model(I[None])
@@ -109,11 +126,12 @@ def run_window(model, frames, start, masks=None):
 
 
 def frame_by_frame(model, frames, windows, count, masks=None):
-    """For each frame every reading over all windows that hold it, the mean of its error maps, and how windows differ."""
+    """For each frame every reading over all windows that hold it, the mean of its error maps, and how windows
+    differ."""
     maps = [[] for _ in range(count)]
     for _, start in windows:
         I, I_hat, *_ = run_window(model, frames, start, masks)
-        error = np.abs(I - I_hat).swapaxes(0, 1) / 2                  # (T, C, H, W)
+        error = np.abs(I - I_hat).swapaxes(0, 1) / 2  # (T, C, H, W)
         for t in range(T):
             maps[start + t].append(error[t])
     firsts = range(0, H - PATCH + 1, PATCH_STRIDE), range(0, W - PATCH + 1, PATCH_STRIDE)
@@ -126,25 +144,33 @@ def frame_by_frame(model, frames, windows, count, masks=None):
 def test_windows_and_files_are_those_of_both_splits(whole):
     _, found, names = whole
     assert {split: found[f"{split}_windows.npy"].tolist() for split in STARTS} == {
-        split: [list(row) for row in rows] for split, rows in STARTS.items()}
+        split: [list(row) for row in rows] for split, rows in STARTS.items()
+    }
     listed = [name for split in names.values() for name in split]
     assert sorted(listed) == sorted({name.split(":")[0] for name in found})
     assert all(name.startswith(split) for split, own in names.items() for name in own)
     for split in STARTS:
         n = len(STARTS[split])
         channels = {"app": 2 * T // TAU, "mot": 2 * T, "intensity": T // TAU, "error": T // TAU}
-        assert {k: found[f"{split}_{k}.npy"].shape for k in channels} == {k: (n, C, 8, 12) for k, C in channels.items()}
+        assert {k: found[f"{split}_{k}.npy"].shape for k in channels} == {
+            k: (n, C, 8, 12) for k, C in channels.items()
+        }
         for name in ("app", "mot"):
             x = found[f"{split}_{name}.npy"].reshape(n, -1)
-            np.testing.assert_array_equal(found[f"{split}_{name}_range.npy"], np.stack((x.min(1), x.max(1)), axis=1))
+            np.testing.assert_array_equal(
+                found[f"{split}_{name}_range.npy"], np.stack((x.min(1), x.max(1)), axis=1)
+            )
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_errors_of_each_frame_are_the_mean_over_its_windows(whole, data, split):
     model, found, _ = whole
     expected, maps, spread = frame_by_frame(model, data.frames(split), STARTS[split], sum(LENGTHS[split]))
-    assert spread > 1e-3                                    # a frame's windows differ in it, so that a mean matters
-    assert {n for n in found if n.startswith(f"{split}_errors")} == {f"{split}_errors.npz:{n}" for n in expected}
+    # a frame's windows differ in it, so that a mean matters
+    assert spread > 1e-3
+    assert {n for n in found if n.startswith(f"{split}_errors")} == {
+        f"{split}_errors.npz:{n}" for n in expected
+    }
     assert len(expected) == 64
     for name, values in expected.items():
         np.testing.assert_allclose(found[f"{split}_errors.npz:{name}"], values, rtol=2e-5)
@@ -160,8 +186,8 @@ def test_reconstructions_are_the_mean_over_windows_as_frames(whole, data):
     sums, counts = np.zeros(frames.shape), np.zeros((len(frames), 1, 1, 1))
     for _, start in STARTS["test"]:
         I_hat = run_window(model, frames, start)[1]
-        sums[start:start + T] += I_hat.transpose(1, 2, 3, 0)             # (C, T, H, W) -> (T, H, W, C)
-        counts[start:start + T] += 1
+        sums[start : start + T] += I_hat.transpose(1, 2, 3, 0)  # (C, T, H, W) -> (T, H, W, C)
+        counts[start : start + T] += 1
     expected = (sums / counts + 1) / 2 * 255
     assert stored.shape == frames.shape and stored.dtype == np.uint8 and expected.std() > 5
     assert np.abs(stored - expected).max() <= 0.51
@@ -178,12 +204,16 @@ def test_rows_of_the_features_belong_to_their_windows(whole, data, split):
     model, found, _ = whole
     for row, (_, start) in enumerate(STARTS[split]):
         I, I_hat, x_app, x_mot = run_window(model, data.frames(split), start)
-        expected = {"app": np.concatenate((x_app.max(axis=0), x_app.mean(axis=0))),
-                    "mot": np.concatenate((x_mot.max(axis=0), x_mot.mean(axis=0)))}
+        expected = {
+            "app": np.concatenate((x_app.max(axis=0), x_app.mean(axis=0))),
+            "mot": np.concatenate((x_mot.max(axis=0), x_mot.mean(axis=0))),
+        }
         for name, x in (("intensity", I), ("error", np.abs(I - I_hat))):
             expected[name] = x[:, [0, 4]].mean(axis=0).reshape(2, 8, 4, 12, 4).mean(axis=(2, 4))
         for name, values in expected.items():
-            np.testing.assert_allclose(found[f"{split}_{name}.npy"][row], values, atol=2e-5, err_msg=f"{name}, {row}")
+            np.testing.assert_allclose(
+                found[f"{split}_{name}.npy"][row], values, atol=2e-5, err_msg=f"{name}, {row}"
+            )
 
 
 def test_time_may_be_averaged(data, tmp_path, whole):
@@ -198,8 +228,10 @@ def test_time_may_be_averaged(data, tmp_path, whole):
 def test_one_path_has_errors_and_no_features(config, data, tmp_path):
     model = autoencoder(config, two_path=False)
     names = extract(model, data, config, tmp_path)
-    assert names == {"train": ["train_errors.npz", "train_windows.npy"],
-                     "test": ["test_errors.npz", "test_error_maps.npy", "test_reconstructions.npy", "test_windows.npy"]}
+    assert names == {
+        "train": ["train_errors.npz", "train_windows.npy"],
+        "test": ["test_errors.npz", "test_error_maps.npy", "test_reconstructions.npy", "test_windows.npy"],
+    }
     expected, maps, _ = frame_by_frame(model, data.frames("test"), STARTS["test"], sum(LENGTHS["test"]))
     np.testing.assert_allclose(np.load(tmp_path / "test_errors.npz")[MEAN], expected[MEAN], rtol=2e-5)
     np.testing.assert_allclose(np.load(tmp_path / "test_error_maps.npy").astype(float), maps, atol=1e-3)
@@ -209,7 +241,7 @@ def moving(frames):
     """What moves in each clip of the test split by OpenCV's own means, clip by clip: (N, H, W) bool."""
     masks, first = [], 0
     for length in LENGTHS["test"]:
-        clip, subtractor = np.array(frames[first:first + length]), cv2.createBackgroundSubtractorMOG2()
+        clip, subtractor = np.array(frames[first : first + length]), cv2.createBackgroundSubtractorMOG2()
         for frame in clip:
             subtractor.apply(frame)
         difference = np.abs(clip.astype(int) - subtractor.getBackgroundImage()).sum(axis=-1)
@@ -229,9 +261,11 @@ def test_the_background_of_each_clip_counts_as_no_error(data, tmp_path, whole):
     np.testing.assert_allclose(stored.astype(float), np.where(masks, unmasked, 0), atol=1e-3)
     assert stored[~masks].max() == 0
     got = np.load(tmp_path / "test_errors.npz")["absolute/averaged/mean/mean/average_first"]
-    expected = -np.log10(1 - np.where(masks, unmasked, 0).astype(float).mean((1, 2)))    # still a mean over all pixels
+    # still a mean over all pixels
+    expected = -np.log10(1 - np.where(masks, unmasked, 0).astype(float).mean((1, 2)))
     np.testing.assert_allclose(got, expected, rtol=5e-3)
-    np.testing.assert_array_equal(np.load(tmp_path / "test_app.npy"), whole[1]["test_app.npy"])   # the network saw it all
+    # the network saw it all
+    np.testing.assert_array_equal(np.load(tmp_path / "test_app.npy"), whole[1]["test_app.npy"])
 
 
 def test_the_background_is_black_in_what_the_network_sees_and_gives_back(data, tmp_path):
@@ -246,15 +280,25 @@ def test_the_background_is_black_in_what_the_network_sees_and_gives_back(data, t
     np.testing.assert_allclose(np.load(tmp_path / "test_error_maps.npy").astype(float), maps, atol=1e-3)
     I, _, x_app, _ = run_window(model, frames, STARTS["test"][3][1], masks)
     np.testing.assert_allclose(np.load(tmp_path / "test_app.npy")[3][:2], x_app.max(axis=0), atol=2e-5)
-    np.testing.assert_allclose(np.load(tmp_path / "test_intensity.npy")[3],
-                               I[:, [0, 4]].mean(axis=0).reshape(2, 8, 4, 12, 4).mean(axis=(2, 4)), atol=2e-5)
+    np.testing.assert_allclose(
+        np.load(tmp_path / "test_intensity.npy")[3],
+        I[:, [0, 4]].mean(axis=0).reshape(2, 8, 4, 12, 4).mean(axis=(2, 4)),
+        atol=2e-5,
+    )
 
 
 def test_a_stride_beyond_T_leaves_no_frame_out(data, tmp_path, whole):
     """Windows of T frames side by side, and the last one that fits: every frame has an error."""
     model = whole[0]
     extract(model, data, resolve("quick", "synthetic", SETTINGS | {"features.test_stride": 100}), tmp_path)
-    assert np.load(tmp_path / "test_windows.npy").tolist() == [[0, 0], [0, 8], [0, 16], [1, 24], [2, 32], [2, 37]]
+    assert np.load(tmp_path / "test_windows.npy").tolist() == [
+        [0, 0],
+        [0, 8],
+        [0, 16],
+        [1, 24],
+        [2, 32],
+        [2, 37],
+    ]
     assert (np.load(tmp_path / "test_errors.npz")[MEAN] > 0).all()
 
 
@@ -269,28 +313,32 @@ def test_the_network_stays_as_it_was_and_no_label_is_read(config, data, tmp_path
 
 # -- interrupted -------------------------------------------------------------------------------------------------
 
+
 class Killed(BaseException):
     pass
 
 
 def kill_at(clip, done):
     """A tick that ends the pass in the middle of a clip."""
+
     def tick(count, total, text):
         assert total == len(STARTS["train"]) + len(STARTS["test"])
         if text == clip and count >= done:
             raise Killed
+
     return tick
 
 
-@pytest.mark.parametrize(("clip", "done"), [
-    ("train train1", 4), ("test test0", 8), ("test test2", 15)])
+@pytest.mark.parametrize(("clip", "done"), [("train train1", 4), ("test test0", 8), ("test test2", 15)])
 def test_a_killed_pass_goes_on_and_ends_the_same(config, data, tmp_path, whole, clip, done):
     model, expected, names = whole
     with pytest.raises(Killed):
         extract(model, data, config, tmp_path, tick=kill_at(clip, done))
     finished = json.loads(next(tmp_path.glob("extracted-*.json")).read_text())
     seen, lines = [], []
-    again = extract(model, data, config, tmp_path, tick=lambda count, total, text: seen.append(text), say=lines.append)
+    again = extract(
+        model, data, config, tmp_path, tick=lambda count, total, text: seen.append(text), say=lines.append
+    )
     assert f"continuing after {len(finished)} clips" in lines
     assert seen[0] == clip and not {text.replace(" ", "/") for text in seen} & set(finished)
     assert again == names
@@ -309,13 +357,21 @@ def test_progress_counts_every_window_once(config, data, tmp_path, whole):
 
 @pytest.mark.parametrize("clip", ["train train1", "test test1"])
 def test_a_pass_of_another_identity_is_not_continued(config, data, tmp_path, whole, clip):
-    """Other weights, other strides: what a killed pass has left behind changes nothing, killed again or not."""
+    """Other weights, other strides: what a killed pass has left behind changes nothing, killed again or
+    not."""
     other = resolve("quick", "synthetic", SETTINGS | {"features.test_stride": 8, "features.train_stride": 2})
     with pytest.raises(Killed):
         extract(whole[0], data, config, tmp_path / "here", identity="one", tick=kill_at("test test1", 12))
     model = autoencoder(other, seed=3)
     with pytest.raises(Killed):
-        extract(model, data, other, tmp_path / "here", identity="two", tick=lambda *progress: stop(progress[2] == clip))
+        extract(
+            model,
+            data,
+            other,
+            tmp_path / "here",
+            identity="two",
+            tick=lambda *progress: stop(progress[2] == clip),
+        )
     extract(model, data, other, tmp_path / "here", identity="two")
     assert not list((tmp_path / "here").glob("extracted-*"))
     extract(model, data, other, tmp_path / "new", identity="two")
@@ -332,14 +388,19 @@ def stop(now):
 
 # -- streaming ---------------------------------------------------------------------------------------------------
 
-def test_memory_does_not_grow_with_a_clip_and_time_grows_in_proportion(config, tmp_path):
-    """A ten times longer clip: peak memory at most 10 % higher, time in proportion (processor time, the best of two).
 
-    Arrays of NumPy are counted by tracemalloc; tensors by the process' own memory, without what is mapped from files.
+def test_memory_does_not_grow_with_a_clip_and_time_grows_in_proportion(config, tmp_path):
+    """A ten times longer clip: peak memory at most 10 % higher, time in proportion (processor time, the best
+    of two).
+
+    Arrays of NumPy are counted by tracemalloc; tensors by the process' own memory, without what is mapped
+    from files.
     """
     model = autoencoder(config)
-    tests = {name: prepared(tmp_path / name, {"train": (), "test": (length,)} | ({"train": (8,)}))
-             for name, length in (("short", 60), ("long", 600))}
+    tests = {
+        name: prepared(tmp_path / name, {"train": (), "test": (length,)} | ({"train": (8,)}))
+        for name, length in (("short", 60), ("long", 600))
+    }
 
     def own_memory():
         with open("/proc/self/status") as status:
@@ -354,7 +415,9 @@ def test_memory_does_not_grow_with_a_clip_and_time_grows_in_proportion(config, t
 
     def growth_and_seconds(name):
         before, most, start = own_memory(), [0], time.process_time()
-        extract(model, tests[name], config, tmp_path / f"{name}-out", tick=lambda *_: most.append(own_memory()))
+        extract(
+            model, tests[name], config, tmp_path / f"{name}-out", tick=lambda *_: most.append(own_memory())
+        )
         return max(most) - before, time.process_time() - start
 
     extract(model, tests["short"], config, tmp_path / "short-out")
@@ -362,6 +425,6 @@ def test_memory_does_not_grow_with_a_clip_and_time_grows_in_proportion(config, t
     if not os.path.exists("/proc/self/status"):
         pytest.skip("finds the memory of the process in /proc")
     short, long = ([growth_and_seconds(name) for _ in range(2)] for name in ("short", "long"))
-    one_window_each = 200 * 3 * T * H * W * 4               # what keeping every reconstruction would take
+    one_window_each = 200 * 3 * T * H * W * 4  # what keeping every reconstruction would take
     assert min(g for g, _ in long) - min(g for g, _ in short) < one_window_each / 4
     assert min(s for _, s in long) < 15 * min(s for _, s in short)
