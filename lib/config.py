@@ -26,11 +26,8 @@ DATASETS = ("synthetic", "ped1", "ped2", "avenue", "shanghaitech", "own")
 
 
 def parameter(default, help: str, *, paper: str = "", reason: str = "", literal=None):
-    """One parameter: `paper` is the place that states it; `reason` is why, where the paper leaves it open.
-
-    Where the method can be read in more than one way, `literal` is the value that the paper's words say, or "" where they
-    say none; elsewhere it is None.
-    """
+    """One parameter: `paper` is the place that states it; `reason` is why, where the paper leaves it open. `literal` is what
+    the paper's words say where they can be read in more than one way, "" where they say nothing; None elsewhere."""
     assert bool(paper) != bool(reason), "a parameter has either a place in the paper or a reason"
     return field(default=default, metadata={"help": help, "paper": paper, "reason": reason, "literal": literal})
 
@@ -153,8 +150,7 @@ class Features:
         reason="averaging would blur the order of frames, which is what the motion path is for", literal="")
     standardise: Literal["channel", "element", "none"] = parameter(
         "channel", "statistics of the training features: per channel, per element, or no standardisation",
-        reason="a density's ranking depends on the scale of its input; per channel keeps the map translation invariant",
-        literal="")
+        reason="a density's ranking depends on the scale of its input; per channel keeps the map translation invariant", literal="")
     train_stride: int = parameter(
         1, "frames between the starts of two training windows", reason="every window, as 'randomly segment' implies")
     test_stride: int = parameter(
@@ -196,8 +192,7 @@ class Error:
         reason="the logarithm diverges where black is taken for white", literal="")
     patch: int = parameter(32, "side of a patch in pixels of a 240x360 frame; scaled with the frame", paper="Implementations")
     patch_stride: int = parameter(
-        8, "pixels of a 240x360 frame between two patches", reason="fine enough that an object is inside some patch",
-        literal="")
+        8, "pixels of a 240x360 frame between two patches", reason="fine enough that an object is inside some patch", literal="")
     background: Literal["none", "error", "input"] = parameter(
         "none", "remove the background (ShanghaiTech): from the error alone, or black in the network's input and target",
         paper="Implementations", literal="none")
@@ -208,12 +203,10 @@ class Score:
     """From error values and likelihoods to one score a frame, Eq. 7, 8 and 9."""
 
     error: Literal["absolute", "square"] = parameter(
-        "absolute", "e of Eq. 7: |I - I^| as printed, or its square, which is a variant and not the paper's", paper="Eq. 7",
-        literal="absolute")
+        "absolute", "e of Eq. 7: |I - I^| as printed, or its square, a variant", paper="Eq. 7", literal="absolute")
     colours: Literal["each", "averaged"] = parameter(
         "each", "Eq. 7 of each colour by itself, or of the error averaged over the colours",
-        reason="Eq. 7 is written for frames, so it is taken element by element; grey frames have one colour",
-        literal="each")
+        reason="Eq. 7 is written for frames, so it is taken element by element; grey frames have one colour", literal="each")
     log_of: Literal["pixel", "mean"] = parameter(
         "pixel", "Eq. 7's logarithm of each pixel's error, or of the frame's reduced error",
         reason="Eq. 7 is written for frames, so its logarithm is taken element by element", literal="pixel")
@@ -228,8 +221,7 @@ class Score:
         "all", "frames to which a window's likelihood belongs: all T of them, or the centre one",
         reason="the same rule as for the reconstruction error: the mean over all windows with the frame", literal="")
     likelihood_scale: Literal["all", "last"] = parameter(
-        "all", "the levels of the flow whose terms count: all, which is the likelihood, or the coarsest alone", paper="Eq. 2",
-        literal="all")
+        "all", "levels of the flow that count: all, which is the likelihood, or the coarsest alone", paper="Eq. 2", literal="all")
     likelihood_unit: Literal["nats", "per_dimension"] = parameter(
         "nats", "the unit of the two NLLs that Eq. 8 adds: nats, or nats a dimension; its lambdas do not undo the difference",
         paper="Eq. 6", literal="nats")
@@ -240,8 +232,7 @@ class Score:
         "clip", "where lambda_1 and lambda_2 of Eq. 8 take their maxima and minima",
         reason="the other normalisations of the paper are within a clip", literal="")
     lambda_L: float = parameter(
-        1.0, "weight of the likelihood in Eq. 9, lambda_L", reason="no value is given; 1 weighs both terms alike",
-        literal="")
+        1.0, "weight of the likelihood in Eq. 9, lambda_L", reason="no value is given; 1 weighs both terms alike", literal="")
 
 
 @dataclass(frozen=True)
@@ -251,12 +242,10 @@ class Evaluate:
     normalise: Literal["clip", "set", "train", "none"] = parameter(
         "clip", "min-max of the scores before the ROC curve: of each clip, the test set, the training set", paper="Eq. 9")
     smoothing: float = parameter(
-        0.0, "standard deviation in frames of a Gaussian filter over the scores; 0: none", reason="none is stated",
-        literal="")
+        0.0, "standard deviation in frames of a Gaussian filter over the scores; 0: none", reason="none is stated", literal="")
     resamples: int = parameter(
         40_000, "bootstrap resamples of the test clips for a 95 % interval",
-        reason="on Ped2 its ends then vary by 0.0013 or less from draw to draw, one standard deviation; with 1,000 by 0.007 "
-        "(benchmarks/interval_stability.csv)")
+        reason="its ends then vary by a standard deviation of 0.0013 at most on Ped2 (benchmarks/interval_stability.csv)")
 
 
 @dataclass(frozen=True)
