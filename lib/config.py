@@ -234,8 +234,7 @@ class Score:
         literal="absolute")
     colours: Literal["each", "averaged"] = parameter(
         "each", "Eq. 7 of each colour by itself, or of the error averaged over the colours",
-        reason="Eq. 7 is written for frames, so it is taken element by element; grey frames have one colour",
-        literal="each")
+        reason="Eq. 7 is written for frames, so it is taken element by element; grey frames have one colour", literal="each")
     log_of: Literal["pixel", "mean"] = parameter(
         "pixel", "Eq. 7's logarithm of each pixel's error, or of the frame's reduced error",
         reason="Eq. 7 is written for frames, so its logarithm is taken element by element", literal="pixel")

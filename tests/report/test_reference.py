@@ -196,6 +196,7 @@ def test_figures_of_several_seeds_are_drawn_anew_and_only_those(places, monkeypa
     for module, name in (
         (paper_figures, "roc"),
         (further_figures, "protocols"),
+        (further_figures, "clips"),
         (further_figures, "training"),
     ):
         monkeypatch.setattr(
@@ -214,7 +215,9 @@ def test_figures_of_several_seeds_are_drawn_anew_and_only_those(places, monkeypa
         )
         reference.curate("quick", [dataset])
         assert drawn == (
-            [] if seed == 0 else [(name, "ped2", (0, 1)) for name in ("roc", "protocols", "training")]
+            []
+            if seed == 0
+            else [(name, "ped2", (0, 1)) for name in ("roc", "protocols", "clips", "training")]
         )
         forget(places)
 
