@@ -10,7 +10,8 @@ from lib import features
 from lib.density import Density
 from lib.errors import FeatureError
 from lib.glow import Glow
-from lib.training.stage2 import flow_input, likelihoods
+from lib.training.flow_windows import flow_input
+from lib.training.stage2 import likelihoods
 
 # -- pooling -----------------------------------------------------------------------------------------------------
 

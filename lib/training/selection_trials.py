@@ -36,7 +36,7 @@ from lib.evaluation.protocols import PROTOCOLS, frame_auc
 from lib.evaluation.selection import Line, Settled, label_of, with_changes
 from lib.evaluation.sensitivity import Stored, alone, changed
 from lib.scoring import reading_of
-from lib.training import extraction, loop, stage1, stage2
+from lib.training import extraction, flow_windows, loop, stage1, stage2
 
 FLOWS = {"app": "app_intensity", "mot": "mot"}  # the full model's
 STRIDE = 5  # frames between scored windows: no multiple of tau, and a third of the time of every window
@@ -180,7 +180,9 @@ class Trial:
         for part, variant in FLOWS.items():
             folder = self.folder / part
             folder.mkdir(exist_ok=True)
-            inputs = {split: stage2.flow_input(self.features, split, variant) for split in ("train", "test")}
+            inputs = {
+                split: flow_windows.flow_input(self.features, split, variant) for split in ("train", "test")
+            }
             density, _ = stage2.train_flow(
                 self.config,
                 inputs["train"],
@@ -233,7 +235,7 @@ class Trial:
             kept = self.folder / part / "nll_on_test.npz"
             if not kept.exists():
                 density = stage2.load_flow(self.folder / part / "flow.pt", self.config)
-                inputs = stage2.flow_input(features, "test", variant)
+                inputs = flow_windows.flow_input(features, "test", variant)
                 np.savez(kept, **stage2.likelihoods(density, inputs, device, tick=tick))
             nll[part] = dict(np.load(kept))
         ranges = {part: np.load(features / f"test_{part}_range.npy") for part in FLOWS}

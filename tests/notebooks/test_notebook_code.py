@@ -23,11 +23,23 @@ from lib.training import stage2
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 T, LENGTHS = 8, (20, 12, 15)
 TRAIN_STARTS = [(0, 0), (0, 4), (0, 8), (1, 16), (1, 18), (1, 22)]  # clips of 16 and 14 frames
-STARTS = [(0, 0), (0, 4), (0, 8), (0, 12), (1, 20), (1, 24), (2, 32), (2, 36), (2, 39)]    # clip, first row
+STARTS = [(0, 0), (0, 4), (0, 8), (0, 12), (1, 20), (1, 24), (2, 32), (2, 36), (2, 39)]  # clip, first row
 READINGS = scoring.readings(1)
-SMALL = {"data.height": 8, "data.width": 8, "model.T": T, "model.app_channels": (4, 4, 4, 4),
-         "model.mot_channels": (4, 4, 4, 4), "autoencoder.steps": 2, "autoencoder.epoch_steps": 2, "flow.K": 1,
-         "flow.hidden": 4, "flow.steps": 4, "flow.epoch_steps": 2, "flow.batch_size": 4, "machine.device": "cpu"}
+SMALL = {
+    "data.height": 8,
+    "data.width": 8,
+    "model.T": T,
+    "model.app_channels": (4, 4, 4, 4),
+    "model.mot_channels": (4, 4, 4, 4),
+    "autoencoder.steps": 2,
+    "autoencoder.epoch_steps": 2,
+    "flow.K": 1,
+    "flow.hidden": 4,
+    "flow.steps": 4,
+    "flow.epoch_steps": 2,
+    "flow.batch_size": 4,
+    "machine.device": "cpu",
+}
 
 
 class OnlyTraining:
@@ -200,7 +212,10 @@ def scored(tmp_path):
     for flow in ("app_none", "app_intensity", "app_error", "mot"):
         folder = tmp_path / f"flow-{flow}"
         folder.mkdir()
-        made[flow] = {"test": 20 * generator.normal(size=len(STARTS)) - 100, "train": 7 * generator.normal(size=len(TRAIN_STARTS))}
+        made[flow] = {
+            "test": 20 * generator.normal(size=len(STARTS)) - 100,
+            "train": 7 * generator.normal(size=len(TRAIN_STARTS)),
+        }
         for split, nll in made[flow].items():
             terms = {"log_p_z": -nll[:, None] - 3, "log_det": 0 * nll[:, None] + 3, "dims": np.array(64)}
             np.savez(folder / f"nll_{split}.npz", nll=nll, **terms)
@@ -208,10 +223,21 @@ def scored(tmp_path):
 
 
 @pytest.mark.parametrize("variant", MODELS)
-@pytest.mark.parametrize("settings", [{"score.lambda_L": 0.3}, {
-    "score.reduce": "mean", "score.log_of": "mean", "score.lambda_scope": "train", "score.order": "average_first"},
-    {"score.lambda_of": "likelihoods", "score.likelihood_unit": "per_dimension"},
-    {"score.lambda_of": "likelihoods", "score.lambda_scope": "train"}], ids=["", "train", "likelihoods", "train likelihoods"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"score.lambda_L": 0.3},
+        {
+            "score.reduce": "mean",
+            "score.log_of": "mean",
+            "score.lambda_scope": "train",
+            "score.order": "average_first",
+        },
+        {"score.lambda_of": "likelihoods", "score.likelihood_unit": "per_dimension"},
+        {"score.lambda_of": "likelihoods", "score.lambda_scope": "train"},
+    ],
+    ids=["", "train", "likelihoods", "train likelihoods"],
+)
 def test_scores_follow_from_errors_and_likelihoods(execute, scored, variant, settings):
     autoencoder, flows = MODELS[variant]
     run, metrics = execute(
@@ -232,16 +258,28 @@ def test_scores_follow_from_errors_and_likelihoods(execute, scored, variant, set
         nll = {flow: of_frames(scored[flow]["test"]) / unit for flow in flows}
         lambdas = {}
         for flow, x in nll.items():
-            ranges = {split: scored["two_path", split, "mot" if flow == "mot" else "app"] for split in ("train", "test")}
+            ranges = {
+                split: scored["two_path", split, "mot" if flow == "mot" else "app"]
+                for split in ("train", "test")
+            }
             if score.lambda_of == "features":
-                of_clip = [np.array([ranges["test"][row] for row, (c, _) in enumerate(STARTS) if c == clip]) for clip in range(3)]
+                of_clip = [
+                    np.array([ranges["test"][row] for row, (c, _) in enumerate(STARTS) if c == clip])
+                    for clip in range(3)
+                ]
                 lambdas[flow] = np.repeat([own[:, 1].max() - own[:, 0].min() for own in of_clip], LENGTHS)
             else:
                 lambdas[flow] = by_clip(x, lambda part: np.full(len(part), np.ptp(part)))
             if score.lambda_scope == "train":
-                train = {"features": ranges["train"], "likelihoods": scored[flow]["train"] / unit}[score.lambda_of]
+                train = {"features": ranges["train"], "likelihoods": scored[flow]["train"] / unit}[
+                    score.lambda_of
+                ]
                 lambdas[flow] = np.full(sum(LENGTHS), train.max() - train.min())
-        L = nll[flows[0]] if len(flows) == 1 else sum(lambdas[f] * nll[f] for f in flows) / sum(lambdas.values())
+        L = (
+            nll[flows[0]]
+            if len(flows) == 1
+            else sum(lambdas[f] * nll[f] for f in flows) / sum(lambdas.values())
+        )
         S = S + score.lambda_L * by_clip(L, norm)
         for flow in flows:
             columns.append("nll_mot" if flow == "mot" else "nll_app")
@@ -250,8 +288,13 @@ def test_scores_follow_from_errors_and_likelihoods(execute, scored, variant, set
         np.testing.assert_allclose(table["L"], L, rtol=1e-9)
         if len(flows) == 2:  # what protocols take that do not normalise within a clip
             columns += ["L_test", "L_train"]
-            of = {"likelihoods": {flow: np.ptp(x) for flow, x in nll.items()},
-                  "features": {flow: np.ptp(scored["two_path", "test", "mot" if flow == "mot" else "app"]) for flow in flows}}
+            of = {
+                "likelihoods": {flow: np.ptp(x) for flow, x in nll.items()},
+                "features": {
+                    flow: np.ptp(scored["two_path", "test", "mot" if flow == "mot" else "app"])
+                    for flow in flows
+                },
+            }
             spans = of[score.lambda_of]
             expected = sum(spans[f] * nll[f] for f in flows) / sum(spans.values())
             np.testing.assert_allclose(table["L_test"], expected, rtol=1e-9)
