@@ -19,7 +19,7 @@ and what all need: `errors` (the base class of every error), `config` (every par
     datasets    from files to arrays
     evaluation  from scores to numbers: protocols, intervals, regions, sensitivity; the selection's rule,
                 pasted anomalies
-    training    the loop and its checkpoints, both stages, extraction, Table 1 of a network, Eq. 7 in all its readings
+    training    loop, checkpoints, both stages, extraction, Table 1 of a network, Eq. 7 in all its readings
     pipeline    steps, records, what has to run, how one notebook runs
     evidence    stored results: scored runs, tables, typesetting, verdict
     figures     every figure

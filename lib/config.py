@@ -32,7 +32,8 @@ def parameter(default, help: str, *, paper: str = "", reason: str = "", literal=
     "" where they say none; elsewhere it is None.
     """
     assert bool(paper) != bool(reason), "a parameter has either a place in the paper or a reason"
-    return field(default=default, metadata={"help": help, "paper": paper, "reason": reason, "literal": literal})
+    return field(default=default,
+                 metadata={"help": help, "paper": paper, "reason": reason, "literal": literal})
 
 
 @dataclass(frozen=True)
@@ -131,11 +132,11 @@ class Weights:
     snapshots: int = parameter(
         8, "epochs, evenly spaced, whose weights are kept to see afterwards how the AUC came about; 0: none",
         reason="enough to see whether longer training would help; never used to choose")
-    weights: Literal["trained", "reference", "synthetic", "ped1", "ped2", "avenue", "shanghaitech"] = parameter(
+    weights: Literal["trained", "reference", "synthetic", "ped1", "ped2", "avenue",
+                     "shanghaitech"] = parameter(
         "trained", "trained here, or taken: 'reference', those that reports/reference/ keeps for this "
-                   "profile (--pretrained), or, by "
-        "the name of another data set, those trained on "
-        "it", reason="what is trained here is traced from its first step")
+                   "profile (--pretrained), or, by the name of another data set, those trained on it",
+        reason="what is trained here is traced from its first step")
 
 
 @dataclass(frozen=True)
@@ -215,9 +216,8 @@ class Error:
     patch: int = parameter(32, "side of a patch in pixels of a 240x360 frame; scaled with the "
                                "frame", paper="Implementations")
     patch_stride: int = parameter(
-        8, "pixels of a 240x360 frame between two "
-           "patches", reason="fine enough that an object is inside some patch",
-        literal="")
+        8, "pixels of a 240x360 frame between two patches",
+        reason="fine enough that an object is inside some patch", literal="")
     background: Literal["none", "error", "input"] = parameter(
         "none", "remove the background (ShanghaiTech): from the error alone, or black in the network's "
                 "input and target",
@@ -230,19 +230,19 @@ class Score:
 
     error: Literal["absolute", "square"] = parameter(
         "absolute", "e of Eq. 7: |I - I^| as printed, or its square, which is a variant and not the "
-                    "paper's", paper="Eq. 7",
-        literal="absolute")
+                    "paper's",
+        paper="Eq. 7", literal="absolute")
     colours: Literal["each", "averaged"] = parameter(
         "each", "Eq. 7 of each colour by itself, or of the error averaged over the colours",
-        reason="Eq. 7 is written for frames, so it is taken element by element; grey frames have one colour", literal="each")
+        reason="Eq. 7 is written for frames, so it is taken element by element; grey frames have one colour",
+        literal="each")
     log_of: Literal["pixel", "mean"] = parameter(
         "pixel", "Eq. 7's logarithm of each pixel's error, or of the frame's reduced error",
         reason="Eq. 7 is written for frames, so its logarithm is taken element by element", literal="pixel")
     reduce: Literal["mean", "largest_patch_mean", "mean_patch_maximum", "largest_pixel"] = parameter(
         "mean", "a frame's score: the mean over its pixels; the largest mean of a patch, or the maximum "
-                "within each patch, "
-        "averaged over patches (UCSD: 'max of error values within the patch'); or the largest of all its "
-        "pixels",
+                "within each patch, averaged over patches (UCSD: 'max of error values within the "
+                "patch'); or the largest of all its pixels",
         reason="Eq. 7 names no reduction; the mean is what the patches of UCSD depart from", literal="")
     order: Literal["reduce_first", "average_first"] = parameter(
         "reduce_first", "a frame is reduced in each window, then averaged over the windows; or the other "
@@ -254,8 +254,8 @@ class Score:
                "frame", literal="")
     likelihood_scale: Literal["all", "last"] = parameter(
         "all", "the levels of the flow whose terms count: all, which is the likelihood, or the coarsest "
-               "alone", paper="Eq. 2",
-        literal="all")
+               "alone",
+        paper="Eq. 2", literal="all")
     likelihood_unit: Literal["nats", "per_dimension"] = parameter(
         "nats", "the unit of the two NLLs that Eq. 8 adds: nats, or nats a dimension; its lambdas do not "
                 "undo the difference",
@@ -268,9 +268,8 @@ class Score:
         "clip", "where lambda_1 and lambda_2 of Eq. 8 take their maxima and minima",
         reason="the other normalisations of the paper are within a clip", literal="")
     lambda_L: float = parameter(
-        1.0, "weight of the likelihood in Eq. 9, "
-             "lambda_L", reason="no value is given; 1 weighs both terms alike",
-        literal="")
+        1.0, "weight of the likelihood in Eq. 9, lambda_L",
+        reason="no value is given; 1 weighs both terms alike", literal="")
 
 
 @dataclass(frozen=True)
@@ -281,14 +280,12 @@ class Evaluate:
         "clip", "min-max of the scores before the ROC curve: of each clip, the test set, the training "
                 "set", paper="Eq. 9")
     smoothing: float = parameter(
-        0.0, "standard deviation in frames of a Gaussian filter over the scores; 0: "
-             "none", reason="none is stated",
-        literal="")
+        0.0, "standard deviation in frames of a Gaussian filter over the scores; 0: none",
+        reason="none is stated", literal="")
     resamples: int = parameter(
         40_000, "bootstrap resamples of the test clips for a 95 % interval",
         reason="on Ped2 its ends then vary by 0.0013 or less from draw to draw, one standard deviation; "
-               "with 1,000 by 0.007 "
-        "(benchmarks/interval_stability.csv)")
+               "with 1,000 by 0.007 (benchmarks/interval_stability.csv)")
 
 
 @dataclass(frozen=True)
@@ -407,7 +404,8 @@ def selected(dataset: str) -> dict[str, dict[str, Any]]:
     return json.loads(path.read_text(encoding="utf-8"))["choices"] if path.exists() else {}
 
 
-def resolve(profile: str, dataset: str, settings: dict[str, Any] | None = None, *, literal: bool = False) -> Config:
+def resolve(profile: str, dataset: str, settings: dict[str, Any] | None = None, *,
+            literal: bool = False) -> Config:
     """The configuration of a run: defaults, the paper's values for the data set, the profile's, the
     selection's (unless it is to be `literal`, as the base of a selection is), then the user's settings.
 
@@ -420,7 +418,8 @@ def resolve(profile: str, dataset: str, settings: dict[str, Any] | None = None, 
     values: dict[str, Any] = dict(PAPER[dataset])
     values |= PROFILES[profile]["all"] | PROFILES[profile].get(dataset, {})
     values |= {name: line["value"] for name, line in ({} if literal else selected(dataset)).items()
-               if values.get(name, parameters()[check_name("parameter", name, parameters())].default) == line["literal"]}
+               if values.get(name, parameters()[check_name("parameter", name, parameters())].default)
+               == line["literal"]}
     values |= settings or {}
     config = Config()
     for name, value in values.items():
@@ -428,14 +427,16 @@ def resolve(profile: str, dataset: str, settings: dict[str, Any] | None = None, 
         value = cast(name, value, type_of(name))
         check(name, value)
         group, short = name.split(".")
-        config = dataclasses.replace(config, **{group: dataclasses.replace(getattr(config, group), **{short: value})})
+        config = dataclasses.replace(
+            config, **{group: dataclasses.replace(getattr(config, group), **{short: value})})
     return config
 
 
 def recorded(parameters: dict[str, Any], group: str):
     """A group of parameters as a record has them, by full name; the defaults where it has none."""
     known = {f.name for f in dataclasses.fields(groups()[group])}
-    return groups()[group](**{name: parameters[f"{group}.{name}"] for name in known if f"{group}.{name}" in parameters})
+    return groups()[group](**{name: parameters[f"{group}.{name}"] for name in known
+                              if f"{group}.{name}" in parameters})
 
 
 def values(group) -> dict[str, Any]:

@@ -106,9 +106,8 @@ class ActNorm(nn.Module):
     def require_initialised(self) -> None:
         if not self.initialised:
             raise GlowError("This flow has not seen any data: actnorm takes its statistics from the first "
-                            "batch in "
-                            "training mode. Call train() and pass a batch through it, or load a trained "
-                            "state.")
+                            "batch in training mode. Call train() and pass a batch through it, or load a "
+                            "trained state.")
 
 
 class InvertibleConv(nn.Module):
@@ -229,7 +228,8 @@ class AffineCoupling(nn.Module):
 
     def shift_and_log_scale(self, x1: Tensor) -> tuple[Tensor, Tensor]:
         x1 = x1.contiguous(memory_format=torch.channels_last)
-        out = ThreeConvs.apply(self.recompute, x1, *self.conv1.folded(), *self.conv2.folded(), *self.conv3.folded())
+        out = ThreeConvs.apply(self.recompute, x1,
+                               *self.conv1.folded(), *self.conv2.folded(), *self.conv3.folded())
         shift, h = out.chunk(2, dim=1)
         return shift, F.logsigmoid(h + 2)
 
@@ -419,7 +419,8 @@ class Glow(nn.Module):
         return [*shapes[:-1], (2 * c, h, w)]
 
     @torch.no_grad()
-    def sample(self, n: int, shape: tuple[int, int, int], temperature: float, generator: torch.Generator) -> Tensor:
+    def sample(self, n: int, shape: tuple[int, int, int], temperature: float,
+               generator: torch.Generator) -> Tensor:
         """n samples of shape (C, H, W), latents drawn with standard deviation `temperature`. -> (n, C, H,
         W)"""
         like = next(self.parameters())
@@ -433,8 +434,8 @@ class Glow(nn.Module):
         factor = 2 ** self.L
         if shape[1] % factor or shape[2] % factor:
             raise GlowError(f"Maps of {shape[1]}x{shape[2]} cannot be halved {self.L} times (L = {self.L}): "
-                            "both sides "
-                            f"must be divisible by {factor}. Take a smaller L, or features of another size.")
+                            f"both sides must be divisible by {factor}. Take a smaller L, or features of "
+                            "another size.")
 
 
 def _per_sample(log_det_per_pixel: Tensor, x: Tensor) -> Tensor:

@@ -36,19 +36,22 @@ class Output(NamedTuple):
 def _normalise_and_activate(channels: int, normalisation: str, activation: str) -> list[nn.Module]:
     norms = {"batch": lambda: [nn.BatchNorm3d(channels)], "group": lambda: [nn.GroupNorm(GROUPS, channels)],
              "none": lambda: []}
-    activations = {"relu": lambda: nn.ReLU(inplace=True), "leaky_relu": lambda: nn.LeakyReLU(0.2, inplace=True)}
+    activations = {"relu": lambda: nn.ReLU(inplace=True),
+                   "leaky_relu": lambda: nn.LeakyReLU(0.2, inplace=True)}
     return [*norms[normalisation](), activations[activation]()]
 
 
 def _conv(c_in: int, c_out: int, kernel, stride, normalisation: str, activation: str) -> nn.Sequential:
     """Convolution that keeps a size divided by its stride: padding is half the kernel."""
-    conv = nn.Conv3d(c_in, c_out, kernel, stride=stride, padding=[k // 2 for k in kernel], bias=normalisation == "none")
+    conv = nn.Conv3d(c_in, c_out, kernel, stride=stride, padding=[k // 2 for k in kernel],
+                     bias=normalisation == "none")
     return nn.Sequential(conv, *_normalise_and_activate(c_out, normalisation, activation))
 
 
 def _deconv(c_in: int, c_out: int, stride, bias: bool) -> nn.ConvTranspose3d:
     """Transposed convolution of kernel (3, 3^2) that multiplies each size by its stride exactly."""
-    return nn.ConvTranspose3d(c_in, c_out, 3, stride=stride, padding=1, output_padding=[s - 1 for s in stride], bias=bias)
+    return nn.ConvTranspose3d(c_in, c_out, 3, stride=stride, padding=1,
+                              output_padding=[s - 1 for s in stride], bias=bias)
 
 
 def temporal_strides(tau: int) -> tuple[int, int, int, int]:
@@ -74,8 +77,9 @@ class ITAE(nn.Module):
     Raises ModelError for settings that do not fit together.
     """
 
-    def __init__(self, *, channels: int, two_path: bool, T: int, tau: int, app_channels, mot_channels, spatial_strides,
-                 decoder_strides, normalisation: str, activation: str, output: str, one_path_frames: str):
+    def __init__(self, *, channels: int, two_path: bool, T: int, tau: int,
+                 app_channels, mot_channels, spatial_strides, decoder_strides,
+                 normalisation: str, activation: str, output: str, one_path_frames: str):
         super().__init__()
         for name, value in (("app_channels", app_channels), ("mot_channels", mot_channels),
                             ("spatial_strides", spatial_strides), ("decoder_strides", decoder_strides)):
@@ -87,8 +91,8 @@ class ITAE(nn.Module):
                              "whole steps.")
         if torch.tensor(spatial_strides).prod() != torch.tensor(decoder_strides).prod():
             raise ModelError("The encoder divides the frame size by the product of "
-                             f"{tuple(spatial_strides)}, the decoder "
-                             f"multiplies it by that of {tuple(decoder_strides)}: the two must be equal.")
+                             f"{tuple(spatial_strides)}, the decoder multiplies it by that of "
+                             f"{tuple(decoder_strides)}: the two must be equal.")
         self.T, self.channels, self.two_path = T, channels, two_path
         # The one-path autoencoder may be shown all T frames; its maps then keep all T and the decoder has no
         # time to restore.

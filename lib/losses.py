@@ -87,15 +87,13 @@ def check_window(ms_ssim_window: int, *, height: int, width: int) -> None:
     largest = (side - 1) // 16 // 2 * 2 + 1
     if largest < 3:
         raise LossError(f"Frames of {height}x{width} are too small for the five scales of MS-SSIM, which "
-                        "need 33 "
-                        "pixels a side or more: set ms_ssim_weight to 0 or use larger frames.")
+                        "need 33 pixels a side or more: set ms_ssim_weight to 0 or use larger frames.")
     if ms_ssim_window < 3 or ms_ssim_window % 2 == 0:
         raise LossError(f"ms_ssim_window is {ms_ssim_window}; it must be odd and at least 3.")
     if ms_ssim_window > largest:
         raise LossError(f"An MS-SSIM window of {ms_ssim_window} does not fit frames of {height}x{width} at "
-                        "the fifth "
-                        f"scale: set ms_ssim_window to {largest}, the largest that does, or use larger "
-                        "frames.")
+                        f"the fifth scale: set ms_ssim_window to {largest}, the largest that does, or use "
+                        "larger frames.")
 
 
 def reconstruction_loss(I: Tensor, I_hat: Tensor, *, l2: str, l2_weight: float, gradient_weight: float,
@@ -111,8 +109,7 @@ def reconstruction_loss(I: Tensor, I_hat: Tensor, *, l2: str, l2_weight: float, 
     """
     if I.shape != I_hat.shape:
         raise LossError(f"The frames have shape {tuple(I.shape)} and their reconstruction "
-                        f"{tuple(I_hat.shape)}; "
-                        "they must be equal.")
+                        f"{tuple(I_hat.shape)}; they must be equal.")
     weights = {"l2": l2_weight, "gradient": gradient_weight, "ms_ssim": ms_ssim_weight}
     if min(weights.values()) < 0 or max(weights.values()) <= 0:
         raise LossError(f"The weights of the loss are {weights}; none may be negative and one must be "
@@ -126,6 +123,7 @@ def reconstruction_loss(I: Tensor, I_hat: Tensor, *, l2: str, l2_weight: float, 
         terms["gradient"] = gradient_loss(I, I_hat)
     if ms_ssim_weight:
         bright, bright_hat = ((x + 1) / 2 if input_range == "-1..1" else x for x in (I, I_hat))
-        terms["ms_ssim"] = 1 - ms_ssim(bright, bright_hat, ms_ssim_window=ms_ssim_window, data_range=1.0).mean()
+        terms["ms_ssim"] = 1 - ms_ssim(bright, bright_hat, ms_ssim_window=ms_ssim_window,
+                                       data_range=1.0).mean()
     total = sum(weights[name] * term for name, term in terms.items())
     return total, terms

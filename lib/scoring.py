@@ -49,8 +49,10 @@ def reading_of(score, *, channels: int) -> str:
 def readings(channels: int) -> tuple[str, ...]:
     """The names of all readings of frames with so many channels:
     "<error>/<colours>/<log_of>/<reduce>/<order>"."""
-    found = [[f"{error}/{colours}/{log_of}/{reduce}/{order}" for colours, error, log_of, reduce in itertools.product(
-        COLOURS[:1 if channels == 1 else 2], ERRORS, LOGS, REDUCTIONS)] for order in ORDERS]
+    found = [[f"{error}/{colours}/{log_of}/{reduce}/{order}"
+              for colours, error, log_of, reduce in itertools.product(
+                  COLOURS[:1 if channels == 1 else 2], ERRORS, LOGS, REDUCTIONS)]
+             for order in ORDERS]
     return tuple(found[0] + found[1])
 
 
@@ -95,8 +97,7 @@ def windows_to_frames(values: np.ndarray, starts: np.ndarray, *, T: int, length:
                          f"{length}.")
     if starts[0] != 0 or starts[-1] + T != length or (len(starts) > 1 and np.diff(starts).max() > T):
         raise ScoreError(f"Some frame of the clip of {length} lies in no window; the stride must be at most "
-                         f"T = {T}, "
-                         "and the first and the last window that fits must be among the windows.")
+                         f"T = {T}, and the first and the last window that fits must be among the windows.")
     if likelihood_frames == "all":
         sums, counts = np.zeros(length), np.zeros(length)
         for offset in range(T):
@@ -115,8 +116,9 @@ def spread(values: np.ndarray, windows: np.ndarray, clips, *, T: int, likelihood
     """`windows_to_frames` clip by clip: values (n,), windows (n, 2) as `datasets.windows` gives them, and the
     clips they index -> a value a frame of all clips, (N,) float64."""
     of_clip = [windows[:, 0] == index for index in range(len(clips))]
-    return np.concatenate([windows_to_frames(values[own], windows[own, 1] - clip.start, T=T, length=clip.length,
-                                             likelihood_frames=likelihood_frames) for own, clip in zip(of_clip, clips)])
+    return np.concatenate([
+        windows_to_frames(values[own], windows[own, 1] - clip.start, T=T, length=clip.length,
+                          likelihood_frames=likelihood_frames) for own, clip in zip(of_clip, clips)])
 
 
 # Eq. 8 and 9
@@ -165,7 +167,8 @@ def window_nll(terms: dict[str, np.ndarray], *, likelihood_scale: str, likelihoo
     return nll / dims if likelihood_unit == "per_dimension" else nll
 
 
-def span(low: np.ndarray, high: np.ndarray, ids: np.ndarray, clip_ids: np.ndarray, *, lambda_scope: str) -> np.ndarray:
+def span(low: np.ndarray, high: np.ndarray, ids: np.ndarray, clip_ids: np.ndarray, *,
+         lambda_scope: str) -> np.ndarray:
     """max - min, as Eq. 8 has it, for each frame: (N,) float64.
 
     `low` and `high` (n,) are the least and the largest of the values of each of n windows (or frames), `ids`
@@ -180,7 +183,8 @@ def span(low: np.ndarray, high: np.ndarray, ids: np.ndarray, clip_ids: np.ndarra
     return np.array([spans[clip] for clip in clip_ids])
 
 
-def likelihood_score(nll_app: np.ndarray | None, nll_mot: np.ndarray | None, *, lambda_1=None, lambda_2=None) -> np.ndarray:
+def likelihood_score(nll_app: np.ndarray | None, nll_mot: np.ndarray | None, *,
+                     lambda_1=None, lambda_2=None) -> np.ndarray:
     """Eq. 8: L of each frame from the negative log-likelihoods of F_app and F_mot, (N,) each -> (N,) float64.
 
     lambda_1 and lambda_2, (N,) each, are the ranges that `span` gives. Where both are 0, L is the plain mean,
@@ -224,10 +228,10 @@ def eq8(flows: dict[str, FlowWindows], windows: np.ndarray, clips, score, *, T: 
     likelihoods (`lambda_of`), over the frame's clip, the whole split or the training windows, `train`
     (`lambda_scope`). Raises ScoreError as its parts do.
     """
-    if score.lambda_scope not in ("clip", "test", "train") or score.lambda_of not in ("features", "likelihoods"):
+    if (score.lambda_scope not in ("clip", "test", "train")
+            or score.lambda_of not in ("features", "likelihoods")):
         raise ScoreError(f"lambda_scope is {score.lambda_scope!r} and lambda_of {score.lambda_of!r}; they "
-                         "can be 'clip', "
-                         "'test' or 'train', and 'features' or 'likelihoods'.")
+                         "can be 'clip', 'test' or 'train', and 'features' or 'likelihoods'.")
     ids_of_frames = clip_ids(clips)
     nll = {name: spread(flow.nll, windows, clips, T=T, likelihood_frames=score.likelihood_frames)
            for name, flow in flows.items()}
@@ -242,11 +246,13 @@ def eq8(flows: dict[str, FlowWindows], windows: np.ndarray, clips, score, *, T: 
         if score.lambda_of == "likelihoods" and own is flows[name]:
             low, high, ids = nll[name], nll[name], ids_of_frames  # of the frames, which is where Eq. 8 is
         lambdas[name] = span(low, high, ids, ids_of_frames, lambda_scope=score.lambda_scope)
-    L = likelihood_score(nll.get("app"), nll.get("mot"), lambda_1=lambdas.get("app"), lambda_2=lambdas.get("mot"))
+    L = likelihood_score(nll.get("app"), nll.get("mot"),
+                         lambda_1=lambdas.get("app"), lambda_2=lambdas.get("mot"))
     return {f"nll_{name}": values for name, values in nll.items()} | {"L": L}
 
 
-def total_score(terms, clip_ids: np.ndarray, *, normalise_over: str = "clip", train_extremes=None) -> np.ndarray:
+def total_score(terms, clip_ids: np.ndarray, *, normalise_over: str = "clip",
+                train_extremes=None) -> np.ndarray:
     """Eq. 9: S = norm(R) + lambda_L norm(L) -> (N,) float64. The one place where scores are normalised and
     added.
 
@@ -303,8 +309,8 @@ class FrameScores:
     terms: tuple[tuple[float, np.ndarray], ...]
 
 
-def frame_scores(errors: dict[str, np.ndarray], flows: dict[str, FlowWindows], windows: np.ndarray, clips, score, *,
-                 channels: int, T: int, train: dict[str, FlowWindows] | None = None) -> FrameScores:
+def frame_scores(errors: dict[str, np.ndarray], flows: dict[str, FlowWindows], windows: np.ndarray, clips,
+                 score, *, channels: int, T: int, train: dict[str, FlowWindows] | None = None) -> FrameScores:
     """R (Eq. 7), L (Eq. 8) and S (Eq. 9) of a model on a split: the one way to them.
 
     `errors` has the values of each frame by the name of a reading (`readings`), of which `score` chooses one;
@@ -321,8 +327,8 @@ def frame_scores(errors: dict[str, np.ndarray], flows: dict[str, FlowWindows], w
 def _check_finite(name: str, values: np.ndarray) -> None:
     if not np.isfinite(values).all():
         raise ScoreError(f"{name} holds NaN or infinity ({np.count_nonzero(~np.isfinite(values))} of "
-                         f"{np.size(values)} "
-                         "values); the network that made it has diverged or its input is damaged.")
+                         f"{np.size(values)} values); the network that made it has diverged or its input "
+                         "is damaged.")
 
 
 def _check_same_length(**arrays: np.ndarray) -> None:

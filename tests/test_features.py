@@ -13,7 +13,7 @@ from lib.glow import Glow
 from lib.training.flow_windows import flow_input
 from lib.training.stage2 import likelihoods
 
-# -- pooling -----------------------------------------------------------------------------------------------------
+# -- pooling -------------------------------------------------------------------------------------------------
 
 
 def test_maxima_of_all_times_come_first_then_means():
@@ -37,7 +37,7 @@ def test_pooling_is_place_by_place():
     np.testing.assert_allclose(averaged[:, 0], x.max(axis=1).mean(axis=1), rtol=1e-5, atol=1e-7)
 
 
-# -- extra information -------------------------------------------------------------------------------------------
+# -- extra information ---------------------------------------------------------------------------------------
 
 
 def clip(T=4):
@@ -73,7 +73,7 @@ def test_extra_information_lies_below_the_pooled_map():
             features.app_input(pooled, wrong)
 
 
-# -- statistics --------------------------------------------------------------------------------------------------
+# -- statistics ----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_a_constant_is_seen_as_one_whatever_its_size(value, standardise):
     torch.testing.assert_close(mean, torch.full_like(mean, value))
 
 
-# -- the density -------------------------------------------------------------------------------------------------
+# -- the density ---------------------------------------------------------------------------------------------
 
 
 def density(mean=(1.0, -2.0), std=(2.0, 0.5), seed=0):
@@ -183,7 +183,7 @@ def test_likelihoods_are_those_of_the_density_term_by_term(tmp_path):
     assert got["log_p_z"].shape == (35, 1) and got["dims"] == 2 * 4 * 6 and ticks == [(32, 35), (35, 35)]
 
 
-# -- what a flow is given ----------------------------------------------------------------------------------------
+# -- what a flow is given ------------------------------------------------------------------------------------
 
 
 def test_flow_input_of_the_four_variants(tmp_path):

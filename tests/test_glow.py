@@ -452,7 +452,7 @@ def test_recomputing_gives_the_same_gradients(L):
     plain = Glow(channels=2, K=4, L=L, hidden=8, permutation="lu", recompute=False)
     saving = Glow(channels=2, K=4, L=L, hidden=8, permutation="lu", recompute=True)
     saving.load_state_dict(plain.state_dict())
-    for trained in (False, True):  # the first batch, and one of moved parameters
+    for _ in range(2):  # the first batch, and one of moved parameters
         gradients = []
         for flow in (plain, saving):
             nll = -flow.log_prob(x).mean()

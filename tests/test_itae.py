@@ -72,7 +72,7 @@ def video(*, channels=1, T=8, size=(8, 12), B=1, seed=0):
     return torch.rand(B, channels, T, *size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-# -- Table 1 -----------------------------------------------------------------------------------------------------
+# -- Table 1 -------------------------------------------------------------------------------------------------
 
 
 def test_layers_are_those_of_table_1():
@@ -140,7 +140,7 @@ def test_laterals_are_those_of_slowfast(mot_channels):
     assert itae.MOT_KERNELS == ((5, 3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3))
 
 
-# -- what reaches what -------------------------------------------------------------------------------------------
+# -- what reaches what ---------------------------------------------------------------------------------------
 
 
 def test_both_paths_and_all_laterals_receive_gradient():
@@ -265,7 +265,7 @@ def test_overfits_one_clip():
     print(f"{len(losses)} steps, {time.perf_counter() - start:.1f} s")
 
 
-# -- settings ----------------------------------------------------------------------------------------------------
+# -- settings ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

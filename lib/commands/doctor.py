@@ -82,13 +82,12 @@ def _data() -> None:
             print(f"  – {dataset}: {problem}")
             continue
         missing = list(found.missing)
-        print(
-            f"  ✓ {dataset}: complete"
-            if not missing
-            else f"  ! {dataset}: incomplete "
-            f"({textwrap.shorten(missing[0], 90, placeholder=' ...')}{f' and {len(missing) - 1} more differences' if len(missing) > 1 else ''}); "
-            "usable with --set data.subset=true"
-        )
+        if missing:
+            first = textwrap.shorten(missing[0], 90, placeholder=" ...")
+            others = f" and {len(missing) - 1} more differences" if len(missing) > 1 else ""
+            print(f"  ! {dataset}: incomplete ({first}{others}); usable with --set data.subset=true")
+        else:
+            print(f"  ✓ {dataset}: complete")
         if dataset in official.KNOWN:
             print(f"      {_pixels(found)}")
 

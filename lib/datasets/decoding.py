@@ -27,7 +27,7 @@ def read_frames(clip: Source) -> Iterator[np.ndarray]:
         yield from read_video(clip.video, clip.length)
 
 
-# -- masks -------------------------------------------------------------------------------------------------------
+# -- masks ---------------------------------------------------------------------------------------------------
 
 
 def read_mat(path: Path, variable: str) -> np.ndarray:

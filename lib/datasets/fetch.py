@@ -131,7 +131,7 @@ def is_there(dataset: str, archive: Archive, data_root: Path) -> bool:
     )
 
 
-# -- download ----------------------------------------------------------------------------------------------------
+# -- download ------------------------------------------------------------------------------------------------
 
 
 def download(dataset: str, archive: Archive, data_root: Path, progress: Callable[[str], None]) -> None:
@@ -276,7 +276,7 @@ def disk_error(error: OSError, folder: Path) -> DataError:
     return DataError(f"{error.filename or folder} cannot be written: {error.strerror}.")
 
 
-# -- unpack ------------------------------------------------------------------------------------------------------
+# -- unpack --------------------------------------------------------------------------------------------------
 
 
 def unpack(archive: Path, folder: Path, progress: Callable[[str], None]) -> None:

@@ -83,7 +83,7 @@ class Source:
         return str(self.images[index]) if self.images else f"{self.video}, frame {index + 1},"
 
 
-# -- names and order ---------------------------------------------------------------------------------------------
+# -- names and order -----------------------------------------------------------------------------------------
 
 
 def natural(path: Path) -> tuple:
@@ -163,7 +163,7 @@ def video_files(folder: Path) -> tuple[Path, ...]:
     return tuple(path for path in entries(folder) if path.suffix.lower() in VIDEOS)
 
 
-# -- bytes -------------------------------------------------------------------------------------------------------
+# -- bytes ---------------------------------------------------------------------------------------------------
 
 
 def read_bytes(path: Path) -> bytes:

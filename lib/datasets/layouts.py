@@ -164,7 +164,7 @@ def shape_text(shape) -> str:
     return f"{shape[0]}x{shape[1]} pixels (height x width)" if len(shape) == 2 else f"of shape {tuple(shape)}"
 
 
-# -- finding a data set ------------------------------------------------------------------------------------------
+# -- finding a data set --------------------------------------------------------------------------------------
 
 
 def looks_ucsd(folder: Path) -> bool:
@@ -271,7 +271,7 @@ def subfolders(folder: Path) -> list[Path]:
         return []
 
 
-# -- labels ------------------------------------------------------------------------------------------------------
+# -- labels --------------------------------------------------------------------------------------------------
 
 
 def read_m_file(path: Path) -> list[list[tuple[int, int]]]:
@@ -437,7 +437,7 @@ def frame_size(clips: list[Source]) -> tuple[int, int]:
     return next(read_frames(clips[0])).shape[:2]
 
 
-# -- UCSD --------------------------------------------------------------------------------------------------------
+# -- UCSD ----------------------------------------------------------------------------------------------------
 
 
 def read_ucsd(dataset: str, folder: Path, subset: bool, look: Looker) -> Raw:
@@ -528,7 +528,7 @@ def read_ucsd(dataset: str, folder: Path, subset: bool, look: Looker) -> Raw:
     )
 
 
-# -- Avenue ------------------------------------------------------------------------------------------------------
+# -- Avenue --------------------------------------------------------------------------------------------------
 
 
 def read_avenue(dataset: str, folder: Path, avenue_labels: str, look: Looker) -> Raw:
@@ -594,7 +594,7 @@ def label_avenue(
     return label_by_ranges(test, ranges, path), (path,)
 
 
-# -- folders: ShanghaiTech's own layout, and the community's for all sets ------------------------------------------
+# -- folders: ShanghaiTech's own layout, and the community's for all sets ------------------------------------
 
 
 def read_folders(dataset: str, folder: Path, avenue_labels: str, look: Looker) -> Raw:
@@ -675,7 +675,7 @@ def label_folders(dataset: str, test: list[Source], folder: Path) -> tuple[list[
     )
 
 
-# -- all sets ----------------------------------------------------------------------------------------------------
+# -- all sets ------------------------------------------------------------------------------------------------
 
 
 def official_counts(dataset: str, avenue_labels: str) -> dict | None:

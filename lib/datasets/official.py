@@ -45,7 +45,10 @@ def verdict(found: dict[str, str]) -> str:
     if not others:
         return f"the pixels of all {len(found)} clips are the official ones"
     if len(others) == len(found):
-        return f"the pixels of all {len(found)} clips differ from the official ones: re-encoded, resized, or another set"
+        return (
+            f"the pixels of all {len(found)} clips differ from the official ones: "
+            "re-encoded, resized, or another set"
+        )
     return (
         f"the pixels of {len(others)} of {len(found)} clips differ from the official ones "
         f"({', '.join(others[:6])}): "

@@ -42,7 +42,7 @@ LOOKED = "looked.json"  # what a first look at large files found, see layouts.Lo
 ARRAYS = ("train_frames.npy", "test_frames.npy", "test_labels.npy", "test_masks.npy", "tracks.csv")
 
 
-# -- one frame, one mask -----------------------------------------------------------------------------------------
+# -- one frame, one mask -------------------------------------------------------------------------------------
 
 
 def fit_frame(image: np.ndarray, height: int, width: int, channels: int) -> np.ndarray:
@@ -73,7 +73,7 @@ def fit_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
     return (pooled[0] > 0).numpy()
 
 
-# -- preparing ---------------------------------------------------------------------------------------------------
+# -- preparing -----------------------------------------------------------------------------------------------
 
 
 def prepare(
@@ -291,7 +291,7 @@ def open_at(path: Path, row: int):
     """Opens an .npy file for writing at one row of its array. Writing through a file, not through a map,
     keeps the resident memory flat."""
     array = np.load(path, mmap_mode="r")
-    file = open(path, "r+b")
+    file = open(path, "r+b")  # noqa: SIM115  whoever asked for it closes it
     file.seek(array.offset + row * int(np.prod(array.shape[1:])) * array.itemsize)
     return file
 

@@ -98,7 +98,7 @@ class Actor:
     abnormal: np.ndarray | None = None  # (T,) bool, when it is an anomaly; None: never
 
 
-# -- people and things, in body heights around the point between the feet, looking to the right -----------------------
+# -- people and things, in body heights around the point between the feet, looking to the right --------------
 
 
 def body_height(feet: float) -> float:
@@ -256,7 +256,7 @@ def placed(shapes, *, x, feet, h, direction) -> tuple[Shape, ...]:
     )
 
 
-# -- what happens in a clip -------------------------------------------------------------------------------------------
+# -- what happens in a clip ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -365,7 +365,7 @@ def throwers(rng, track: Track, made, t, during) -> list[Actor]:
     return [*actors, replace(thrown, feet=track.feet + 1e-3)]  # drawn before its throwers
 
 
-# -- from actors to frames --------------------------------------------------------------------------------------------
+# -- from actors to frames -----------------------------------------------------------------------------------
 
 
 def background(rng, *, height: int, width: int) -> np.ndarray:
@@ -479,7 +479,7 @@ def render(rng, actors: list[Actor], scene, *, frames: int, oversample: int, hei
     return film, [(actor.kind, mask) for actor, mask in zip(odd, masks) if mask.any()]
 
 
-# -- the files --------------------------------------------------------------------------------------------------------
+# -- the files -----------------------------------------------------------------------------------------------
 
 
 def generate(

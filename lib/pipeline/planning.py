@@ -141,7 +141,7 @@ def threads_of(job: Job, config: Config) -> int:
     return config.machine.threads * (config.selection.workers if job.step == "selection" else 1)
 
 
-# -- what has to run ---------------------------------------------------------------------------------------------
+# -- what has to run -----------------------------------------------------------------------------------------
 
 
 def make(grid: Grid, lines: dict[str, Line], folder: Path, by_hand: bool = False) -> Plan:
@@ -243,7 +243,7 @@ def why_inputs_changed(job: Job, reads) -> str:
     return f"the result of {changed[0]} changed" if changed else ""
 
 
-# -- what came of it ---------------------------------------------------------------------------------------------
+# -- what came of it -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ PACKAGES = (
 )
 
 
-# -- code version ------------------------------------------------------------------------------------------------
+# -- code version --------------------------------------------------------------------------------------------
 
 
 def code_of_source(source: str) -> ast.Module:
@@ -189,7 +189,7 @@ def code_version(notebook: str) -> dict[str, str]:
     return dict(sorted(hashes.items()))
 
 
-# -- what a run is made of ---------------------------------------------------------------------------------------
+# -- what a run is made of -----------------------------------------------------------------------------------
 
 
 # What Eq. 8 and the last term of Eq. 9 read, which a model without flows does not have.
@@ -256,7 +256,7 @@ def input_digest(reader: Job, record: dict) -> str:
     return frames if frames and not STEPS[reader.step].sees_labels else result_digest(record)
 
 
-# -- reading and writing -----------------------------------------------------------------------------------------
+# -- reading and writing -------------------------------------------------------------------------------------
 
 
 def previous(folder: Path) -> Path:
@@ -299,7 +299,7 @@ def find(profile: str) -> list[tuple[Job, dict]]:
     return found
 
 
-# -- circumstances -----------------------------------------------------------------------------------------------
+# -- circumstances -------------------------------------------------------------------------------------------
 
 
 def now() -> str:

@@ -113,7 +113,7 @@ def _quota_of(folder: Path) -> list[float]:
         return []
 
 
-# -- the disk ----------------------------------------------------------------------------------------------------
+# -- the disk ------------------------------------------------------------------------------------------------
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -122,7 +122,10 @@ def disk_sentence(problem: OSError) -> str:
     """An error of the operating system that is about the disk, as a sentence."""
     where = problem.filename or "A file"
     if problem.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"The disk is full: {where} could not be written. Make room and run this again; what is finished is kept."
+        return (
+            f"The disk is full: {where} could not be written. "
+            "Make room and run this again; what is finished is kept."
+        )
     if problem.errno == errno.EROFS:
         return (
             f"{where} cannot be written: the disk is read-only. Run this in a folder that you can write to."

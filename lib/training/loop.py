@@ -226,7 +226,10 @@ def epoch_line(row: dict, steps: int) -> str:
         for name in row
         if name not in ("epoch", "step", "lr", "grad_norm", "windows_per_second")
     )
-    return f"step {row['step']:>6} of {steps}  {terms}  lr {row['lr']:.1e}  {row['windows_per_second']:.1f} windows/s"
+    return (
+        f"step {row['step']:>6} of {steps}  {terms}  lr {row['lr']:.1e}  "
+        f"{row['windows_per_second']:.1f} windows/s"
+    )
 
 
 def save_weights(model: nn.Module, path: Path) -> None:

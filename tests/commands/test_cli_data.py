@@ -28,7 +28,7 @@ def elsewhere(tmp_path, monkeypatch):
     (tmp_path / "raw").mkdir()
 
 
-# -- fetching ----------------------------------------------------------------------------------------------------
+# -- fetching ------------------------------------------------------------------------------------------------
 
 
 def test_fetch_from_the_command_line(server, tmp_path, capsys):
@@ -85,7 +85,7 @@ def test_help_names_the_options(capsys):
         assert option in out
 
 
-# -- your own video: options -------------------------------------------------------------------------------------
+# -- your own video: options ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_names_that_are_not_utf8_are_refused_at_once(folders, capsys):
     assert "'\\udce4' is not UTF-8" in capsys.readouterr().err
 
 
-# -- your own video: the pipeline ----------------------------------------------------------------------------------
+# -- your own video: the pipeline ----------------------------------------------------------------------------
 
 
 def test_from_videos_to_scores(folders, fresh):
@@ -216,7 +216,7 @@ def at(folders: Path) -> list[str]:
     return ["--train-videos", str(folders / "normal"), "--score-videos", str(folders / "new one's")]
 
 
-# -- what was run before -----------------------------------------------------------------------------------------
+# -- what was run before -------------------------------------------------------------------------------------
 
 
 def pretend(job: Job) -> None:

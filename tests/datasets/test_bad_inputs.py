@@ -15,7 +15,7 @@ from lib.datasets.files import Source
 from lib.datasets.own_video import own_videos, read_videos
 from lib.errors import DataError
 
-# -- tables of labels: right --------------------------------------------------------------------------------------
+# -- tables of labels: right ---------------------------------------------------------------------------------
 
 
 def clips(*names: str, length: int = 60) -> list[Source]:
@@ -68,7 +68,7 @@ def test_letters_are_the_same_composed_and_decomposed(tmp_path):
     assert abnormal(tmp_path, f"clip,first,last\n{decomposed},5,6\n", "tür.mp4", "b.mp4")["tür"] == [5, 6]
 
 
-# -- tables of labels: a sentence with file and line ---------------------------------------------------------------
+# -- tables of labels: a sentence with file and line ---------------------------------------------------------
 
 OPEN = 'clip,first,last,note\na,5,10,"person falls\na,40,50,bike\nb,20,30,cart\n'
 TABLES = {
@@ -159,7 +159,7 @@ def test_a_name_that_can_be_two_clips(tmp_path):
         abnormal(tmp_path, "clip,first,last\na.mp4,5,6\n", "a.mp4", "a.mp4.avi")
 
 
-# -- label files of benchmarks -------------------------------------------------------------------------------------
+# -- label files of benchmarks -------------------------------------------------------------------------------
 
 ARRAYS = {
     "scores": (np.linspace(0, 0.9, 60), "holds other values than 0 and 1, such as 0.015"),
@@ -257,7 +257,7 @@ def test_entries_of_an_m_file_out_of_order(tmp_path):
         layouts.read_m_file(tmp_path / "p.m")
 
 
-# -- folders ---------------------------------------------------------------------------------------------------------
+# -- folders -------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ SIZE = (32, 48)  # raw frames, H x W
 ABNORMAL = {1: (1, 2), 2: (0,)}  # clip -> its abnormal frames, 0-based
 
 
-# -- tiny trees --------------------------------------------------------------------------------------------------
+# -- tiny trees ----------------------------------------------------------------------------------------------
 
 
 def frame(split: str, clip: int, index: int, size=SIZE) -> np.ndarray:
@@ -204,7 +204,7 @@ def check_content(prepared, lengths=(5, 4), tolerance=0) -> None:
         assert prepared.masks.dtype == bool and np.array_equal(prepared.masks, expected)
 
 
-# -- each layout, right --------------------------------------------------------------------------------------------
+# -- each layout, right --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("first", [1, 0])
@@ -300,7 +300,7 @@ def test_the_kits_own_interval_table():
     assert sum(layouts.KNOWN["ped2"]["train"]) == 2550 and sum(layouts.KNOWN["ped2"]["test"]) == 2010
 
 
-# -- broken, and the sentence for it -------------------------------------------------------------------------------
+# -- broken, and the sentence for it -------------------------------------------------------------------------
 
 
 def cut(path: Path, share=0.5) -> None:
@@ -397,17 +397,26 @@ def dead_link(folder):
 
 BROKEN_UCSD = {
     lose_clip: r"UCSDped2/Train: the numbers run from 2 to 2, but 1 is missing\. Unpack the archive again",
-    lose_last_test_clip: r"test clip Test002 is missing, UCSDped2\.m labels it\. Get .*--set data\.subset=true",
+    lose_last_test_clip: (
+        r"test clip Test002 is missing, UCSDped2\.m labels it\. Get .*"
+        r"--set data\.subset=true"
+    ),
     lose_labels: r"UCSDped2/Test has no label file \(such as UCSDped2\.m\)",
     lose_one_label: r"UCSDped2\.m labels clips 1 to 1, so test clip Test002 has no label",
     label_too_far: r"clip Test001 is labelled abnormal from frame 2 to 6, but it has 5 frames",
-    other_labels: r"masks and UCSDped2\.m disagree\. Test001: 1 frames, the first is frame 4 \(2 abnormal by mask, 3 ",
+    other_labels: (
+        r"masks and UCSDped2\.m disagree\. Test001: 1 frames, the first is frame 4 "
+        r"\(2 abnormal by mask, 3 "
+    ),
     odd_labels: r"'two' is not a list of ranges such as 61:180",
     no_label_lines: r"UCSDped2\.m holds no line such as TestVideoFile\{end\+1\}\.gt_frame",
     gap: r"Test/Test001: the numbers run from 1 to 5, but 3 is missing",
     double: r"Test/Test001: number 3 is there twice",
     no_number: r"cover\.tif has no number at the end of its name",
-    truncated_frame: r"Train/Train002/002\.tif \(\d+ bytes\) cannot be decoded: it is damaged, cut off, or not an image",
+    truncated_frame: (
+        r"Train/Train002/002\.tif \(\d+ bytes\) cannot be decoded: "
+        r"it is damaged, cut off, or not an image"
+    ),
     empty_frame: r"Train002/002\.tif \(0 bytes\) cannot be decoded",
     no_image: r"Train002/002\.tif \(22 bytes\) cannot be decoded",
     odd_frame: r"Test002/004\.tif is 32x40 pixels \(height x width\), but the set's first frame is 32x48",
@@ -496,7 +505,10 @@ BROKEN_AVENUE = {
     no_video: r"01\.avi cannot be opened as a video: it is cut off, or of a kind that cannot be decoded",
     video_of_other_size: r"02\.avi, frame 1, is 48x64 pixels .*, but the set's first frame is 32x48",
     one_mask_file_gone: r"Test clip 02 has no mask file: there is no .*2_label\.mat",
-    all_mask_files_gone: r"Avenue's masks are missing: .*ground_truth_demo.zip.*--set data\.avenue_labels=intervals",
+    all_mask_files_gone: (
+        r"Avenue's masks are missing: .*ground_truth_demo.zip.*"
+        r"--set data\.avenue_labels=intervals"
+    ),
     masks_of_other_size: r"2_label\.mat is 8x8 pixels \(height x width\), but the frames are 32x48",
     masks_of_two_sizes: r"2_label\.mat: mask 4 is 8x8 pixels .*, the first one 32x48",
     mask_file_cut: r"2_label\.mat cannot be read as a MATLAB file",
@@ -552,7 +564,10 @@ BROKEN_SHANGHAITECH = {
     label_values: r"02_0024\.npy holds other values than 0 and 1",
     label_cut: r"02_0024\.npy cannot be read as an \.npy file",
     all_labels_gone: r"shanghaitech has no labels: put the folder test_frame_mask/",
-    clip_gone: r"1 of 2 test clips that have labels are missing: 02_0024; test: 1 clips with 5 frames instead of 2 ",
+    clip_gone: (
+        r"1 of 2 test clips that have labels are missing: 02_0024; "
+        r"test: 1 clips with 5 frames instead of 2 "
+    ),
     sampled: r"train: 2 clips with 5 frames instead of 2 with 9",
     pixel_masks_of_other_length: r"02_0024\.npy has 5 masks, but test clip 02_0024 has 4 frames",
 }
@@ -581,7 +596,7 @@ def test_a_video_that_stops_early_when_it_is_decoded(tmp_path):
         list(decoding.read_frames(clip))
 
 
-# -- subsets -------------------------------------------------------------------------------------------------------
+# -- subsets -------------------------------------------------------------------------------------------------
 
 
 def test_a_part_of_a_set_is_taken_on_purpose_only_and_says_so(tmp_path, tiny):
@@ -618,7 +633,7 @@ def test_a_whole_set_is_no_subset_even_if_one_is_accepted(tmp_path, tiny):
     assert not run(make_ucsd(tmp_path), tmp_path / "out", dataset="ped2", subset=True).subset
 
 
-# -- frames and masks ------------------------------------------------------------------------------------------------
+# -- frames and masks ----------------------------------------------------------------------------------------
 
 
 def test_frames_are_resized_as_an_antialiased_bilinear_interpolation():
@@ -674,7 +689,7 @@ def test_tracks_are_in_pixels_of_the_prepared_frames(tmp_path):
     assert tracks.loc[0, ["clip", "frame", "kind"]].tolist() == ["Test001", 1, "cart"]
 
 
-# -- windows -----------------------------------------------------------------------------------------------------------
+# -- windows -------------------------------------------------------------------------------------------------
 
 
 def test_windows_start_at_the_clip_and_end_at_its_last_frame():
@@ -688,7 +703,7 @@ def test_windows_start_at_the_clip_and_end_at_its_last_frame():
         windows(clips, T=5, stride=1)
 
 
-# -- preparing: resuming, the manifest, the raw folder --------------------------------------------------------------
+# -- preparing: resuming, the manifest, the raw folder -------------------------------------------------------
 
 
 def snapshot(folder: Path) -> dict:
@@ -851,7 +866,7 @@ def test_memory_does_not_grow_with_a_clip(tmp_path):
     assert peaks[1] - peaks[0] < 5 * 256 * 256  # of 108 further frames of 256 x 256 bytes
 
 
-# -- finding ---------------------------------------------------------------------------------------------------------
+# -- finding -------------------------------------------------------------------------------------------------
 
 
 def test_find_raw_looks_by_name_and_layout_and_says_what_it_found(tmp_path):
@@ -879,7 +894,7 @@ def test_a_folder_in_no_known_layout(tmp_path):
         run(tmp_path, tmp_path.parent / "out")
 
 
-# -- the real sets, where they are at hand -----------------------------------------------------------------------------
+# -- the real sets, where they are at hand -------------------------------------------------------------------
 
 
 def real(dataset: str) -> Path:

@@ -59,7 +59,7 @@ def write(path: Path, text: str) -> str:
     return path.name
 
 
-# -- right -------------------------------------------------------------------------------------------------------
+# -- right ---------------------------------------------------------------------------------------------------
 
 
 def test_two_folders_without_labels(folders):
@@ -138,7 +138,7 @@ def test_looking_twice_decodes_once(folders):
     )
 
 
-# -- wrong, and the sentence for it ------------------------------------------------------------------------------
+# -- wrong, and the sentence for it --------------------------------------------------------------------------
 
 
 def empty(root):
@@ -202,7 +202,8 @@ def broken_link(root):
         ),
         (
             same_name,
-            r"holds cam\.avi and cam\.mkv; a clip is called by its name without the ending\. Rename one of them\.",
+            r"holds cam\.avi and cam\.mkv; a clip is called by its name without the ending\. "
+            r"Rename one of them\.",
         ),
         (broken_link, r"z\.avi is a symbolic link to .*gone\.avi, which does not exist"),
     ],

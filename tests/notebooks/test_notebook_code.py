@@ -104,7 +104,7 @@ def execute(monkeypatch, tmp_path):
     return execute
 
 
-# -- training ----------------------------------------------------------------------------------------------------
+# -- training ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("variant", ["one_path", "two_path"])
@@ -173,7 +173,7 @@ def test_stage_2_is_trained_and_standardised_on_the_training_split(
         assert metrics[f"bits_per_dimension_{split}"] == pytest.approx(bits, rel=1e-4)
 
 
-# -- scores ------------------------------------------------------------------------------------------------------
+# -- scores --------------------------------------------------------------------------------------------------
 
 
 def of_frames(values):

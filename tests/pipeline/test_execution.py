@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from conftest import Checkout, copy_checkout
@@ -45,7 +46,7 @@ class Edited:
         self.path.write_text(self.before)
 
 
-# -- all of it ---------------------------------------------------------------------------------------------------
+# -- all of it -----------------------------------------------------------------------------------------------
 
 
 def test_everything_ran(finished):
@@ -111,7 +112,7 @@ def test_nothing_runs_twice_and_it_says_so_quickly(finished):
     assert time.time() - started < 15
 
 
-# -- what is stale -----------------------------------------------------------------------------------------------
+# -- what is stale -------------------------------------------------------------------------------------------
 
 
 def test_words_and_times_make_nothing_stale(finished):
@@ -291,7 +292,7 @@ def test_kept_weights_score_without_training(finished, tmp_path):
     )
 
 
-# -- mistakes ----------------------------------------------------------------------------------------------------
+# -- mistakes ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -365,7 +366,7 @@ def test_a_checkpoint_of_another_configuration(finished, tmp_path):
     )
 
 
-# -- interruptions -----------------------------------------------------------------------------------------------
+# -- interruptions -------------------------------------------------------------------------------------------
 
 
 def wait_for(condition, seconds: float = 120) -> None:
@@ -386,7 +387,7 @@ def kernel_of(checkout: Checkout) -> list[int]:
         try:
             if (
                 folder.isdigit()
-                and b"ipykernel_launcher" in open(f"/proc/{folder}/cmdline", "rb").read()
+                and b"ipykernel_launcher" in Path(f"/proc/{folder}/cmdline").read_bytes()
                 and os.path.samefile(f"/proc/{folder}/cwd", checkout.folder)
             ):
                 found.append(int(folder))
@@ -456,7 +457,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(fresh):
     assert fresh.tiny("autoencoder").returncode == 0
 
 
-# -- Snakemake by hand -------------------------------------------------------------------------------------------
+# -- Snakemake by hand ---------------------------------------------------------------------------------------
 
 
 def test_snakemake_by_hand(fresh):

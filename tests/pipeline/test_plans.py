@@ -140,7 +140,7 @@ def test_reading_a_plan_needs_nothing_heavy():
     assert imports == ["from lib.pipeline import plans"]
 
 
-# -- what came of it ---------------------------------------------------------------------------------------------
+# -- what came of it -----------------------------------------------------------------------------------------
 
 
 def test_a_complete_record_of_an_earlier_call_is_no_success(jobs, tmp_path):
@@ -180,7 +180,7 @@ def test_unchanged_means_that_all_inputs_came_out_as_they_were(jobs, tmp_path):
     assert not planning.unchanged(plan, plan.lines[jobs[3].name])
 
 
-# -- the call ----------------------------------------------------------------------------------------------------
+# -- the call ------------------------------------------------------------------------------------------------
 
 
 def call(monkeypatch, engine, *arguments) -> int:
@@ -240,7 +240,11 @@ def test_an_interrupted_call(monkeypatch, capsys):
 
 def test_the_engines_own_words_are_handed_on(monkeypatch, capsys):
     def engine(plan):
-        log = "Building DAG of jobs...\nTraceback (most recent call last):\nPermissionError: [Errno 13] '/.cache'\n"
+        log = (
+            "Building DAG of jobs...\n"
+            "Traceback (most recent call last):\n"
+            "PermissionError: [Errno 13] '/.cache'\n"
+        )
         (plan.folder / cli.ENGINE_LOG).write_text(log)
         return 1, False
 
@@ -272,7 +276,7 @@ def test_a_plan_for_snakemake_by_hand(reports, capsys):
     assert json.loads(plan.file.read_text())["lines"][0]["why"] == "not run yet"
 
 
-# -- what stands around the engine -------------------------------------------------------------------------------
+# -- what stands around the engine ---------------------------------------------------------------------------
 
 
 def command_of(monkeypatch, *passed_on) -> list[str]:

@@ -107,7 +107,7 @@ def test_the_kits_own_kernel_is_taken_whatever_the_folder_is_called(tmp_path):
     assert "--log-level=50" in done.stdout and "another" not in done.stdout, done.stderr
 
 
-# -- cores -------------------------------------------------------------------------------------------------------
+# -- cores ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_cores_are_those_that_may_be_used(monkeypatch, quota, bound, cores):
     assert surroundings.cores() == records.hardware()["cores"] == cores
 
 
-# -- the commit --------------------------------------------------------------------------------------------------
+# -- the commit ----------------------------------------------------------------------------------------------
 
 
 def git(folder, *arguments):
@@ -212,7 +212,7 @@ def test_a_checkout_of_another_user(checkout):
     assert records.git_state() == {"commit": commit, "dirty": False}
 
 
-# -- scripts -----------------------------------------------------------------------------------------------------
+# -- scripts -------------------------------------------------------------------------------------------------
 
 
 def test_scripts_keep_their_line_ends_in_every_checkout():

@@ -110,7 +110,7 @@ def whole(config, data, tmp_path_factory):
     return model, content(folder), names
 
 
-# -- by brute force ----------------------------------------------------------------------------------------------
+# -- by brute force ------------------------------------------------------------------------------------------
 
 
 def run_window(model, frames, start, masks=None):
@@ -311,7 +311,7 @@ def test_the_network_stays_as_it_was_and_no_label_is_read(config, data, tmp_path
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-# -- interrupted -------------------------------------------------------------------------------------------------
+# -- interrupted ---------------------------------------------------------------------------------------------
 
 
 class Killed(BaseException):
@@ -386,7 +386,7 @@ def stop(now):
         raise Killed
 
 
-# -- streaming ---------------------------------------------------------------------------------------------------
+# -- streaming -----------------------------------------------------------------------------------------------
 
 
 def test_memory_does_not_grow_with_a_clip_and_time_grows_in_proportion(config, tmp_path):

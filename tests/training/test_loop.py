@@ -18,7 +18,7 @@ from lib.datasets.prepared import Clip
 from lib.errors import GlowError, TrainingError
 from lib.training import loop, stage1, stage2
 
-# -- rate and draw -----------------------------------------------------------------------------------------------
+# -- rate and draw -------------------------------------------------------------------------------------------
 
 
 def test_cosine_by_hand():
@@ -50,7 +50,7 @@ def test_draw_needs_no_memory_and_follows_the_seed():
     assert len(set(first.values())) == 4
 
 
-# -- windows -----------------------------------------------------------------------------------------------------
+# -- windows -------------------------------------------------------------------------------------------------
 
 
 def test_range_of_the_frames():
@@ -84,7 +84,7 @@ def test_a_clip_first_and_then_a_start():
     assert not np.array_equal(again, loop.draw_clip_first(clips, batch_size=30, seed=2, step=7))
 
 
-# -- the loop ----------------------------------------------------------------------------------------------------
+# -- the loop ------------------------------------------------------------------------------------------------
 
 
 class Killed(Exception):
@@ -339,7 +339,7 @@ def test_adam_moves_by_the_rate_of_the_cosine(tmp_path):
     assert before - model.weight.item() == pytest.approx(0.1 + 0.075 + 0.025, rel=1e-4)
 
 
-# -- divergence --------------------------------------------------------------------------------------------------
+# -- divergence ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -393,7 +393,7 @@ def test_no_gpu_is_said(monkeypatch):
     assert loop.device_of(resolve("quick", "synthetic")).type == "cpu"
 
 
-# -- files -------------------------------------------------------------------------------------------------------
+# -- files ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("keep", [0, 100, 0.5, 0.99])
@@ -475,7 +475,7 @@ def test_equal_states_make_equal_files(tmp_path):
     assert one == two and one != three
 
 
-# -- stage 1 -----------------------------------------------------------------------------------------------------
+# -- stage 1 -------------------------------------------------------------------------------------------------
 
 
 class OnlyTraining:
@@ -685,7 +685,7 @@ def test_no_training_clips_is_said(tmp_path):
         train(tmp_path, data=data)
 
 
-# -- stage 2 -----------------------------------------------------------------------------------------------------
+# -- stage 2 -------------------------------------------------------------------------------------------------
 
 
 def train_flow(folder, features, *, seed=0, **changes):
