@@ -913,4 +913,4 @@ def test_notebook_7_draws_R_L_and_S_in_the_colours_of_every_figure():
     source = (paths.NOTEBOOKS / "07_score.ipynb").read_text(encoding="utf-8")
     for colour in (style.TWO_PATH, style.GENERATIVE, style.TOTAL, style.SHADE, style.ABNORMAL):
         assert colour in source
-    assert "lib.figures" not in source.replace("lib.figures import you_are_here", "")
+    assert "lib.figures" not in source.replace("lib.figures.you_are_here import", "")
