@@ -21,7 +21,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib import paths
+from lib import paths, scoring
 from lib.config import Config, resolve, values
 from lib.datasets.layouts import KNOWN
 from lib.evaluation.sensitivity import changed, retrainings
@@ -223,6 +223,8 @@ def disk(config: Config, job: Job, frames: Frames) -> float:
             )
         case "features":
             maps = (2 + config.data.channels) * frames.test * pixels  # errors, reconstructions
+            readings = 8 * len(scoring.readings(config.data.channels))  # of Eq. 7, for each frame
+            maps += readings * (frames.train + frames.test * (1 + config.autoencoder.snapshots))
             if job.variant == "one_path":
                 return maps
             height, width = network(config, two_path=True).app[2:]
