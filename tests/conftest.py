@@ -42,7 +42,7 @@ class Checkout:
             capture_output=True,
             text=True,
             env=self.environment(),
-            timeout=900,
+            timeout=1400,
             **more,
         )
 
