@@ -63,6 +63,7 @@ class Tested:
     """A prepared test split of three clips with labels, and none for training."""
 
     subset, masks, tracks = False, None, None
+    nothing_happens = {}  # noqa: RUF012
     labels = np.random.default_rng(7).random(sum(LENGTHS)) < 0.4
 
     def clips(self, split):
