@@ -14,10 +14,11 @@ from lib.config import resolve, values
 from lib.datasets import official
 from lib.datasets.decoding import read_frames
 from lib.datasets.layouts import find_raw, read
-from lib.errors import DataError
+from lib.errors import DataError, TrainingError
 from lib.losses import reconstruction_loss
 from lib.pipeline import pins, records
 from lib.settings.values import DATASETS
+from lib.training.loop import check_precision
 from lib.training.stage1 import build_autoencoder, reconstruct
 from lib.training.table1 import layer_table
 
@@ -121,6 +122,11 @@ def _speed(profile: str) -> None:
     )
     rates, product = {}, {}
     for precision, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        try:
+            check_precision(resolve(profile, "ped2", {"machine.precision": precision}))
+        except TrainingError:
+            print(f"  {precision:<9} has no fast instructions on this processor: a training refuses it")
+            continue
         a = torch.ones(2048, 2048, dtype=dtype, device="cuda" if torch.cuda.is_available() else "cpu")
         product[precision] = 2 * 2048**3 / _least(lambda: a @ a)
         print(f"  {precision:<9} matrix product    {product[precision] / 1e9:8.0f} GFLOP/s")
@@ -134,7 +140,7 @@ def _speed(profile: str) -> None:
             )
     best = max(rates, key=rates.get)
     own = (config.machine.precision, config.machine.layout)
-    if rates[best] > 1.15 * rates[own]:
+    if own not in rates or rates[best] > 1.15 * rates[own]:
         print(
             f"  Faster here than the profile's {own[0]}, {own[1]}: "
             f"--set machine.precision={best[0]} --set machine.layout={best[1]}"

@@ -269,7 +269,6 @@ def test_what_the_machine_can_do(capsys):
         torch.set_num_threads(threads)
     said = capsys.readouterr().out
     assert "synthetic: generated when it is needed" in said and "ped2 was not found" in said
-    assert (
-        len(re.findall(r"[\d.]+ windows/s, \d+% of the matrix product", said)) == 4
-        and len(re.findall(r"\d+ GFLOP/s", said)) == 2
-    )
+    slow = "bfloat16  has no fast instructions on this processor" in said
+    rates = re.findall(r"[\d.]+ windows/s, \d+% of the matrix product", said)
+    assert len(rates) == 2 * len(re.findall(r"\d+ GFLOP/s", said)) == (2 if slow else 4)
