@@ -5,6 +5,7 @@ from __future__ import annotations
 from matplotlib.patches import Rectangle
 
 from lib.config import Config
+from lib.errors import ModelError
 from lib.figures import framework, style
 
 TOP = framework.HEIGHT
@@ -33,7 +34,11 @@ def you_are_here(config: Config, *parts: str):
     axis = style.panel(figure, 0, 0, style.PAGE, TOP)
     axis.set(xlim=(0, style.PAGE), ylim=(0, TOP))
     axis.axis("off")
-    framework.Drawing(axis, config).all()
+    try:
+        framework.Drawing(axis, config).all()
+    except ModelError as problem:  # said here, and refused where the network is built
+        axis.text(0.1, TOP / 2, f"These settings describe no network. {problem}", fontsize=7)
+        return figure
     lit = [PARTS[part] for part in parts]
     for rectangles in PARTS.values():
         if parts and rectangles not in lit:

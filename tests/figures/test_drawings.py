@@ -28,6 +28,12 @@ def test_everything_is_faded_but_the_part_that_is_named():
         you_are_here(config, "the flows")
 
 
+def test_settings_that_describe_no_network_are_said_and_refused_elsewhere():
+    """Preparing frames does not need a network."""
+    figure = you_are_here(resolve("quick", "synthetic", {"model.tau": 3}), "frames")
+    assert "no network" in figure.axes[0].texts[-1].get_text() and not veils(figure)
+
+
 def test_the_levels_that_are_drawn_are_those_asked_for():
     texts = [text.get_text() for text in glow_drawings.levels(3, 32).axes[0].texts]
     assert sum("32 steps" in text for text in texts) == 3 and "$z_3$: all that is left" in texts
