@@ -397,6 +397,9 @@ def kernel_of(checkout: Checkout) -> list[int]:
     return found
 
 
+@pytest.mark.skipif(
+    not os.environ.get("KIT_ALL_TESTS"), reason="takes minutes and an idle machine: KIT_ALL_TESTS=1 runs it"
+)
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="finds the kernel through /proc")
 @pytest.mark.parametrize("how", ["ctrl-c", "kill the kernel"])
 def test_an_interrupted_training_goes_on_and_ends_the_same(tmp_path, how):
@@ -461,6 +464,9 @@ def test_a_full_disk_leaves_the_last_checkpoint(fresh):
 # -- Snakemake by hand ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(
+    not os.environ.get("KIT_ALL_TESTS"), reason="takes minutes and an idle machine: KIT_ALL_TESTS=1 runs it"
+)
 def test_snakemake_by_hand(fresh):
     """From a plan, or without one; in a checkout whose name holds what a shell and Snakemake would read
     otherwise."""
