@@ -7,8 +7,8 @@ from __future__ import annotations
 
 EXIT_USAGE, EXIT_DATA, EXIT_NOTEBOOK, EXIT_DISK, EXIT_INTERRUPTED = 2, 3, 4, 5, 130
 EXITS = {EXIT_USAGE: "a wrong name, value or option", EXIT_DATA: "data missing or damaged",
-         EXIT_NOTEBOOK: "a notebook failed", EXIT_DISK: "the disk is full or cannot be "
-                                                        "written", EXIT_INTERRUPTED: "interrupted"}
+         EXIT_NOTEBOOK: "a notebook failed", EXIT_DISK: "the disk is full or cannot be written",
+         EXIT_INTERRUPTED: "interrupted"}
 
 
 class KitError(ValueError):

@@ -10,18 +10,19 @@ Eq. 7 leaves much open. A reading of it is one value of each of these, all of th
     reduce   "mean": over the frame; "largest_patch_mean"; "mean_patch_maximum": the maximum within each
              patch, averaged over the patches; "largest_pixel"
     order    "reduce_first": each window's frame is reduced, and the values are averaged over the windows that
-             hold the frame; "average_first": the maps are averaged over these windows, and the result is
-             reduced
+             hold the frame; "average_first": the maps are averaged over these windows, then reduced
 
-All readings are computed in one pass and stored (`eq7`), so that a choice can be changed without running the
-network again. NaN and infinity are refused where they enter.
+All readings are computed in one pass (`training.eq7`) and stored, so that a choice can be changed without
+running the network again. NaN and infinity are refused where they enter.
 """
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from lib.errors import ScoreError
 
@@ -37,7 +38,12 @@ REDUCTIONS = ("mean", "largest_patch_mean", "mean_patch_maximum", "largest_pixel
 ORDERS = ("reduce_first", "average_first")
 
 
-# Eq. 7: the names of its readings
+# Eq. 7
+
+def eq7(error: Tensor, clamp: float) -> Tensor:
+    """-log10(1 - e), with 1 - e at least `clamp`, of a tensor of any shape. Small errors keep all digits."""
+    return (error.clamp(max=1).neg().log1p() / -math.log(10)).clamp(max=-math.log10(clamp))
+
 
 def reading_of(score, *, channels: int) -> str:
     """The name of the reading of Eq. 7 that a configuration's `score` group asks for. Grey frames have one

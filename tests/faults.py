@@ -141,8 +141,8 @@ FAULTS = [Fault(*entry) for entry in (
 
     # Eq. 7
     ("input_range_off", "stage1", "return scaled * 2 - 1 if", "return scaled * 2 if", "extraction loop"),
-    ("eq7_without_minus", "eq7", "log1p() / -math.log(10)", "log1p() / math.log(10)", "eq7"),
-    ("eq7_with_ln", "eq7", "log1p() / -math.log(10)", "log1p() / -1", "eq7"),
+    ("eq7_without_minus", "scoring", "log1p() / -math.log(10)", "log1p() / math.log(10)", "eq7"),
+    ("eq7_with_ln", "scoring", "log1p() / -math.log(10)", "log1p() / -1", "eq7"),
     ("eq7_of_the_mean_error", "eq7", "((log, highest_log), (x, highest))", "((x, highest), (log, highest_log))", "eq7"),
     ("square_of_the_averaged_colours", "eq7", "((e, highest), (e * e, highest * highest))",
      "((e, highest), (e * e.mean(-3, keepdim=True), highest * highest))", "eq7"),

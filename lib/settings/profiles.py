@@ -68,7 +68,7 @@ _SMALL = _QUARTER | {
     "flow.batch_size": 32,
     "flow.steps": 300,
     "flow.epoch_steps": 25,
-    "selection.autoencoder_steps": 1000,
+    "selection.autoencoder_steps": 500,
     "machine.threads": 1,
 }
 # Profiles are only values: what is smaller or faster than the paper's. "all" holds for every data set. On a

@@ -7,13 +7,11 @@ are refused where they enter.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from lib.errors import ScoreError
-from lib.scoring import ERRORS, patch_grid
+from lib.scoring import ERRORS, eq7, patch_grid
 
 
 def absolute_error(I: Tensor, I_hat: Tensor, *, value_range: float) -> Tensor:
@@ -78,12 +76,6 @@ def readings_of_means(maps: Tensor, *, clamp: float, patch: int, patch_stride: i
             values += _pixel_and_mean(x, log, patches.maxima(x), patches.maxima(log), patches, clamp)
             at += 2 * colours
     return torch.stack(values, dim=-1)
-
-
-def eq7(error: Tensor, clamp: float) -> Tensor:
-    """-log10(1 - e), Eq. 7, with 1 - e at least `clamp`: of a tensor of any shape. Small errors keep their
-    digits."""
-    return (error.clamp(max=1).neg().log1p() / -math.log(10)).clamp(max=-math.log10(clamp))
 
 
 def _pixel_and_mean(

@@ -129,8 +129,8 @@ def errors_over_training(
     name.
 
     `snapshots` are the weights by step; afterwards the network has those of the last. Windows lie end to end
-    here, so a frame is in one window (in two near the end of a clip) where `extract` takes every window of
-    `features.test_stride`.
+    here, and each frame is read from the first that holds it, where `extract` averages over every window of
+    `features.test_stride`. With one window per frame the two orders of averaging are the same number.
     """
     clips, names = data.clips("test"), readings(config.data.channels)
     plan = windows(clips, T=config.model.T, stride=config.model.T)
@@ -139,13 +139,15 @@ def errors_over_training(
         model.load_state_dict(state)
         parts = []
         for index, clip in enumerate(clips):
-            passing, starts = _Pass(model, data, config, clip), plan[plan[:, 0] == index, 1]
+            passing, starts, at = _Pass(model, data, config, clip), plan[plan[:, 0] == index, 1], clip.start
             for first in range(0, len(starts), BATCH):
-                _, _, finished = passing.batch(starts[first : first + BATCH])
-                parts.append(finished[0])
-            parts.append(passing.finish()[0])
+                chosen = starts[first : first + BATCH]
+                for start, error in zip(chosen, passing.errors(chosen)[2]):
+                    values = readings_of_windows(error, **passing.eq7).cpu()
+                    parts.append(values[at - start :])
+                    at = start + len(values)
             tick(n * len(plan) + int((plan[:, 0] <= index).sum()), total, "along the training")
-        rows.append(np.concatenate(parts))
+        rows.append(torch.cat(parts).repeat(1, 2).numpy())
     values = np.reshape(rows, (len(snapshots), len(data.frames("test")), len(names)))
     name = "test_errors_over_training.npz"
     np.savez(
@@ -173,22 +175,27 @@ class _Pass:
         self.readings, self.maps = (WindowMean(T=config.model.T, length=clip.length) for _ in range(2))
         self.seen = WindowMean(T=config.model.T, length=clip.length) if pictures else None
 
-    def batch(self, starts):
-        """Windows by their first rows -> I and the network's output, both on its device, and the finished
-        frames: their readings (n, R), error maps (n, H, W) and, with pictures, reconstructions (n, H, W, C)
-        uint8, as arrays."""
+    def errors(self, starts):
+        """Windows by their first rows -> I, the network's output, and the errors |I - I^| (n, T, C, H, W),
+        all on its device."""
         model = self.config.model
         black = [self.background] * len(starts) if self.config.error.background == "input" else None
         I = load_windows(self.frames, starts, T=model.T, input_range=model.input_range, backgrounds=black)
         out = reconstruct(self.model, I, self.config)
         I = I.to(out.reconstruction.device)
-        # (n, T, C, H, W)
         errors = absolute_error(I, out.reconstruction, value_range=data_range(model.input_range))
+        if self.config.error.background == "error":
+            kept = [foreground(np.asarray(self.frames[s : s + model.T]), self.background) for s in starts]
+            errors = errors * torch.from_numpy(np.stack(kept))[:, :, None].to(errors.device)
+        return I, out, errors
+
+    def batch(self, starts):
+        """Windows by their first rows -> I and the network's output, both on its device, and the finished
+        frames: their readings (n, R), error maps (n, H, W) and, with pictures, reconstructions (n, H, W, C)
+        uint8, as arrays."""
+        I, out, errors = self.errors(starts)
         finished = []
         for error, I_hat, start in zip(errors, out.reconstruction, starts):
-            if self.config.error.background == "error":
-                kept = foreground(np.asarray(self.frames[start : start + model.T]), self.background)
-                error = error * torch.from_numpy(kept)[:, None].to(error.device)
             at = int(start) - self.clip.start
             reduced = self.readings.add(at, readings_of_windows(error, **self.eq7).cpu())
             maps = self.maps.add(at, eq7_maps(error, clamp=self.eq7["clamp"]))
