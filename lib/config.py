@@ -126,9 +126,8 @@ class Weights:
     """What the two stages have in common: where their weights come from, and which are kept on the way."""
 
     cycles: int = parameter(
-        1, "cosine cycles of the learning rate, all of one length; 1: no restart",
-        reason="'Cosine annealing scheduler', without a word on the restarts of the work that it "
-               "cites", literal=1)
+        1, "cosine cycles of the learning rate, all of one length; 1: no restart", literal=1,
+        reason="'Cosine annealing scheduler', without a word on the restarts of the work that it cites")
     snapshots: int = parameter(
         8, "epochs, evenly spaced, whose weights are kept to see afterwards how the AUC came about; 0: none",
         reason="enough to see whether longer training would help; never used to choose")
@@ -300,13 +299,14 @@ class Sensitivity:
 
 @dataclass(frozen=True)
 class Selection:
-    """How open choices are made on normal video: the budget of each option, and how hard the pasted anomalies
-    are."""
+    """How open choices are made on normal video: each option's budget, and how hard pasted anomalies are."""
 
-    autoencoder_steps: int = parameter(5000, "training steps of an option's "
-                                             "autoencoder", reason="more than two seeds differ by")
-    workers: int = parameter(2, "options that are trained side by "
-                                "side", reason="as many cores as the smallest machine has")
+    autoencoder_steps: int = parameter(
+        5000, "training steps of an option's autoencoder", reason="more than two seeds differ by")
+    larger_flows: bool = parameter(
+        True, "also try flows with more steps, deeper and wider ones", reason="a profile for a CPU cannot")
+    workers: int = parameter(
+        2, "options that are trained side by side", reason="as many cores as the smallest machine has")
     event: int = parameter(36, "frames that a pasted anomaly "
                                "lasts", reason="a quarter of a Ped2 clip: both classes are there")
     fastest: int = parameter(4, "times the speed of a region that replays too fast, at "

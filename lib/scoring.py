@@ -26,10 +26,8 @@ from torch import Tensor
 
 from lib.errors import ScoreError
 
-# the UCSD frame, for which patches are given ("Implementations")
-REFERENCE_HEIGHT, REFERENCE_WIDTH = 240, 360
-# a relative range below this is rounding, and the values are constant
-ROUNDING = 1e-12
+REFERENCE_HEIGHT, REFERENCE_WIDTH = 240, 360  # the UCSD frame, whose patches are given ("Implementations")
+ROUNDING = 1e-12  # a relative range below this is rounding, and the values are constant
 
 ERRORS = ("absolute", "square")
 COLOURS = ("each", "averaged")

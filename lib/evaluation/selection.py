@@ -27,8 +27,8 @@ from lib.evaluation.sensitivity import changed, value_of
 CRITERIA = {"autoencoder": "R", "flow": "L", "score": "S"}
 SEEDS = (0, 1)
 
-# The options of each open choice, the literal one among them. Of a number in FACTORS, fractions and
-# multiples of its value.
+# The options of each open choice, the literal one among them. Of a number in FACTORS, fractions of its value
+# and, with `selection.larger_flows`, multiples.
 OPTIONS = {
     "autoencoder": {
         "loss.l2": ("window_norm", "frame_norm", "mean_square"),
@@ -73,7 +73,8 @@ def open_choices(config: Config, stage: str) -> dict[str, tuple]:
             value = value_of(config, name)
             stated = parameters()[name].metadata["paper"] and value == parameters()[name].default
             if not stated:
-                found[name] = tuple(dict.fromkeys(max(1, round(value * factor)) for factor in factors))
+                tried = [factor for factor in factors if factor < 1 or config.selection.larger_flows]
+                found[name] = tuple(dict.fromkeys(max(1, round(value * factor)) for factor in tried))
     if config.data.channels == 1:
         found.pop("score.colours", None)
     if config.flow.L == 1:

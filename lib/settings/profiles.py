@@ -69,6 +69,7 @@ _SMALL = _QUARTER | {
     "flow.steps": 300,
     "flow.epoch_steps": 25,
     "selection.autoencoder_steps": 500,
+    "selection.larger_flows": False,
     "machine.threads": 1,
 }
 # Profiles are only values: what is smaller or faster than the paper's. "all" holds for every data set. On a

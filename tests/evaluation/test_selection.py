@@ -83,7 +83,9 @@ def test_what_the_paper_states_and_what_makes_no_difference_is_no_choice():
     ped2 = resolve("small", "ped2", literal=True)
     names = [name for stage in selection.OPTIONS for name in selection.open_choices(ped2, stage)]
     assert not {"score.reduce", "score.error", "loss.gradient_weight", "score.colours"} & set(names)
-    assert "score.likelihood_scale" not in names and selection.open_choices(ped2, "flow")["flow.K"] == (4, 16)
+    assert "score.likelihood_scale" not in names and selection.open_choices(ped2, "flow")["flow.K"] == (4,)
+    larger = resolve("small", "ped2", {"selection.larger_flows": True}, literal=True)
+    assert selection.open_choices(larger, "flow")["flow.K"] == (4, 16)
     assert "score.colours" in selection.open_choices(resolve("small", "avenue"), "score")
     assert "flow.K" not in selection.open_choices(resolve("paper", "ped2", literal=True), "flow"), (
         "K = 32 is stated"
