@@ -40,10 +40,12 @@ SMALL = {
     "reference": Need(4000, 30, memory_per_1000=50, minutes_per_1000=2),
     "sensitivity": Need(4000, 600, memory_per_1000=50, minutes_per_1000=5),
     "selection": Need(4000, 2880, memory_per_1000=50, minutes_per_1000=5),
+    "growth": Need(4000, 2880, memory_per_1000=50, minutes_per_1000=5),
 }
 NEEDS = {
     "quick": SMALL
-    | {"autoencoder": Need(3000, 60), "sensitivity": Need(4000, 120), "selection": Need(4000, 240)},
+    | {"autoencoder": Need(3000, 60), "sensitivity": Need(4000, 120)}
+    | {"selection": Need(4000, 240), "growth": Need(4000, 240)},
     "small": SMALL,
     "long": SMALL | {"autoencoder": Need(4000, 1440)},
     # With a GPU. No record of it is kept yet: sizes are those of `small` by the pixels of a frame.
@@ -54,6 +56,7 @@ NEEDS = {
         "flow": Need(16000, 1440, memory_per_1000=10, minutes_per_1000=4),
         "sensitivity": Need(16000, 2880, memory_per_1000=50, minutes_per_1000=5),
         "selection": Need(16000, 5760, memory_per_1000=50, minutes_per_1000=5),
+        "growth": Need(16000, 5760, memory_per_1000=50, minutes_per_1000=5),
     },
 }
 ON_GPU = ("paper",)  # profiles whose trainings ask for a GPU; the others are made for CPUs

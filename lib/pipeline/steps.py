@@ -3,7 +3,7 @@
     prepare -> autoencoder (one_path | two_path) -> features -> flow (app_none | app_intensity | app_error |
     mot)
             -> score (a row or column of Tables 2-4) -> tables, figures, sensitivity, verdict -> index
-            -> selection (of open choices, on normal video alone)
+            -> selection (of open choices, on normal video alone), growth (of the AUC with training)
 
 A job is one run of one step: profile x data set x variant x seed. Work that several cells of a table share is
 one job: one autoencoder stands under five columns of Table 3.
@@ -134,13 +134,20 @@ STEPS = {
         sees_labels=False,
         literal=True,
     ),
+    "growth": Step(
+        "17_growth",
+        (*NETWORK, "features", "flow", "error", "score", "selection"),
+        "seed",
+        "how the AUC grows with training",
+        trains=True,
+    ),
     "own_video": Step("14_your_own_video", (), "all", "your own video, and what its scores say"),
 }
 
-# What a user can ask for, beside the names of steps. A selection is made once and adopted, so it has to be
-# asked for by name.
+# What a user can ask for, beside the names of steps. A selection is made once and adopted, and growth trains
+# for hours, so these have to be asked for by name.
 TARGETS = {
-    "all": tuple(step for step in STEPS if step != "selection"),
+    "all": tuple(step for step in STEPS if step not in ("selection", "growth")),
     "learn": ("start", "explain_autoencoder", "explain_glow"),
     "flows": ("flow",),
     "scores": ("score", "reference"),
@@ -189,7 +196,7 @@ def upstream(job: Job, scored: tuple[Job, ...], model: str = "") -> tuple[Job, .
     match job.step:
         case "start" | "prepare" | "explain_glow":
             return ()
-        case "explain_autoencoder" | "autoencoder" | "selection":
+        case "explain_autoencoder" | "autoencoder" | "selection" | "growth":
             return (job.other("prepare"),)
         case "features":
             return (job.other("prepare"), job.other("autoencoder", job.variant))

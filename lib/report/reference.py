@@ -125,12 +125,13 @@ def to_curate(profile: str, datasets) -> list[tuple[Job, dict]]:
 def _refuse_mixed(found) -> None:
     """Raises CurateError if a parameter has two values among the runs of one data set.
 
-    How something was computed may differ; the steps that try settings (sensitivity, selection) are left out.
+    How something was computed may differ; the steps that try settings (sensitivity, selection) and
+    the one that may train for longer (growth) are left out.
     """
     first: dict[tuple[str, str], tuple[Job, object]] = {}
     for job, record in found:
         for name, value in record["parameters"].items():
-            if name.startswith(NOT_COMPARED) or job.step in ("sensitivity", "selection"):
+            if name.startswith(NOT_COMPARED) or job.step in ("sensitivity", "selection", "growth"):
                 continue
             other, seen = first.setdefault((job.dataset, name), (job, value))
             if seen != value:
@@ -353,8 +354,8 @@ def _draw_several(dataset: str, runs: dict[Job, Path], to: Path) -> None:
 
 def note_scored(found) -> None:
     """Adds what was scored on the test clips of real data sets to the list of everything that ever was: a
-    line per score, those of the sensitivity study and of adopted selections included. What stands in the list
-    stays.
+    line per score, those of the sensitivity study, of adopted selections and along a growth run included.
+    What stands in the list stays.
     """
     lines = []
     for job, record in found:
@@ -399,6 +400,18 @@ def note_scored(found) -> None:
                     "auc": tried["test AUC"],
                 }
                 for tried in record["notes"].get("scored_on_test", [])
+            ]
+        if job.dataset in REAL and job.step == "growth":
+            lines += [
+                line
+                | {
+                    "model": model,
+                    "settings": f"{line['settings']} growth: {point['windows']} windows".strip(),
+                    "auc": point[score],
+                }
+                for point in record["metrics"]["points"]
+                if point["clips"] == "test"
+                for score, model in (("R", "two_path"), ("S", "app_intensity_mot"))
             ]
     before = []
     if paths.EVER_SCORED.exists():

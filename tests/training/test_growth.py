@@ -1,0 +1,124 @@
+"""The AUC along a training: what is measured at a point, and that an interrupted run ends as a whole one."""
+
+import json
+
+import numpy as np
+import pytest
+from test_selection_trials import CONFIG, LENGTHS
+
+from lib.datasets.prepared import open_prepared
+from lib.errors import TrainingError
+from lib.evaluation.protocols import PROTOCOLS, frame_auc
+from lib.evaluation.sensitivity import changed
+from lib.scoring import clip_ids, reading_of
+from lib.training import extraction, growth, loop, selection_trials, stage1
+
+GROWS = changed(changed(CONFIG, "autoencoder.steps", 4), "autoencoder.epoch_steps", 2)
+GROWS = changed(GROWS, "autoencoder.snapshots", 2)
+QUIET = {"tick": lambda *_: None, "say": lambda line: None}
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Five training clips in which boxes move, and two test clips in which one jumps."""
+    generator = np.random.default_rng(0)
+
+    def moving(length, number, jumps=()):
+        frames = np.full((length, 16, 16, 1), 150, np.uint8)
+        for t in range(length):
+            frames[t, 3:7, (number + t + np.arange(3)) % 16] = 40
+            frames[t, 10:13, (2 * number - (5 * t if t in jumps else t) + np.arange(2)) % 16] = 60
+        return frames + generator.integers(0, 3, frames.shape, dtype=np.uint8)
+
+    folder, jumps = tmp_path / "prepared", range(10, 20)
+    folder.mkdir()
+    clips = {
+        "train": [moving(length, number) for number, length in enumerate(LENGTHS)],
+        "test": [moving(30, 7, jumps), moving(26, 3, jumps)],
+    }
+    names = {}
+    for split, arrays in clips.items():
+        np.save(folder / f"{split}_frames.npy", np.concatenate(arrays))
+        starts = np.cumsum([0, *map(len, arrays)])
+        names[split] = [
+            {"name": f"{split}{n}", "start": int(starts[n]), "length": len(a)} for n, a in enumerate(arrays)
+        ]
+    labels = np.concatenate([np.isin(np.arange(len(a)), jumps) for a in clips["test"]])
+    np.save(folder / "test_labels.npy", labels)
+    manifest = {"format": 1, "dataset": "synthetic", "subset": False, "clips": names}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return open_prepared(folder)
+
+
+@pytest.fixture
+def clips(data, tmp_path):
+    return selection_trials.prepare_clips(data, GROWS, seed=0, out=tmp_path / "clips")
+
+
+def run(data, clips, folder):
+    weights = growth.train(GROWS, clips, seed=3, folder=folder, identity="x" * 64, **QUIET)
+    how = {"seed": 3, "folder": folder, "identity": "x" * 64, "tick": QUIET["tick"]}
+    return [growth.measure(GROWS, clips, data, own, step=step, **how) for step, own in weights.items()]
+
+
+def test_each_point_scores_both_sets_of_clips_by_the_weights_of_its_step(data, clips, tmp_path):
+    first, last = run(data, clips, tmp_path / "growth")
+    assert [(row["step"], row["windows"], row["clips"]) for row in first + last] == [
+        (2, 4, "held out"),
+        (2, 4, "test"),
+        (4, 8, "held out"),
+        (4, 8, "test"),
+    ]
+    # The last point's R, from the weights of a training that is done here by hand.
+    model, _ = stage1.train_autoencoder(
+        GROWS, clips, two_path=True, seed=3, folder=tmp_path, identity="y" * 64, **QUIET
+    )
+    model.load_state_dict(loop.half(model.state_dict()))
+    strided = changed(GROWS, "features.test_stride", selection_trials.STRIDE)
+    for own, row in zip((clips, data), last, strict=True):
+        folder = tmp_path / row["clips"]
+        folder.mkdir()
+        extraction.extract(model.eval(), own, strided, folder=folder, identity="z" * 64, **QUIET)
+        R = np.load(folder / "test_errors.npz")[reading_of(GROWS.score, channels=1)]
+        expected = frame_auc(R, own.labels, clip_ids(own.clips("test")), PROTOCOLS["paper"])
+        assert row["R"] == pytest.approx(expected, abs=1e-9)
+    assert first[0]["R"] != last[0]["R"], "the weights of each step are used"
+    for row in first + last:
+        assert all(0 <= row[score] <= 1 for score in ("F_app", "F_mot", "L", "S"))
+
+
+def test_an_interrupted_run_goes_on_with_the_next_point_and_ends_the_same(data, clips, tmp_path, monkeypatch):
+    whole = run(data, clips, tmp_path / "whole")
+    measured = []
+
+    def stop_at_the_second(*args, step, **how):
+        measured.append(step)
+        if len(measured) == 2:
+            raise KeyboardInterrupt
+        return real(*args, step=step, **how)
+
+    real = growth.measure
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(growth, "measure", stop_at_the_second)
+        run(data, clips, tmp_path / "cut")
+    assert measured == [2, 4]
+    monkeypatch.setattr(stage1, "train_autoencoder", lambda *_, **__: pytest.fail("it was trained again"))
+    assert run(data, clips, tmp_path / "cut") == whole
+
+
+def test_without_labels_of_both_kinds_only_held_out_clips_are_scored(data, clips, tmp_path):
+    np.save(data.folder / "test_labels.npy", np.zeros(56, bool))
+    rows = run(open_prepared(data.folder), clips, tmp_path / "growth")
+    assert [row["clips"] for point in rows for row in point] == ["held out", "held out"]
+
+
+def test_points_are_needed(clips, tmp_path):
+    with pytest.raises(TrainingError, match="autoencoder.snapshots is 0"):
+        growth.train(
+            changed(GROWS, "autoencoder.snapshots", 0),
+            clips,
+            seed=0,
+            folder=tmp_path,
+            identity="x" * 64,
+            **QUIET,
+        )
