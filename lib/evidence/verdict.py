@@ -315,7 +315,8 @@ def choices(results, dataset: str) -> pd.DataFrame:
     for name, spec in parameters().items():
         if name not in chosen and not _is_reading(name):
             continue
-        literal = str(chosen[name]["literal"] if name in chosen else spec.default)
+        printed = PAPER.get(dataset, {}).get(name, spec.default)  # of this data set, such as UCSD's patches
+        literal = str(chosen[name]["literal"] if name in chosen else printed)
         seen = list(dict.fromkeys(str(v[name]) for v in values if name in v))
         if not seen:
             continue

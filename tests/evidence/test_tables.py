@@ -701,6 +701,7 @@ def test_readings_are_literal_selected_or_neither(empty, monkeypatch):
     assert (
         found.loc["score.error", "kind"] == "literal" and found.loc["score.lambda_scope", "kind"] == "literal"
     )
+    assert found.loc["score.reduce", "kind"] == "literal", "patches are what the paper states on UCSD"
     assert "machine.device" not in found.index and "autoencoder.weights" not in found.index
     assert found.loc["autoencoder.steps", "kind"] == "literal"  # selected, but the runs have the other value
     said = verdict.told_choices(verdict.choices(runs, "ped2"))
