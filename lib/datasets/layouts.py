@@ -87,6 +87,7 @@ KNOWN = {
         "abnormal": {"masks": 17_326, "intervals": 17_326},
     },
 }
+SHORTEST = 20  # times shorter than the mean: such a clip has lost most of its frames
 FOLDERS = {
     "synthetic": ("synthetic",),
     "ped1": ("UCSDped1", "ped1"),
@@ -718,6 +719,13 @@ def compare_with_official(raw: Raw, avenue_labels: str) -> tuple[str, ...]:
                 )
         else:
             frames, expected = sum(clip.length for clip in clips), official[split]["frames"]
+            usual = expected / official[split]["clips"]
+            found += [
+                f"{split} clip {clip.name} has only {clip.length} frames, where the official ones have "
+                f"{usual:.0f} on average"
+                for clip in clips
+                if clip.length < usual / SHORTEST
+            ]
             tolerance = 0.005 * expected if split == "train" else 0
             if len(clips) != official[split]["clips"] or abs(frames - expected) > tolerance:
                 found.append(

@@ -617,6 +617,15 @@ def test_a_part_of_a_set_is_taken_on_purpose_only_and_says_so(tmp_path, tiny):
     ]
 
 
+def test_a_training_video_that_was_encoded_anew_after_most_of_it_was_lost(tmp_path, tiny, monkeypatch):
+    """Its file is sound, and half a per cent of the total hides it: its length alone gives it away."""
+    known = {"train_clips": 2, "train_frames": 82, "test_clips": 2, "test_frames": 82}
+    monkeypatch.setitem(layouts.KNOWN, "shanghaitech", known | {"abnormal": {"masks": 3, "intervals": 3}})
+    folder = make_shanghaitech(tmp_path, lengths=(80, 2))
+    with pytest.raises(DataError, match="train clip 02_002 has only 2 frames, where .* 41 on average"):
+        run(folder, tmp_path / "out", dataset="shanghaitech")
+
+
 def test_a_part_of_ucsd_keeps_each_clips_own_labels(tmp_path, tiny):
     folder = make_ucsd(tmp_path)
     shutil.rmtree(folder / "Test" / "Test001")
