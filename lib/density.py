@@ -1,7 +1,7 @@
 """F_app and F_mot: the density of a path's features ("Learning normality distribution", Eq. 2, 5 and 6).
 
-Both are the same thing on other features: a standardisation with the statistics of the training windows,
-which the paper leaves open, and then Glow.
+Both have the same form and differ in their features: a standardisation with statistics of the training
+windows, which the paper leaves open, followed by Glow.
 """
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from lib.glow import Glow
 
 
 class Density(nn.Module):
-    """F_app or F_mot: standardisation with training statistics, then Glow. The statistics are part of its
-    state.
+    """F_app or F_mot: standardisation with training statistics, then Glow. The statistics are saved with it.
 
-    `nll(x)`: -log p of the standardised features in nats (Eq. 6), (B, C, h, w) -> (B,). The standardisation
-    itself would add the same constant to every window; it is left out, so that one unit means the same in
-    each data set.
+    `nll(x)`: -log p of the standardised features in nats (Eq. 6), (B, C, h, w) -> (B,). The log-determinant
+    of the standardisation, the same constant for every window, is left out, so that one unit means the same
+    on each data set.
     """
 
     def __init__(self, glow: Glow, mean: Tensor, std: Tensor):
@@ -26,7 +25,7 @@ class Density(nn.Module):
         self.register_buffer("std", std)
 
     def standardise(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) -> the same, in units of training standard deviations."""
+        """(B, C, h, w) -> same shape, in units of training standard deviations."""
         return (x - self.mean) / self.std
 
     def nll(self, x: Tensor) -> Tensor:

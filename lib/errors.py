@@ -1,7 +1,7 @@
-"""Every error that a person can cause, and the exit code it ends a command with.
+"""Every error that a user can cause, and the exit code with which it ends a command.
 
-The text of each is a sentence that says what is wrong and what to do. A notebook's kernel is another process:
-what comes back from it is the name of the class, and `by_name` finds the class again.
+The text of each error is a sentence that says what is wrong and what to do. A notebook runs in a process of
+its own, which reports an error by the name of its class; `by_name` finds the class again.
 """
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EXITS = {EXIT_USAGE: "a wrong name, value or option", EXIT_DATA: "data missing o
 
 
 class KitError(ValueError):
-    """An error whose text is meant for the person at the terminal."""
+    """An error whose text is written for the user at the terminal."""
 
     exit_code = EXIT_NOTEBOOK
 
@@ -48,7 +48,7 @@ class SyntheticError(KitError):
 
 
 class DataError(KitError):
-    """Something is wrong with the data as they lie on the disk."""
+    """The data on the disk are missing, damaged or not as expected."""
 
     exit_code = EXIT_DATA
 
@@ -74,7 +74,7 @@ class RecordError(KitError):
 
 
 class RunError(KitError):
-    """A run that cannot begin."""
+    """A run that cannot start."""
 
 
 class CheckError(KitError, AssertionError):
@@ -86,17 +86,17 @@ class ResultError(KitError):
 
 
 class CurateError(KitError):
-    """There is nothing to curate, or it is too much."""
+    """Results that cannot be curated: there are none, or their files are too large."""
 
 
 class BusyError(KitError):
-    """Another process is at it."""
+    """Another process is working on the same thing."""
 
     exit_code = EXIT_USAGE
 
 
 class JobError(KitError):
-    """A job that did not complete, with the exit code of its reason."""
+    """A job that did not complete; its exit code is that of the cause."""
 
     def __init__(self, text: str, exit_code: int):
         super().__init__(text)
@@ -104,6 +104,6 @@ class JobError(KitError):
 
 
 def by_name(name: str) -> type[KitError] | None:
-    """The error class of that name, None for an error that is not the kit's."""
+    """The error class of that name, or None if the kit has no such class."""
     found = globals().get(name)
     return found if isinstance(found, type) and issubclass(found, KitError) else None

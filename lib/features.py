@@ -1,10 +1,10 @@
 """From the last maps of ITAE to the inputs of the flows ("Learning normality distribution", Table 4).
 
 The maps of each path are pooled along the channel axis, once by their maximum and once by their mean, and the
-two are concatenated. The paper does not say what becomes of the time axis; by default each time step is a
-channel of its own. F_app may be given more: the intensity of the frames, or the error of their
+two are concatenated. The paper does not say what happens to the time axis; by default each time step is a
+channel of its own. F_app may get extra information: the intensity of the frames, or the error of their
 reconstruction, at the size of the map. Before a flow sees them, features are standardised with statistics of
-the training set, which travel with the flow.
+the training set, which are saved with the flow.
 """
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from lib.errors import FeatureError
 
 EXTRAS = ("none", "intensity", "error")  # Table 4: -, Intensity, Error map
-CONSTANT = 1e-6  # a feature that varies less than this in training is only centred
+CONSTANT = 1e-6  # a feature with a smaller training standard deviation is only centred
 
 
 def pool(x: Tensor, *, time: str) -> Tensor:
@@ -30,20 +30,24 @@ def pool(x: Tensor, *, time: str) -> Tensor:
 
 
 def intensity(I: Tensor, *, tau: int, size: tuple[int, int]) -> Tensor:
-    """The frames that the appearance path saw, grey and averaged down to h x w: (B, C, T, H, W) -> (B, T/tau,
-    h, w)."""
+    """The frames that the appearance path saw, in grey, averaged down to `size` = (h, w).
+
+    (B, C, T, H, W) -> (B, T/tau, h, w)
+    """
     return F.adaptive_avg_pool2d(I[:, :, ::tau].mean(dim=1), size)
 
 
 def error_map(I: Tensor, I_hat: Tensor, *, tau: int, size: tuple[int, int]) -> Tensor:
-    """|I - I^| of the same frames, mean over colours, averaged down: two of (B, C, T, H, W) -> (B, T/tau, h,
-    w)."""
+    """|I - I^| of the same frames, mean over colours, averaged down to `size`.
+
+    (B, C, T, H, W) each -> (B, T/tau, h, w)
+    """
     return intensity((I - I_hat).abs(), tau=tau, size=size)
 
 
 def app_input(pooled: Tensor, extra: Tensor | None) -> Tensor:
-    """The input of F_app: the pooled appearance map, and below it the extra information if any, as further
-    channels."""
+    """The input of F_app: the pooled appearance map, (B, 2T', h, w), and the extra information, if any, as
+    further channels. Raises FeatureError if their sizes differ."""
     if extra is None:
         return pooled
     if extra.shape[-2:] != pooled.shape[-2:] or len(extra) != len(pooled):
@@ -55,12 +59,12 @@ def app_input(pooled: Tensor, extra: Tensor | None) -> Tensor:
 def statistics(batches, *, standardise: str) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of training features, for `density.Density`.
 
-    `batches` yields (B, C, h, w). "channel": one pair a channel, (C, 1, 1); "element": one a channel and
+    `batches` yields (B, C, h, w). "channel": one pair per channel, (C, 1, 1); "element": one per channel and
     place, (C, h, w); "none": 0 and 1. Sums are in float64. A feature that is constant in training gets
-    standard deviation 1.
+    standard deviation 1. Raises FeatureError if there are no batches.
     """
-    # Sums are of differences to the first batch's mean: squares of large, nearly equal values would leave
-    # only rounding.
+    # The first batch's mean is subtracted before summing: sums of squares of large, nearly equal values would
+    # lose the variance to rounding.
     count, total, squares, shift = 0, 0.0, 0.0, None
     for x in batches:
         if standardise == "none":

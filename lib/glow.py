@@ -4,19 +4,19 @@ A flow is an invertible map f with a tractable Jacobian, so that (Eq. 2)
 
     log p(x) = log p_z(f(x)) + sum_i log |det df_i / dh_{i-1}|.
 
-The paper uses Glow (Kingma and Dhariwal 2018) with K steps of flow a level and L levels:
+The paper uses Glow (Kingma and Dhariwal 2018) with K steps of flow per level and L levels:
 
     Glow      L times:  Level, then (but for the last) Split
     Level     Squeeze, then K times FlowStep
     FlowStep  ActNorm, InvertibleConv (1x1), AffineCoupling
 
-Every layer keeps one contract: `z, log_det = layer(x)` with log_det of shape (B,), and `x =
-layer.inverse(z)`.
+Every layer has the same interface: `z, log_det = layer(x)` with log_det of shape (B,), and
+`x = layer.inverse(z)`.
 
-Where this departs from the code of Kingma and Dhariwal:
+Differences from the code of Kingma and Dhariwal:
 * Convolutions pad with zeros; theirs add a channel that marks the border.
-* The latents of the last scale are standard normal. A learned Gaussian a channel (an option there, off by
-  default) would add nothing: the last step's actnorm and 1x1 convolution already move and scale each channel.
+* The latents of the last scale are standard normal. A learned Gaussian per channel (optional there, off by
+  default) would add nothing: the last step's actnorm and 1x1 convolution already shift and scale channels.
 * The coupling is affine, as in the papers; their code's default is additive.
 * A channel that is constant in the first batch is centred and not scaled; see `ActNorm`.
 """
@@ -33,8 +33,8 @@ from lib.errors import GlowError
 from lib.kernels.coupling_convolutions import ThreeConvs, convolve
 
 EPSILON = 1e-6      # added to actnorm's standard deviations, as in Glow
-CONSTANT = 1e-4     # below this standard deviation actnorm takes a channel for constant
-# Glow's factor on the log scale of zero-initialised convolutions: it learns that much faster
+CONSTANT = 1e-4     # a channel with a smaller standard deviation is constant to actnorm
+# Glow's factor on the log scale of zero-initialised convolutions, which learns that much faster
 ZERO_CONV_RATE = 3
 
 
@@ -54,19 +54,17 @@ def standard_normal_log_prob(z: Tensor) -> Tensor:
 
 
 class ActNorm(nn.Module):
-    """Activation normalisation: z = (x + bias) * exp(log_scale), a bias and a scale a channel. (B, C, H, W)
-    -> same.
+    """Activation normalisation per channel: z = (x + bias) * exp(log_scale). (B, C, H, W) -> same.
 
     The first batch in training mode sets both so that each channel of z has mean 0 and variance 1 on that
-    batch; from then on they are ordinary parameters. That this has happened is part of the state
-    (`initialised`), otherwise a loaded model would be set anew by the first batch it sees.
+    batch; from then on they are ordinary parameters. `initialised` is saved with the model; otherwise the
+    first batch after loading would set them again.
 
-    A channel whose standard deviation on that batch is below CONSTANT keeps scale 1. Dividing by next to
-    nothing would credit each of its pixels with up to log(1 / EPSILON) = 13.8 nats, and swamp everything as
-    soon as the channel varies.
+    A channel whose standard deviation on that batch is below CONSTANT keeps scale 1. Dividing by almost 0
+    would add up to log(1 / EPSILON) = 13.8 nats for each of its pixels, and dominate the likelihood as soon
+    as the channel varies.
 
-    Raises GlowError when it is used before a batch in training mode has been seen, and when that batch is not
-    finite.
+    Raises GlowError if it is used before its first batch in training mode, or if that batch is not finite.
     """
 
     def __init__(self, *, channels: int):
@@ -89,7 +87,7 @@ class ActNorm(nn.Module):
 
     @torch.no_grad()
     def initialise_once(self, x: Tensor) -> None:
-        """Set bias and scale from x, unless that has been done."""
+        """Set bias and scale from x, unless they have been set."""
         if self.initialised:
             return
         if not self.training:
@@ -117,9 +115,9 @@ class InvertibleConv(nn.Module):
 
         W = P L (U + diag(s)),
 
-    P a fixed permutation, L lower triangular with ones on the diagonal, U strictly upper triangular, s with
-    fixed signs: the same matrices up to those signs, and log |det W| = sum log |s|. Determinants are taken in
-    float64.
+    where P is a fixed permutation, L is lower triangular with ones on the diagonal, U is strictly upper
+    triangular and the signs of s are fixed. These are the same matrices up to those signs, and
+    log |det W| = sum log |s|. Determinants are computed in float64.
     """
 
     def __init__(self, *, channels: int, permutation: Literal["lu", "dense"]):
@@ -157,10 +155,9 @@ class InvertibleConv(nn.Module):
 
 
 class ActNormConv(nn.Module):
-    """A convolution with actnorm on its output, as one convolution: the scale goes into its weights.
+    """A convolution with actnorm on its output, as one convolution: the scale is folded into its weights.
 
-    Folding saves two passes, forward and backward, over activations that are many times larger than the
-    weights.
+    This saves a pass forward and one backward over activations that are many times larger than the weights.
     """
 
     def __init__(self, *, inputs: int, outputs: int, kernel: int):
@@ -169,7 +166,7 @@ class ActNormConv(nn.Module):
         self.norm = ActNorm(channels=outputs)
 
     def folded(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias of the one convolution."""
+        """Weight and bias of the convolution with actnorm folded in."""
         scale = self.norm.log_scale.exp()
         return self.weight * scale[:, None, None, None], self.norm.bias * scale
 
@@ -178,8 +175,7 @@ class ActNormConv(nn.Module):
 
 
 class ZeroConv(nn.Module):
-    """A 3x3 convolution that starts as zero, with a learned log scale on its output. (B, C, H, W) -> (B, C',
-    H, W)"""
+    """A 3x3 convolution that starts as zero, with a learned log scale. (B, C, H, W) -> (B, C', H, W)"""
 
     def __init__(self, *, inputs: int, outputs: int):
         super().__init__()
@@ -188,7 +184,7 @@ class ZeroConv(nn.Module):
         self.log_scale = nn.Parameter(torch.zeros(outputs))
 
     def folded(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias with the scale in them."""
+        """Weight and bias with the scale folded in."""
         scale = (ZERO_CONV_RATE * self.log_scale).exp()
         return self.weight * scale[:, None, None, None], self.bias * scale
 
@@ -197,13 +193,12 @@ class ZeroConv(nn.Module):
 
 
 class AffineCoupling(nn.Module):
-    """Affine coupling: the first half of the channels says how to shift and scale the second. (B, C, H, W) ->
-    same.
+    """Affine coupling: half of the channels sets shift and scale of the other half. (B, C, H, W) -> same.
 
     (shift, h) = NN(x1),  z1 = x1,  z2 = (x2 + shift) * sigmoid(h + 2),  log_det = sum log sigmoid(h + 2).
 
-    NN is three convolutions, 3x3 (C/2 -> hidden), 1x1 (hidden -> hidden), 3x3 (hidden -> C), the last one
-    zero at the start; the scale starts at sigmoid(2) = 0.88 and stays below 1.
+    NN is three convolutions, 3x3 (C/2 -> hidden), 1x1 (hidden -> hidden), 3x3 (hidden -> C). The last one
+    starts as zero; the scale starts at sigmoid(2) = 0.88 and stays below 1.
 
     recompute: compute the hidden maps of NN again in the backward pass instead of keeping them. They are by
     far the largest tensors of a flow: 2 * hidden channels, against about 4 * C for everything else that a
@@ -221,7 +216,7 @@ class AffineCoupling(nn.Module):
 
     @torch.no_grad()
     def initialise_once(self, x1: Tensor) -> None:
-        """Set the actnorms of the hidden layers from x1, unless that has been done."""
+        """Set the actnorms of the hidden layers from x1, unless they have been set."""
         if not self.conv2.norm.initialised:
             self.conv1.initialise_once(x1)
             self.conv2.initialise_once(convolve(x1, *self.conv1.folded()).relu())
@@ -241,15 +236,14 @@ class AffineCoupling(nn.Module):
         return torch.cat([x1, z2], dim=1), log_scale.flatten(1).sum(1)
 
     def inverse(self, z: Tensor) -> Tensor:
-        self.conv2.norm.require_initialised()       # latents are no data to take statistics from
+        self.conv2.norm.require_initialised()       # latents are not data to initialise from
         z1, z2 = z.chunk(2, dim=1)
         shift, log_scale = self.shift_and_log_scale(z1)
         return torch.cat([z1, z2 * (-log_scale).exp() - shift], dim=1)
 
 
 class Squeeze(nn.Module):
-    """Each 2x2 block of pixels becomes four channels: (B, C, H, W) -> (B, 4C, H/2, W/2). A permutation:
-    log_det 0."""
+    """Each 2x2 block of pixels becomes four channels: (B, C, H, W) -> (B, 4C, H/2, W/2). log_det is 0."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return F.pixel_unshuffle(x, 2), x.new_zeros(len(x))
@@ -261,7 +255,7 @@ class Squeeze(nn.Module):
 class FlowStep(nn.Module):
     """One step of flow: actnorm, invertible 1x1 convolution, affine coupling. (B, C, H, W) -> same.
 
-    The first two are affine at each pixel, so they run as one linear map: W ((x + b) s) = (W s) x + (W s) b.
+    The first two are affine at each pixel and computed as one map: W ((x + b) s) = (W s) x + (W s) b.
     """
 
     def __init__(self, *, channels: int, hidden: int, permutation: str, recompute: bool):
@@ -294,7 +288,7 @@ class Level(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         z, log_det = self.squeeze(x)
-        z = z.contiguous(memory_format=torch.channels_last)     # the faster layout of 2-D convolutions
+        z = z.contiguous(memory_format=torch.channels_last)     # the faster layout for 2-D convolutions
         for step in self.steps:
             z, step_log_det = step(z)
             log_det = log_det + step_log_det
@@ -309,10 +303,10 @@ class Level(nn.Module):
 class Split(nn.Module):
     """The learned prior of the channels that leave the flow between two levels. (B, C, H, W) -> same.
 
-    Given the first half x1, which goes on, the second half is Gaussian: p(x2 | x1) = N(mean(x1), std(x1)^2).
-    Written as a layer, z1 = x1 and z2 = (x2 - mean) / std, so that all latents of a flow are standard normal
-    and log p(x2 | x1) = log N(z2; 0, I) + log_det. Mean and log std come from a convolution that is zero at
-    the start.
+    The first half, x1, goes on to the next level. The second half is Gaussian given x1,
+    p(x2 | x1) = N(mean(x1), std(x1)^2). As a layer: z1 = x1 and z2 = (x2 - mean) / std, so all latents of a
+    flow are standard normal and log p(x2 | x1) = log N(z2; 0, I) + log_det. Mean and log std come from a
+    convolution that starts as zero.
     """
 
     def __init__(self, *, channels: int):
@@ -333,20 +327,20 @@ class Split(nn.Module):
 class Terms(NamedTuple):
     """Eq. 2 term by term, in nats. log_prob = log_p_z.sum(1) + log_det.sum(1)."""
 
-    log_p_z: Tensor     # (B, L): log density of the latents that leave after each level, under their prior
+    log_p_z: Tensor     # (B, L): log density, under their prior, of the latents of each level
     log_det: Tensor     # (B, L): log |det| of each level
 
 
 class Glow(nn.Module):
     """Glow: the density of feature maps x (B, channels, H, W); H and W divisible by 2**L.
 
-    channels: C of x. K: steps of flow a level. L: levels; with L = 1 there is one squeeze and no split.
+    channels: C of x. K: steps of flow per level. L: levels; with L = 1 there is one squeeze and no split.
     hidden: width of the coupling networks. permutation: "lu" or "dense", see `InvertibleConv`.
-    recompute: less memory in training for about a quarter more time, same gradients, see `AffineCoupling`.
+    recompute: less memory in training for about a quarter more time, same gradients; see `AffineCoupling`.
 
     `zs, log_det = glow(x)` and `x = glow.inverse(zs)` as for every layer; zs are the latents of each scale,
-    the finest first, all standard normal under the model. Raises GlowError for other shapes and before the
-    first training batch.
+    finest first, all standard normal under the model. Raises GlowError for other shapes and before the first
+    training batch.
     """
 
     def __init__(self, *, channels: int, K: int, L: int, hidden: int, permutation: Literal["lu", "dense"],
@@ -362,11 +356,10 @@ class Glow(nn.Module):
                                      recompute=recompute))
             if i < L - 1:
                 self.splits.append(Split(channels=4 * channels))
-            channels *= 2           # four times by the squeeze, halved by the split
+            channels *= 2           # the squeeze multiplies by 4, the split halves
 
     def _scales(self, x: Tensor):
-        """For each level its latents, its log-determinant and that of the split after it (0 after the
-        last)."""
+        """Per level: its latents, its log-determinant, and that of the split after it (0 after the last)."""
         self._check(x.shape[1:])
         for i, level in enumerate(self.levels):
             x, log_det = level(x)
@@ -390,8 +383,7 @@ class Glow(nn.Module):
         return x
 
     def terms(self, x: Tensor) -> Terms:
-        """The parts of log p(x), scale by scale, finest first. The learned prior of a split counts as log
-        p(z)."""
+        """log p(x) by level, finest first. The learned prior of a split is counted in log_p_z."""
         parts = [(standard_normal_log_prob(z) + log_det_split, log_det)
                  for z, log_det, log_det_split in self._scales(x)]
         log_p_z, log_det = zip(*parts)
@@ -421,8 +413,7 @@ class Glow(nn.Module):
     @torch.no_grad()
     def sample(self, n: int, shape: tuple[int, int, int], temperature: float,
                generator: torch.Generator) -> Tensor:
-        """n samples of shape (C, H, W), latents drawn with standard deviation `temperature`. -> (n, C, H,
-        W)"""
+        """n samples of `shape`, (C, H, W), from latents of standard deviation `temperature`: (n, C, H, W)."""
         like = next(self.parameters())
         zs = [temperature * torch.randn(n, *s, generator=generator, device=generator.device, dtype=like.dtype)
               for s in self.latent_shapes(shape)]
@@ -439,5 +430,5 @@ class Glow(nn.Module):
 
 
 def _per_sample(log_det_per_pixel: Tensor, x: Tensor) -> Tensor:
-    """The log-determinant (B,) of a layer that does the same at every pixel of x (B, C, H, W)."""
+    """The log-determinant (B,) of a layer that is the same linear map at every pixel of x (B, C, H, W)."""
     return (x.shape[2] * x.shape[3] * log_det_per_pixel).to(x.dtype).expand(len(x))

@@ -6,9 +6,9 @@ temporal kernels. After each of Conv1-3 a lateral connection brings the motion f
 path; after Conv4 the two maps are joined in the same way and a single decoder, without skip connections,
 reconstructs all T frames.
 
-What the paper leaves open is a keyword here and explained in `config.Model`. Two things follow from the text:
+What the paper leaves open is a keyword here, explained in `config.Model`. Two things follow from its text:
 the lateral connection is SlowFast's (C -> 2C channels, kernel (5,1,1), temporal stride tau, batch norm,
-ReLU), and the joint of the two final maps is "in the same way as the lateral connection".
+ReLU), and the two final maps are joined "in the same way as the lateral connection".
 """
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from lib.errors import ModelError
 APP_KERNELS = ((1, 3, 3), (1, 3, 3), (3, 3, 3), (3, 3, 3))  # Table 1, appearance, Conv1-4
 MOT_KERNELS = ((5, 3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3))  # Table 1, motion, Conv1-4
 LATERAL_KERNEL = (5, 1, 1)  # "Two-path encoder"
-GROUPS = 4  # of group normalisation, if it is asked for: divides every channel count of Table 1
+GROUPS = 4  # of group normalisation, an option; divides every channel count of Table 1
 
 
 class Output(NamedTuple):
-    """What one forward pass yields; `x_mot` is None for the one-path autoencoder."""
+    """The result of one forward pass; `x_mot` is None for the one-path autoencoder."""
 
     reconstruction: Tensor  # I^: (B, C, T, H, W)
     x_app: Tensor  # last map of the appearance path: (B, C_app, T/tau, h, w)
@@ -42,7 +42,7 @@ def _normalise_and_activate(channels: int, normalisation: str, activation: str) 
 
 
 def _conv(c_in: int, c_out: int, kernel, stride, normalisation: str, activation: str) -> nn.Sequential:
-    """Convolution that keeps a size divided by its stride: padding is half the kernel."""
+    """Convolution whose output size is the input size divided by the stride: padding is half the kernel."""
     conv = nn.Conv3d(c_in, c_out, kernel, stride=stride, padding=[k // 2 for k in kernel],
                      bias=normalisation == "none")
     return nn.Sequential(conv, *_normalise_and_activate(c_out, normalisation, activation))
@@ -94,8 +94,8 @@ class ITAE(nn.Module):
                              f"{tuple(spatial_strides)}, the decoder multiplies it by that of "
                              f"{tuple(decoder_strides)}: the two must be equal.")
         self.T, self.channels, self.two_path = T, channels, two_path
-        # The one-path autoencoder may be shown all T frames; its maps then keep all T and the decoder has no
-        # time to restore.
+        # The one-path autoencoder may be given all T frames; its maps then keep all T, and the decoder does
+        # not restore the frame rate.
         self.tau = 1 if not two_path and one_path_frames == "T" else tau
         self.shrink = int(torch.tensor(spatial_strides).prod())
         layer = dict(normalisation=normalisation, activation=activation)
@@ -109,7 +109,7 @@ class ITAE(nn.Module):
                 self.mot.append(_conv(mot_in, mot_out, MOT_KERNELS[i], (1, stride, stride), **layer))
                 self.lateral.append(_conv(mot_out, 2 * mot_out, LATERAL_KERNEL, (tau, 1, 1), **layer))
                 mot_in = mot_out
-                app_in += 2 * mot_out  # what the next layer of the appearance path, or the decoder, is given
+                app_in += 2 * mot_out  # channels of the input of the next layer or of the decoder
 
         # DeConv1-4: Table 1 has 256, 128, 96 and the frame's own channels, the appearance path's widths in
         # reverse.

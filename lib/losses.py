@@ -2,15 +2,15 @@
 
     L_recon = l2_weight * L2 + gradient_weight * L_grad + ms_ssim_weight * (1 - MS-SSIM)
 
-Every term looks at every frame of a window. What the paper leaves open is a keyword here: the meaning of the
+Every term covers every frame of a window. What the paper leaves open is a keyword here: the meaning of the
 norm in Eq. 3, the weights, and the window of MS-SSIM.
 
-L2 and the gradient loss are of the frames as the network sees them, in [-1, 1] or [0, 1]. MS-SSIM compares
-intensities, where 0 is black: its luminance term has no meaning for signed values. So frames in [-1, 1] are
-mapped to [0, 1] first.
+L2 and the gradient loss are computed on the frames as the network sees them, in [-1, 1] or [0, 1]. MS-SSIM
+compares intensities, where 0 is black, because its luminance term has no meaning for signed values: frames
+in [-1, 1] are mapped to [0, 1] first.
 
 The similarity of one scale is in `kernels.ms_ssim`: written as convolutions, it would take longer than the
-rest of a training step. Its variances are differences of near numbers, so it is computed in float32 at least.
+rest of a training step. Its variances are differences of nearly equal numbers, so float32 is the minimum.
 """
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def gradient_loss(I: Tensor, I_hat: Tensor) -> Tensor:
 def ms_ssim(I: Tensor, I_hat: Tensor, *, ms_ssim_window: int, data_range: float) -> Tensor:
     """Multi-scale SSIM of each frame, (B, C, T, H, W) and the same -> (B, C, T), 1 for equal frames.
 
-    Five scales of Wang et al. 2003; the window is a Gaussian of `ms_ssim_window` pixels a side (odd) and
-    sigma 1.5 at every scale, used only where it lies wholly inside the frame. Values are intensities from 0,
-    black, to `data_range`. A scale with a negative mean counts as 0. No gradient flows to I. Raises LossError
-    if I requires one, or if the window does not fit at the coarsest scale.
+    Five scales of Wang et al. 2003; at every scale the window is a Gaussian with sides of `ms_ssim_window`
+    pixels (odd) and sigma 1.5, used only where it lies wholly inside the frame. Values are intensities from 0
+    (black) to `data_range`. A scale with a negative mean counts as 0. No gradient flows to I. Raises
+    LossError if I requires one, or if the window does not fit at the coarsest scale.
     """
     B, C, T, H, W = I.shape
     check_window(ms_ssim_window, height=H, width=W)
@@ -82,7 +82,7 @@ def ms_ssim(I: Tensor, I_hat: Tensor, *, ms_ssim_window: int, data_range: float)
 
 
 def check_window(ms_ssim_window: int, *, height: int, width: int) -> None:
-    """Raise LossError unless a window of that side fits frames of height x width after four halvings."""
+    """Raise LossError unless a window of this side fits frames of height x width after four halvings."""
     side = min(height, width)
     largest = (side - 1) // 16 // 2 * 2 + 1
     if largest < 3:
@@ -100,12 +100,12 @@ def reconstruction_loss(I: Tensor, I_hat: Tensor, *, l2: str, l2_weight: float, 
                         ms_ssim_weight: float, ms_ssim_window: int,
                         input_range: str) -> tuple[Tensor, dict[str, Tensor]]:
     """Eq. 4, with MS-SSIM on UCSD: I and I_hat, (B, C, T, H, W) each -> the total, (), and its terms before
-    weighting.
+    weighting, () each.
 
     The terms are named "l2", "gradient" and "ms_ssim" (which is 1 - MS-SSIM, a loss); one with weight 0 is
-    neither computed nor named. Half-precision reconstructions are raised to float32 first. `input_range` is
-    that of the frames, "-1..1" or "0..1"; MS-SSIM is of intensities in [0, 1] for both. Raises LossError for
-    frames of different shapes, an unknown `l2`, no positive weight, or a window that does not fit.
+    neither computed nor returned. Half-precision reconstructions are raised to float32 first. `input_range`
+    is that of the frames, "-1..1" or "0..1"; MS-SSIM is of intensities in [0, 1] for both. Raises LossError
+    for frames of different shapes, an unknown `l2`, no positive weight, or a window that does not fit.
     """
     if I.shape != I_hat.shape:
         raise LossError(f"The frames have shape {tuple(I.shape)} and their reconstruction "

@@ -1,5 +1,5 @@
-"""Where things lie, and how a file is written and hashed. No other module builds a path of the kit, or writes
-in another way what must never be half there."""
+"""Paths of the kit, and how a file is written and hashed. No other module builds such a path, and every file
+that must never be incomplete is written by the functions here."""
 from __future__ import annotations
 
 import hashlib
@@ -14,7 +14,7 @@ STYLE = LIB / "figures" / "kit.mplstyle"
 TEMPLATES = LIB / "report" / "templates"
 PAPER_RESULTS = ROOT / "data" / "paper_results.csv"
 AVENUE_INTERVALS = ROOT / "data" / "avenue_intervals.csv"
-SELECTION = ROOT / "data" / "selection"  # what was chosen on pasted anomalies, a file a data set, committed
+SELECTION = ROOT / "data" / "selection"  # adopted choices, one file per data set, in git
 DIGESTS = ROOT / "data" / "prepared" / "digests.json"  # sha256 of raw files, with their sizes and times
 PED2_DIGESTS = ROOT / "data" / "ped2_digests.json"  # sha256 of the official pixels of each clip
 REFERENCE = ROOT / "reports" / "reference"
@@ -26,23 +26,22 @@ KERNELS = ROOT / ".jupyter"  # the kernel specification that papermill and Jupyt
 
 
 def data_root() -> Path:
-    """Where the raw data sets lie: data/raw, or what `./run_all.sh --data-root` says."""
+    """The folder of the raw data sets: data/raw, or what `./run_all.sh --data-root` says."""
     return Path(os.environ.get("KIT_DATA_ROOT") or ROOT / "data" / "raw")
 
 
 def generated(key: str) -> Path:
-    """The raw form of the generated data set with certain parameters."""
+    """The folder of a generated data set's files; `key` is a hash of its parameters."""
     return ROOT / "data" / "generated" / key
 
 
 def prepared(dataset: str, key: str) -> Path:
-    """The arrays prepared from a data set with certain parameters."""
+    """The folder of the arrays prepared from a data set; `key` is a hash of the parameters."""
     return ROOT / "data" / "prepared" / f"{dataset}-{key}"
 
 
 def report(profile: str) -> Path:
-    """All that the runs of a profile produce. KIT_REPORTS names another folder than reports/, for trying
-    things out."""
+    """The folder of everything that the runs of a profile produce, below reports/ or KIT_REPORTS."""
     return Path(os.environ.get("KIT_REPORTS") or ROOT / "reports") / profile
 
 
@@ -67,8 +66,8 @@ def home() -> str:
 
 
 def shown(path: Path) -> str:
-    """A path as a person reads it: relative to the checkout where it lies below it, with ~ for the home
-    folder."""
+    """A path as text for people and records: relative to the checkout if it is below it, else with ~ for the
+    home folder if it is below that."""
     path = Path(path)
     if path.is_relative_to(ROOT):
         return str(path.relative_to(ROOT))
@@ -76,22 +75,21 @@ def shown(path: Path) -> str:
 
 
 def given(text: str) -> Path:
-    """The path that `shown` turned into text, or that a person wrote: ~ is the home folder, and what is
-    relative is relative to the checkout."""
+    """The path behind a text from `shown` or from a person: ~ is the home folder, and relative paths are
+    relative to the checkout."""
     if text == "~" or text.startswith("~/"):
         text = home() + text[1:]
     return ROOT / os.path.expanduser(text)
 
 
 def is_utf8(text: str) -> bool:
-    """Whether a text, which may be the name of a file, can be written as UTF-8; names of other systems may
-    not."""
+    """Whether a text can be written as UTF-8. File names from other systems sometimes cannot."""
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file in one piece, and its folder where that is missing. Until all of it is on the disk, what
-    was there before stays. Raises OSError."""
+    """Write a file atomically, and create its folder if necessary: until all of it is on the disk, the old
+    file stays in place. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -110,8 +108,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value) -> None:
-    """Plain data, indented, so that a person can read it. File names that are not UTF-8 are kept as
-    escapes."""
+    """Write plain data as indented JSON, atomically. File names that are not UTF-8 are written as escapes."""
     text = json.dumps(value, indent=1, ensure_ascii=False)
     write_text(path, (text if is_utf8(text) else json.dumps(value, indent=1)) + "\n")
 
