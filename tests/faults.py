@@ -156,7 +156,7 @@ FAULTS = [Fault(*entry) for entry in (
     ("patches_leave_the_border_out", "scoring", "np.append(np.arange(0, size - side, stride), size - side)",
      "np.arange(0, size - side + 1, stride)", "eq7"),
     ("patches_not_scaled", "scoring", "round(patch * size / reference)", "round(patch)", "eq7"),
-    ("foreground_removed", "extraction", "torch.from_numpy(kept)", "torch.from_numpy(~kept)", "extraction"),
+    ("foreground_removed", "extraction", "np.stack(kept)", "~np.stack(kept)", "extraction"),
     ("foreground_blackened", "stage1", "x * foreground(x, background)", "x * ~foreground(x, background)", "extraction loop"),
     ("background_not_blackened_in_training", "stage1", "input_range=input_range, backgrounds=black)", "input_range=input_range)", "loop"),
     ("background_of_the_whole_split", "extraction", "mog_background(self.frames[clip.start : clip.start + clip.length])",
@@ -233,7 +233,7 @@ FAULTS = [Fault(*entry) for entry in (
     ("a_stated_value_is_up_for_choice", "selection", "            if not stated:", "            if True:", "selection"),
     ("mask_of_half_the_change", "pasted_anomalies", "frames).max(-1) > VISIBLE", "frames).max(-1) > 8 * VISIBLE", "pasted_anomalies"),
     ("a_fast_region_at_normal_speed", "pasted_anomalies", "place.first + t * place.speed", "place.first + t", "pasted_anomalies"),
-    ("a_choice_replaces_any_value", "config", ' == line["literal"]}', ' != line["value"]}', "adoption"),
+    ("a_choice_replaces_any_value", "config", ' == choice["literal"]:', ' != choice["value"]:', "adoption"),
 
     # Training
     ("trained_on_test_frames", "stage1", 'frames, plan = data.frames("train")',

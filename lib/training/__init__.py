@@ -1,2 +1,2 @@
-"""Both stages of training, the loop and its checkpoints, what the trained autoencoder yields, the selection's
-trials, and the growth of the AUC along a training."""
+"""Both training stages, the training loop and its checkpoints, the pass of the trained autoencoder over a
+data set, the trials of the selection, and the growth of the AUC during training."""

@@ -1,8 +1,7 @@
-"""Eq. 7 of frames from windows and their reconstructions, in all the readings that `scoring` names, on the
-network's device.
+"""Eq. 7 from windows and their reconstructions, in all readings of `scoring`, on the network's device.
 
-Sums are in float64, window by window, so that memory does not depend on a clip's length. NaN and infinity
-are refused where they enter.
+Windows are summed in float64, one after another, so that memory does not depend on a clip's length. NaN and
+infinity in an input raise ScoreError.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from lib.scoring import ERRORS, eq7, patch_grid
 
 
 def absolute_error(I: Tensor, I_hat: Tensor, *, value_range: float) -> Tensor:
-    """|I - I^| scaled to [0, 1] of each colour: (..., C, T, H, W) twice -> (..., T, C, H, W) float32.
+    """|I - I^| of each colour, scaled to [0, 1]: (..., C, T, H, W) each -> (..., T, C, H, W) float32.
 
-    `value_range` is the width of the frames' range: 2 for [-1, 1]. An output outside that range (possible
-    with a linear last layer) can be off by more than the whole range; its error counts as 1.
-    Raises ScoreError for tensors of different shapes, NaN or infinity.
+    `value_range` is the width of the frames' range: 2 for [-1, 1]. Where the output is outside that range
+    (possible with a linear last layer), the error can exceed the whole range; it then counts as 1. Raises
+    ScoreError for tensors of different shapes, NaN or infinity.
     """
     if I.shape != I_hat.shape:
         raise ScoreError(
@@ -32,21 +31,20 @@ def absolute_error(I: Tensor, I_hat: Tensor, *, value_range: float) -> Tensor:
 
 
 def eq7_maps(error: Tensor, *, clamp: float) -> Tensor:
-    """What is averaged over windows in the order "average_first": errors (..., C, H, W) in [0, 1] -> (...,
-    M, H, W).
+    """The maps that "average_first" averages over windows: errors (..., C, H, W) in [0, 1] -> (..., M, H, W).
 
-    M is 4 C, for each colour e, log e, e^2 and log e^2 of all C colours, log e being Eq. 7; with several
-    colours, the same four of their mean follow.
+    With log e for Eq. 7 of e, M = 4C: e, log e, e^2 and log e^2 of all C colours. With several colours, the
+    same four maps of their mean error follow.
     """
     shades = [error] if error.shape[-3] == 1 else [error, error.mean(-3, keepdim=True)]
     return torch.cat([x for e in shades for x in (e, eq7(e, clamp), e * e, eq7(e * e, clamp))], dim=-3)
 
 
 def readings_of_windows(error: Tensor, *, clamp: float, patch: int, patch_stride: int) -> Tensor:
-    """Eq. 7 in the order "reduce_first": errors (..., C, H, W) in [0, 1] -> (..., half the names of
-    `readings`), float64.
+    """Eq. 7 in the order "reduce_first": errors (..., C, H, W) in [0, 1] -> (..., R), float64.
 
-    Raises ScoreError for NaN, for errors outside [0, 1] and for a clamp outside (0, 1).
+    R is the first half of the names of `readings`. Raises ScoreError for NaN, for errors outside [0, 1] and
+    for a clamp outside (0, 1).
     """
     if not 0 < clamp < 1:
         raise ScoreError(f"clamp is {clamp}; it must lie between 0 and 1.")
@@ -58,15 +56,15 @@ def readings_of_windows(error: Tensor, *, clamp: float, patch: int, patch_stride
     patches = Patches(*error.shape[-2:], patch=patch, patch_stride=patch_stride)
     values = []
     for e in [error] if error.shape[-3] == 1 else [error, error.mean(-3, keepdim=True)]:
-        highest = patches.maxima(e)  # the largest error has the largest square and the largest logarithm
+        highest = patches.maxima(e)  # square and logarithm are largest where the error is
         for x, x_highest in ((e, highest), (e * e, highest * highest)):
             values += _pixel_and_mean(x, eq7(x, clamp), x_highest, eq7(x_highest, clamp), patches, clamp)
     return torch.stack(values, dim=-1)
 
 
 def readings_of_means(maps: Tensor, *, clamp: float, patch: int, patch_stride: int) -> Tensor:
-    """Eq. 7 in the order "average_first": what `eq7_maps` gave, averaged over windows, (..., M, H, W) ->
-    (..., the other half of the names of `readings`), float64."""
+    """Eq. 7 in the order "average_first": maps of `eq7_maps`, averaged over windows, (..., M, H, W) ->
+    (..., R), float64. R is the second half of the names of `readings`."""
     patches = Patches(*maps.shape[-2:], patch=patch, patch_stride=patch_stride)
     C = maps.shape[-3] // 4 if maps.shape[-3] == 4 else maps.shape[-3] // 4 - 1
     values, at = [], 0
@@ -81,8 +79,10 @@ def readings_of_means(maps: Tensor, *, clamp: float, patch: int, patch_stride: i
 def _pixel_and_mean(
     x: Tensor, log: Tensor, highest: Tensor, highest_log: Tensor, patches: Patches, clamp: float
 ) -> list[Tensor]:
-    """All of LOGS x REDUCTIONS: errors and their logarithms, (..., C, H, W), and their maxima within
-    patches, (..., P) -> eight of (...)."""
+    """All of LOGS x REDUCTIONS, eight values of shape (...).
+
+    From errors and their logarithms, (..., C, H, W), and their maxima within patches, (..., P).
+    """
     of_pixels, of_means = (
         [
             values.mean((-3, -2, -1), dtype=torch.float64),
@@ -96,7 +96,7 @@ def _pixel_and_mean(
 
 
 class Patches:
-    """The patches of a frame of H x W, see `scoring.patch_grid`: means and maxima within each, over all
+    """The patches of a frame of H x W (`scoring.patch_grid`): means and maxima of each patch over all
     colours."""
 
     def __init__(self, height: int, width: int, *, patch: int, patch_stride: int):
@@ -111,7 +111,7 @@ class Patches:
         self.across = torch.zeros(len(columns), width, dtype=torch.float64).scatter_(1, self.columns, 1.0).T
 
     def largest_mean(self, x: Tensor) -> Tensor:
-        """The largest of the means within patches: (..., C, H, W) -> (...), float64."""
+        """The largest mean of a patch: (..., C, H, W) -> (...), float64."""
         down, across = self.down.to(x.device), self.across.to(x.device)
         sums = down @ x.mean(-3, dtype=torch.float64) @ across  # (..., n, m)
         return sums.amax((-2, -1)) / (self.rows_in * self.columns_in)
@@ -130,9 +130,9 @@ class WindowMean:
     """Mean over all windows in which a frame appears ("Test method"), for one clip, in the memory of one
     window.
 
-    Windows are added in order of their start. A frame is finished, and handed out, as soon as no later
-    window can hold it; so after `add(start, ...)` all frames before `start` are out, and `finish()` hands
-    out the rest. All answers together are the clip's frames in order, first and last included.
+    Windows are added in order of their start. A frame is finished, and returned, as soon as no later window
+    can contain it: `add(start, ...)` returns the frames before `start` that are new, `finish()` the rest.
+    Together they are all frames of the clip in order.
     """
 
     def __init__(self, *, T: int, length: int):
@@ -140,17 +140,17 @@ class WindowMean:
         if length < T:
             raise ScoreError(f"The clip has {length} frames and a window {T}; a clip needs at least as many.")
         self.T, self.length = T, length
-        self.first = 0  # frame of the clip that the first row of the buffers belongs to
+        self.first = 0  # the clip's frame in the first row of the buffers
         self.start = -1  # of the latest window
-        self.sums: Tensor | None = None  # (T, ...), where the values lie
+        self.sums: Tensor | None = None  # (T, ...), on the device of the values
         self.counts = torch.zeros(T, dtype=torch.int64)
 
     def add(self, start: int, values: Tensor) -> Tensor:
         """Add the window that starts at frame `start`, with values (T, ...) -> the finished frames (n, ...),
         float64.
 
-        Raises ScoreError for a window out of order or outside the clip, for NaN, and for a frame that no
-        window holds.
+        Raises ScoreError for a window out of order or outside the clip, for NaN, and for a frame that is in
+        no window.
         """
         if not self.start < start <= self.length - self.T:
             raise ScoreError(
@@ -169,8 +169,8 @@ class WindowMean:
         return finished
 
     def finish(self) -> Tensor:
-        """The frames of the last window -> (n, ...), float64. Raises ScoreError if no window holds the last
-        frame."""
+        """The frames of the last window -> (n, ...), float64. Raises ScoreError if the last frame is in no
+        window."""
         if self.start + self.T != self.length or self.sums is None:
             raise ScoreError(
                 f"The last window starts at frame {self.start} and does not reach the end of the clip of "
@@ -179,7 +179,7 @@ class WindowMean:
         return self._hand_out(self.length)
 
     def _hand_out(self, stop: int) -> Tensor:
-        """Means of the frames before `stop`, which leave the buffers."""
+        """Means of the frames before `stop`, which are removed from the buffers."""
         n = stop - self.first
         if n > self.T or (self.counts[:n] == 0).any():
             missing = self.first + (self.T if self.counts.all() else 0)

@@ -1,20 +1,30 @@
-"""One pass of a trained autoencoder over a data set: error values of every frame, features of every window.
+"""One pass of a trained autoencoder over a data set: errors of every frame, features of every window.
 
-Everything later, the flows, the scores, the figures, reads what is written here and never runs the
-autoencoder again. Clips stream through: memory does not grow with their length, and a pass that was killed
-goes on with the next clip.
+All later steps (flows, scores, figures) read the files written here and never run the autoencoder again. One
+clip is processed at a time, so memory does not grow with the data set; a killed pass continues with the next
+clip.
 
-Written into the run's folder, for both splits:
+The files in the run's folder, {split} being train and test; N frames, n windows:
 
-    {split}_errors.npz            Eq. 7 of each frame in all its readings, see `scoring.readings`
-    (N,) each test_errors_over_training.npz   the readings at the autoencoder's snapshots: step (m,), (m, N)
-    each test_error_maps.npy           |I - I^| in [0, 1], mean over all windows with the frame
-    (N, H, W) float16 test_reconstructions.npy      I^ as 8-bit frames, mean over the same windows; to look at
-    (N, H, W, C) uint8 {split}_windows.npy           index of the clip, first row in the split's array
-    (n, 2) {split}_app.npy, {split}_mot.npy             pooled features of each window (two paths only)
-    (n, C, h, w) {split}_app_range.npy, {split}_mot_range.npy   their least and largest value, for Eq. 8
-    (n, 2) {split}_intensity.npy, {split}_error.npy     extra appearance information (two paths only)
-    (n, T/tau, h, w)
+    {split}_errors.npz
+        Eq. 7 of each frame in all readings, see `scoring.readings`: (N,) each
+    test_errors_over_training.npz
+        the readings at the autoencoder's snapshots: step (m,), readings (m, N) each
+    test_error_maps.npy
+        |I - I^| in [0, 1], mean over all windows with the frame: (N, H, W) float16
+    test_reconstructions.npy
+        I^ as 8-bit frames, mean over the same windows, for viewing: (N, H, W, C) uint8
+    {split}_windows.npy
+        index of the clip, first row in the split's array: (n, 2)
+
+and with two paths also:
+
+    {split}_app.npy, {split}_mot.npy
+        pooled features of each window: (n, C, h, w)
+    {split}_app_range.npy, {split}_mot_range.npy
+        their smallest and largest value, for Eq. 8: (n, 2)
+    {split}_intensity.npy, {split}_error.npy
+        extra appearance information: (n, T/tau, h, w)
 """
 
 from __future__ import annotations
@@ -36,16 +46,16 @@ from lib.training.eq7 import WindowMean, absolute_error, eq7_maps, readings_of_m
 from lib.training.loop import check_precision
 from lib.training.stage1 import data_range, load_windows, reconstruct
 
-BATCH = 4  # windows at once
+BATCH = 4  # windows per forward pass
 
 
 def extract(
     model: ITAE, data: Prepared, config: Config, *, folder: Path, identity: str, tick: Callable, say: Callable
 ) -> dict[str, list[str]]:
-    """Runs the autoencoder over both splits and writes the files above. Returns their names by split.
+    """Run the autoencoder over both splits and write the files listed above. Returns their names by split.
 
     `tick(done, total, text)` is called after each batch, `say(line)` after each split. Raises DataError for a
-    clip shorter than T and ScoreError where the network's output is not finite.
+    clip shorter than T and ScoreError if the network's output is not finite.
     """
     check_precision(config)
     strides = {"train": config.features.train_stride, "test": config.features.test_stride}
@@ -57,7 +67,7 @@ def extract(
     journal = folder / f"extracted-{identity[:12]}.json"
     finished = json.loads(journal.read_text()) if journal.exists() else []
     for other in set(folder.glob("extracted-*.json")) - {journal}:
-        other.unlink()  # of a pass with other settings, whose arrays this one overwrites
+        other.unlink()  # left by a pass with other settings, whose arrays are overwritten
     if finished:
         say(f"continuing after {len(finished)} clips")
     names = {}
@@ -87,7 +97,7 @@ def extract(
             say(f"{split}: {len(plan)} windows of {len(data.clips(split))} clips")
     journal.unlink(missing_ok=True)
     for unpacked in folder.glob("*_readings.npy"):
-        unpacked.unlink()  # they are in {split}_errors.npz
+        unpacked.unlink()  # now in {split}_errors.npz
     return names
 
 
@@ -95,8 +105,8 @@ def extract(
 def _extract_clip(
     model: ITAE, data: Prepared, config: Config, clip: Clip, starts, row: int, arrays: _Arrays, tick: Callable
 ) -> None:
-    """One clip: its windows in batches of BATCH, always cut the same way, so that resuming changes
-    nothing."""
+    """One clip: its windows in batches of BATCH, always divided in the same way, so that resuming does not
+    change results."""
     passing, at_frame = _Pass(model, data, config, clip, pictures=clip.split == "test"), clip.start
     for first in range(0, len(starts), BATCH):
         chosen = starts[first : first + BATCH]
@@ -125,12 +135,12 @@ def _extract_clip(
 def errors_over_training(
     model: ITAE, snapshots: dict[int, dict], data: Prepared, config: Config, *, folder: Path, tick: Callable
 ) -> str:
-    """Writes Eq. 7 of each test frame by the autoencoder as it was after certain steps; returns the file's
-    name.
+    """Write Eq. 7 of each test frame by the autoencoder at each of its snapshots; returns the file's name.
 
-    `snapshots` are the weights by step; afterwards the network has those of the last. Windows lie end to end
-    here, and each frame is read from the first that holds it, where `extract` averages over every window of
-    `features.test_stride`. With one window per frame the two orders of averaging are the same number.
+    `snapshots` are weights by step; afterwards the network has those of the last. To save time, only as many
+    windows are used as cover every frame, and each frame is read from the first window that contains it,
+    whereas `extract` averages over all windows at `features.test_stride`. With one window per frame both
+    orders of averaging give the same number.
     """
     clips, names = data.clips("test"), readings(config.data.channels)
     plan = windows(clips, T=config.model.T, stride=config.model.T)
@@ -159,8 +169,8 @@ def errors_over_training(
 
 
 class _Pass:
-    """A network's pass over the windows of one clip: gives the readings and error maps of frames, and with
-    `pictures` their reconstructions, as they are finished."""
+    """A network's pass over the windows of one clip. Gives readings and error maps of frames as they are
+    finished, and with `pictures` their reconstructions."""
 
     def __init__(self, model: ITAE, data: Prepared, config: Config, clip: Clip, *, pictures: bool = False):
         self.model, self.config, self.frames = model, config, data.frames(clip.split)
@@ -191,8 +201,11 @@ class _Pass:
 
     def batch(self, starts):
         """Windows by their first rows -> I and the network's output, both on its device, and the finished
-        frames: their readings (n, R), error maps (n, H, W) and, with pictures, reconstructions (n, H, W, C)
-        uint8, as arrays."""
+        frames.
+
+        These are their readings (n, R), error maps (n, H, W) and, with `pictures`, reconstructions
+        (n, H, W, C) uint8, as arrays.
+        """
         I, out, errors = self.errors(starts)
         finished = []
         for error, I_hat, start in zip(errors, out.reconstruction, starts):
@@ -204,14 +217,14 @@ class _Pass:
         return I, out, tuple(np.concatenate(part) for part in zip(*finished))
 
     def finish(self):
-        """The same of the frames that are left."""
+        """The same arrays for the remaining frames of the clip."""
         return self._arrays(
             self.readings.finish(), self.maps.finish(), self.seen.finish() if self.seen else None
         )
 
     def _arrays(self, reduced, maps, seen):
-        """Both halves of the readings of some frames, (n, R), and their |I - I^|, averaged over the colours,
-        (n, H, W); and I^ as 8-bit frames, (n, H, W, C), where there are pictures."""
+        """Arrays of finished frames: all readings, (n, R), |I - I^| averaged over the colours, (n, H, W), and
+        with `pictures` I^ as 8-bit frames, (n, H, W, C)."""
         values = torch.cat((reduced, readings_of_means(maps, **self.eq7).cpu()), dim=-1)
         arrays = values.numpy(), maps[:, : self.config.data.channels].mean(1).cpu().numpy()
         return (
@@ -220,8 +233,8 @@ class _Pass:
 
 
 def as_frames(I_hat: torch.Tensor, *, input_range: str) -> np.ndarray:
-    """Reconstructed frames (n, C, H, W) in the network's range as 8-bit ones, (n, H, W, C); what lies outside
-    is cut off."""
+    """Reconstructed frames (n, C, H, W) in the network's range -> 8-bit frames (n, H, W, C). Values outside
+    the range are clipped."""
     scaled = (I_hat + 1) / 2 if input_range == "-1..1" else I_hat
     return (scaled.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
@@ -266,7 +279,7 @@ class _Arrays:
     def put_frames(
         self, at: int, values: np.ndarray, maps: np.ndarray, seen: np.ndarray | None = None
     ) -> int:
-        """Readings, error maps and reconstructions of the frames from row `at` on; returns the row after
+        """Write readings, error maps and reconstructions of frames from row `at` on; returns the row after
         them."""
         self.readings[at : at + len(values)] = values
         if self.maps is not None:
@@ -283,7 +296,7 @@ class _Arrays:
             array.flush()
 
     def finish(self) -> list[str]:
-        """Names of the files, the readings having been put together as one."""
+        """Combine the readings in one file and return the names of all files."""
         np.savez(
             self.folder / f"{self.split}_errors.npz",
             **{n: self.readings[:, i] for i, n in enumerate(self.names)},

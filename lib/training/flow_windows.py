@@ -1,6 +1,6 @@
-"""What the flows are given, and what they said of it, window by window, as it lies on the disk.
+"""The input of the flows and the stored likelihoods, window by window, read from the disk.
 
-Apart from `stage2`, so that scoring does not stand on Glow's code: it reads likelihoods that are there.
+This is not part of `stage2`, so that scoring, which reads stored likelihoods, does not depend on Glow's code.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from lib.scoring import FlowWindows, window_nll
 
 
 def flow_input(folder: Path, split: str, variant: str) -> FlowInput:
-    """What F_app or F_mot is trained on or scores: features of all windows of a split, (n, C, h, w), read row
-    by row.
+    """The input of F_app or F_mot: features of all windows of a split, (n, C, h, w), read row by row.
 
     `variant` is "app_none", "app_intensity", "app_error" (Table 4) or "mot".
     """
@@ -30,8 +29,8 @@ def flow_input(folder: Path, split: str, variant: str) -> FlowInput:
 
 
 class FlowInput:
-    """Pooled features and extra information on the disk, joined as they are read. Indexed by windows, like an
-    array."""
+    """Pooled features and extra information on the disk, joined when they are read. Indexed by windows, like
+    an array."""
 
     def __init__(self, pooled: np.ndarray, extra: np.ndarray | None):
         self.pooled, self.extra = pooled, extra
@@ -61,10 +60,9 @@ def read_windows(features: Path, flow: Path, split: str, score, *, part: str) ->
 
 
 def sparse(windows: np.ndarray, *, T: int) -> np.ndarray:
-    """As few of some windows as still cover all frames that they cover: (n, 2) clips and first rows -> row
-    numbers.
+    """The fewest windows that cover the same frames: (n, 2) clips and first rows -> row numbers.
 
-    From the first window of a clip on, always the last that leaves no gap; and a clip's last.
+    In each clip: the first window, then always the last one that leaves no gap, and the clip's last window.
     """
     chosen = []
     for clip in np.unique(windows[:, 0]):

@@ -1,12 +1,11 @@
 """The training loop of both stages, with checkpoints from which a killed run continues ("Implementations").
 
-Stage 1 teaches ITAE to reconstruct windows of normal video (Eq. 4, `stage1`); stage 2 teaches a flow the
-density of its features (Eq. 6, `stage2`). Both use Adam with a cosine-annealed learning rate and differ in
-nothing but the loss.
+In stage 1 ITAE learns to reconstruct windows of normal video (Eq. 4, `stage1`); in stage 2 a flow learns the
+density of its features (Eq. 6, `stage2`). Both use Adam with a cosine-annealed learning rate and differ only
+in the loss.
 
-Which windows a step sees follows from the seed and the number of the step alone. Nothing random has to be
-remembered, and a run that was interrupted ends with the same weights, bit for bit on a CPU, as one that was
-not.
+The windows of a step follow from the seed and the number of the step alone. No random state has to be stored,
+and an interrupted run ends with the same weights as an uninterrupted one, bit for bit on a CPU.
 """
 
 from __future__ import annotations
@@ -27,13 +26,12 @@ from lib import paths
 from lib.config import Config
 from lib.errors import TrainingError
 
-# As many times as long as float32. Measured: 25 times on a processor without instructions for bfloat16.
+# Slowdown against float32 that is refused; 25 was measured on a processor without bfloat16 instructions.
 SLOW_BFLOAT16 = 4
 
 
 def device_of(config: Config) -> torch.device:
-    """The device that `machine.device` asks for. Raises TrainingError if it asks for a GPU and there is
-    none."""
+    """The device that `machine.device` names. Raises TrainingError if it is a GPU and there is none."""
     wanted = config.machine.device
     if wanted == "cuda" and not torch.cuda.is_available():
         raise TrainingError(
@@ -43,12 +41,11 @@ def device_of(config: Config) -> torch.device:
 
 
 def check_precision(config: Config) -> None:
-    """Raises TrainingError where `machine.precision` is bfloat16 and this processor is many times slower with
-    it.
+    """Raise TrainingError if `machine.precision` is bfloat16 and this processor is many times slower with it.
 
     A processor without instructions for bfloat16 falls back to plain loops, and a training takes weeks
-    instead of hours. Measured by one small 3-D convolution in both precisions, which takes a second; nothing
-    is measured for a GPU.
+    instead of hours. This is measured with one small 3-D convolution in both precisions, which takes a
+    second; on a GPU nothing is measured.
     """
     if config.machine.precision != "bfloat16" or device_of(config).type != "cpu":
         return
@@ -63,7 +60,7 @@ def check_precision(config: Config) -> None:
 
 
 def _convolution_seconds(dtype: torch.dtype) -> float:
-    """The least of three times for one small 3-D convolution on the CPU, 32 channels to 32."""
+    """The shortest of three times for one small 3-D convolution on the CPU, 32 channels to 32."""
     x = torch.ones(1, 32, 4, 24, 24, dtype=dtype).contiguous(memory_format=torch.channels_last_3d)
     kernel = torch.ones(32, 32, 3, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last_3d)
     seconds = []
@@ -75,20 +72,19 @@ def _convolution_seconds(dtype: torch.dtype) -> float:
 
 
 def cosine(step: int, *, steps: int, lr: float, cycles: int) -> float:
-    """Learning rate at a step of `steps`: from `lr` down to 0 along half a cosine (Loshchilov and Hutter
-    2016).
+    """The learning rate at a step of `steps`: half a cosine from `lr` down to 0 (Loshchilov and Hutter 2016).
 
-    With more than one of `cycles`, all of one length, each starts again at `lr`.
+    With several `cycles`, all of the same length, each starts again at `lr`.
     """
     return lr * 0.5 * (1 + math.cos(math.pi * (step * cycles % steps) / steps))
 
 
 def draw_clip_first(clips: np.ndarray, *, batch_size: int, seed: int, step: int) -> np.ndarray:
-    """Numbers of the windows of one step: for each a clip by chance, then one of its windows by chance.
+    """Numbers of the windows of one step: for each a random clip, then a random window of that clip.
 
-    `clips` (n,) has the clip of each window, those of one clip side by side. A window of a short clip is
-    drawn more often than one of a long clip, and none is sure to be seen. Step k needs no memory of the steps
-    before it.
+    `clips` (n,) has the clip of each window, with the windows of a clip next to one another. A window of a
+    short clip is drawn more often than one of a long clip, and some windows may never be drawn. Step k does
+    not depend on the steps before it.
     """
     generator = np.random.default_rng([seed, step])
     _, first, count = np.unique(clips, return_index=True, return_counts=True)
@@ -97,10 +93,10 @@ def draw_clip_first(clips: np.ndarray, *, batch_size: int, seed: int, step: int)
 
 
 def draw(count: int, *, batch_size: int, seed: int, step: int) -> np.ndarray:
-    """Numbers of the windows of one step: a pass over all `count` in random order, then another, cut into
+    """Numbers of the windows of one step: passes over all `count` windows, each in random order, cut into
     batches.
 
-    The order of each pass follows from the seed alone, so step k needs no memory of the steps before it.
+    The order of each pass follows from the seed alone, so step k does not depend on the steps before it.
     """
     first = step * batch_size
     positions = np.arange(first, first + batch_size)
@@ -124,12 +120,13 @@ def fit(
     tick: Callable,
     say: Callable,
 ) -> list[dict]:
-    """Adam with cosine annealing on `loss_of(step) -> (total, terms)`. Returns the history, a row an epoch.
+    """Adam with cosine annealing on `loss_of(step) -> (total, terms)`. Returns the history, one row per
+    epoch.
 
     A checkpoint is written at the end of each epoch under the name of this run's `identity` (a hash of its
-    parameters, inputs and code); a later call with the same identity goes on from it, one with another leaves
-    it alone. `snapshots.pt` gets the weights at `snapshots` epochs, evenly spaced up to the last, in half
-    precision and by step: training looks at no test frame, so how the AUC came about can only be asked
+    parameters, inputs and code). A later call with the same identity continues from it; a call with another
+    ignores it. `snapshots.pt` gets the weights at `snapshots` epochs, evenly spaced up to the last, by step
+    and in half precision: training looks at no test frame, so the course of the AUC can only be computed
     afterwards. Raises TrainingError at the first loss or gradient that is not finite.
     """
     optimiser = torch.optim.Adam(model.parameters(), lr=lr)
@@ -171,7 +168,7 @@ def fit(
             }
             history.append(row)
             say(epoch_line(row, steps))
-            # of E epochs, n evenly
+            # n of E epochs, evenly spaced
             if row["epoch"] * snapshots // epochs > (row["epoch"] - 1) * snapshots // epochs:
                 kept[step + 1] = half(model.state_dict())
             save(
@@ -186,8 +183,8 @@ def fit(
             )
             write_csv(folder / "history.csv", history)
             sums, since = {}, time.perf_counter()
-    # Equal weights make equal files only if equal names are one object, which those read from a checkpoint
-    # are not.
+    # Pickle writes equal strings differently if they are different objects, as they are after reading a
+    # checkpoint. Interned names make equal weights equal files.
     save(
         folder / "snapshots.pt",
         {step: {sys.intern(name): value for name, value in state.items()} for step, state in kept.items()},
@@ -198,8 +195,8 @@ def fit(
 def check_finite(
     loss: Tensor, terms: dict[str, Tensor], *, step: int, rate: float, norm: float | None = None
 ) -> None:
-    """Raises TrainingError, naming step, learning rate, gradient norm and the term, unless loss and gradient
-    are finite."""
+    """Raise TrainingError, naming step, learning rate, gradient norm and term, unless loss and gradient are
+    finite."""
     bad = [name for name, term in terms.items() if not math.isfinite(float(term.detach()))]
     if bad or not math.isfinite(float(loss.detach())) or (norm is not None and not math.isfinite(norm)):
         what = (
@@ -220,7 +217,7 @@ def check_finite(
 
 
 def epoch_line(row: dict, steps: int) -> str:
-    """One line of output for one epoch."""
+    """The line of output for one epoch."""
     terms = "  ".join(
         f"{name} {row[name]:.4f}"
         for name in row
@@ -233,12 +230,12 @@ def epoch_line(row: dict, steps: int) -> str:
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """The weights of a finished network, and nothing else: equal weights make equal files."""
+    """Write the weights of a finished network and nothing else: equal weights make equal files."""
     save(path, {"model": model.state_dict()})
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Puts stored weights into a network. Raises TrainingError, naming the first difference, if they do not
+    """Load stored weights into a network. Raises TrainingError, naming the first difference, if they do not
     fit."""
     state, own = load(path)["model"], model.state_dict()
     wrong = sorted(set(state) ^ set(own)) + [
@@ -255,8 +252,11 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def take(model: nn.Module, kept: Path, folder: Path) -> list[dict]:
-    """Writes into `folder` what training would have: the weights of `model`, which were read from the file
-    `kept`, under its name, the history that lies beside it, and no snapshots. Returns the history."""
+    """Write the files of a training into `folder` from kept weights instead of training.
+
+    `model` has the weights of the file `kept`; they are written under its name, with the history beside it
+    and no snapshots. Returns the history.
+    """
     history = read_csv(kept.with_name("history.csv"))
     save_weights(model, folder / kept.name)
     write_csv(folder / "history.csv", history)
@@ -265,7 +265,7 @@ def take(model: nn.Module, kept: Path, folder: Path) -> list[dict]:
 
 
 def half(state: dict) -> dict:
-    """Weights with half the digits, for keeping. That moves a flow's likelihoods by less than a hundredth of
+    """Weights in half precision, for storage. This changes a flow's likelihoods by less than a hundredth of
     their range."""
     return {
         name: value.detach().to(
@@ -276,15 +276,14 @@ def half(state: dict) -> dict:
 
 
 def save(path: Path, state: dict) -> None:
-    """Writes a checkpoint in one piece: it is either the old one or the new one, whenever the process is
-    killed."""
+    """Write a checkpoint atomically: a killed process leaves either the old one or the new one."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_bytes(path, buffer.getvalue())
 
 
 def load(path: Path) -> dict:
-    """Reads a checkpoint; weights and plain values only. Raises TrainingError if it is missing or damaged."""
+    """Read a checkpoint: weights and plain values only. Raises TrainingError if it is missing or damaged."""
     if not path.exists():
         raise TrainingError(f"{path} is not there: the step that makes it has not finished.")
     try:
@@ -298,7 +297,7 @@ def load(path: Path) -> dict:
 
 
 def write_csv(path: Path, rows: list[dict]) -> None:
-    """Rows with equal keys, as csv."""
+    """Write rows with the same keys as csv."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -307,7 +306,7 @@ def write_csv(path: Path, rows: list[dict]) -> None:
 
 
 def read_csv(path: Path) -> list[dict]:
-    """Rows of numbers that `write_csv` wrote, whole ones as int."""
+    """Rows of numbers from a file of `write_csv`; whole numbers as int."""
     with open(path, newline="", encoding="utf-8") as file:
         return [
             {name: int(text) if text.isdigit() else float(text) for name, text in row.items()}
@@ -316,7 +315,7 @@ def read_csv(path: Path) -> list[dict]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file in one piece. Raises TrainingError if the disk is full; what was there before stays."""
+    """Write a file atomically. Raises TrainingError if the disk is full; the old file then stays."""
     try:
         paths.write_bytes(path, content)
     except OSError as problem:

@@ -1,13 +1,13 @@
 """The trainings behind the selection: held-out clips with pasted anomalies, and one folder for each trial.
 
-    prepare_clips    the training clips that are left, as a prepared data set whose "test" clips are the
-                     pasted copies
+    prepare_clips    the training clips that are not held out, as a prepared data set whose "test" clips are
+                     copies of the held-out clips with pasted anomalies
     Trials           measures configurations: trains what they need, side by side, and scores the copies
 
-A trial is one configuration and one seed. Its folder holds `trial.json`, written last: what was trained,
-for how long, and its AUC on the pasted copies. A trial that is there is not run again, so a selection that
-was interrupted continues and ends with the same result. The name of the folder ends in a hash of all that
-determines the trial: parameters, seed, data, code.
+A trial is one configuration and one seed. Its folder holds `trial.json`, written last: what was trained, for
+how long, and its AUC on the pasted copies. A finished trial is not run again, so an interrupted selection
+continues and ends with the same result. The name of the folder ends in a hash of everything that determines
+the trial: parameters, seed, data, code.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from lib.evaluation.sensitivity import Stored, alone, changed
 from lib.scoring import reading_of
 from lib.training import extraction, flow_windows, loop, stage1, stage2
 
-FLOWS = {"app": "app_intensity", "mot": "mot"}  # the full model's
-STRIDE = 5  # frames between scored windows: no multiple of tau, and a third of the time of every window
+FLOWS = {"app": "app_intensity", "mot": "mot"}  # of the full model
+STRIDE = 5  # frames between scored windows; not a multiple of tau, a third of the time of stride 1
 READS = {  # the groups of parameters that a trial depends on
     "autoencoder": ("data", "model", "loss", "autoencoder", "error", "score", "machine"),
     "flow": ("data", "model", "loss", "autoencoder", "error", "score", "machine", "features", "flow"),
@@ -71,11 +71,11 @@ CODE = (
 
 
 def prepare_clips(data: Prepared, config: Config, *, seed: int, out: Path) -> Prepared:
-    """Writes a prepared data set for the selection into the folder `out`, from the training clips of another.
+    """Write a prepared data set for the selection into the folder `out`, from the training clips of another.
 
-    Its training clips are those that are not held out; its test clips are copies of the held-out ones with
+    Its training clips are those that are not held out; its test clips are copies of the held-out clips with
     pasted anomalies, with labels and masks. The test clips of `data` are not opened. Raises EvaluationError
-    where there are too few clips.
+    if there are too few clips.
     """
     out.mkdir(parents=True, exist_ok=True)
     frames, clips = data.frames("train"), data.clips("train")
@@ -108,7 +108,7 @@ def _listed(clips: list[tuple[str, int]]) -> list[dict]:
 
 
 def _write(path: Path, arrays: list[np.ndarray]) -> None:
-    """Clips one after the other in one array on the disk, one clip in memory at a time."""
+    """Write clips one after another into one array on the disk, with one clip in memory at a time."""
     shape = (sum(map(len, arrays)), *arrays[0].shape[1:])
     file, at = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape), 0
     for array in arrays:
@@ -122,7 +122,8 @@ def _write(path: Path, arrays: list[np.ndarray]) -> None:
 
 @dataclass(frozen=True)
 class Trial:
-    """One configuration and seed of a stage, "autoencoder" or "flow", and the folders it reads and writes."""
+    """One configuration and seed of a stage, "autoencoder" or "flow", and the folders that it reads and
+    writes."""
 
     stage: str
     config: Config
@@ -130,10 +131,10 @@ class Trial:
     seed: int
     data: Path
     folder: Path
-    features: Path | None = None  # for a flow: what `Trials.features` made, by `features.time`
+    features: Path | None = None  # for a flow: the folders of `Trials.features`, by `features.time`
 
     def run(self, tick: Callable) -> dict:
-        """The trial's record: read if it is there, otherwise made."""
+        """The trial's record: read if the trial has finished, otherwise made by running it."""
         kept = self.folder / "trial.json"
         if not kept.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -153,7 +154,8 @@ class Trial:
         return json.loads(kept.read_text(encoding="utf-8"))
 
     def _autoencoder(self, tick: Callable) -> dict:
-        """Trains the autoencoder on the clips that are left, and scores the pasted copies by R alone."""
+        """Train the autoencoder on the clips that are not held out, and score the pasted copies by R
+        alone."""
         data, how = open_prepared(self.data), {"identity": self.folder.name[-12:], "say": lambda line: None}
         model, history = stage1.train_autoencoder(
             self.config, data, two_path=True, seed=self.seed, folder=self.folder, tick=tick, **how
@@ -175,7 +177,7 @@ class Trial:
         }
 
     def _flow(self, tick: Callable) -> dict:
-        """Trains both flows on stored features, and scores the pasted copies by L and by S."""
+        """Train both flows on stored features, and score the pasted copies by L and by S."""
         data, nll, device = open_prepared(self.data), {}, loop.device_of(self.config)
         for part, variant in FLOWS.items():
             folder = self.folder / part
@@ -213,7 +215,8 @@ class Trial:
         }
 
     def r_on_test(self, data: Prepared, tick: Callable) -> float:
-        """AUC of R on the test clips of a data set, by the network of a finished trial of the autoencoder."""
+        """AUC of R on the test clips of a data set, from the network of a finished trial of the
+        autoencoder."""
         kept, folder = self.folder / "on_test.json", self.folder / "on_test"
         if not kept.exists():
             model = stage1.load_autoencoder(self.folder / "autoencoder.pt", self.config, two_path=True)
@@ -228,8 +231,8 @@ class Trial:
         return json.loads(kept.read_text(encoding="utf-8"))["R"]
 
     def stored_on_test(self, data: Prepared, features: Path, tick: Callable) -> Stored:
-        """What `stored` gives, of the test clips of a data set instead of the pasted copies. `features` is
-        the chosen autoencoder's pass over these."""
+        """The result of `stored` for the test clips of a data set instead of the pasted copies. `features` is
+        the folder of the chosen autoencoder's pass over these clips."""
         pasted, nll, device = self.stored(), {}, loop.device_of(self.config)
         for part, variant in FLOWS.items():
             kept = self.folder / part / "nll_on_test.npz"
@@ -250,13 +253,13 @@ class Trial:
         )
 
     def stored(self) -> Stored:
-        """What the scores of a finished trial of flows are made of, to be scored again in other ways."""
+        """The stored errors and likelihoods of a finished trial of flows, to be scored with other choices."""
         flows = {part: self.folder / part for part in FLOWS}
         return Stored.read(open_prepared(self.data), self.features, flows, self.config.model.T)
 
 
 class OnlyTest:
-    """A prepared data set without its training clips: R needs no errors of those."""
+    """A prepared data set without its training clips, for R, which does not need their errors."""
 
     def __init__(self, data: Prepared):
         self.data = data
@@ -269,13 +272,13 @@ class OnlyTest:
 
 
 def ids_of(data: Prepared) -> np.ndarray:
-    """The number of the test clip of each frame."""
+    """The number of the test clip of each frame, (N,)."""
     clips = data.clips("test")
     return np.repeat(np.arange(len(clips)), [clip.length for clip in clips])
 
 
 def normal_windows(data: Prepared, windows: np.ndarray, *, T: int) -> np.ndarray:
-    """Which windows of the test clips hold no abnormal frame: (n,) bool."""
+    """Which windows of the test clips contain no abnormal frame: (n,) bool."""
     labels = data.labels
     return np.array([not labels[start : start + T].any() for start in windows[:, 1]])
 
@@ -284,8 +287,8 @@ def normal_windows(data: Prepared, windows: np.ndarray, *, T: int) -> np.ndarray
 
 
 class Trials:
-    """Measures configurations for `selection.settle`, each in a folder of its own, as many side by side as
-    there are workers."""
+    """Measures configurations for `selection.settle`, each in a folder of its own, with as many running side
+    by side as there are workers."""
 
     def __init__(
         self,
@@ -297,8 +300,8 @@ class Trials:
         tick: Callable,
         say: Callable,
     ):
-        """`config` is the literal one, `data` what `prepare_clips` gave; `code` are hashes of modules by
-        name."""
+        """`config` is the literal configuration, `data` the result of `prepare_clips`, `code` hashes of
+        modules by name."""
         self.data, self.folder, self.tick, self.say = data, folder, tick, say
         self.workers = min(config.selection.workers, os.cpu_count() or 1)
         self.code = {name: value for name, value in code.items() if name in CODE}
@@ -308,26 +311,26 @@ class Trials:
                 for name in ("train_frames", "test_frames", "test_labels")
             ]
         )
-        self.records: dict[str, dict] = {}  # of all trials that were asked for, by name
+        self.records: dict[str, dict] = {}  # of all requested trials, by name
         self.made: dict[str, Trial] = {}  # the trials themselves
-        self.chosen: dict[str, Trial] = {}  # of the stages that are settled: one trial for each seed
+        self.chosen: dict[str, Trial] = {}  # trials of the settled stages, one for each seed
 
     # The three measures
 
     def autoencoders(self, wanted: Sequence[tuple[Config, dict, int]]) -> list[tuple[str, float]]:
-        """AUC of R of each (configuration, changes, seed)."""
+        """AUC of R for each (configuration, changes, seed)."""
         trials = [
             self._trial("autoencoder", budgeted(config), changes, seed) for config, changes, seed in wanted
         ]
         return [(record["trial"], record["auc"]["R"]) for record in self._all(trials)]
 
     def flows(self, wanted: Sequence[tuple[Config, dict, int]]) -> list[tuple[str, float]]:
-        """AUC of L of each (configuration, changes, seed), on the features of the chosen autoencoder."""
+        """AUC of L for each (configuration, changes, seed), on the features of the chosen autoencoder."""
         trials = [self._flow_trial(*one) for one in wanted]
         return [(record["trial"], record["auc"]["L"]) for record in self._all(trials)]
 
     def scores(self, wanted: Sequence[tuple[Config, dict, int]]) -> list[tuple[str, float]]:
-        """AUC of S of each (configuration, changes, seed), from the chosen flows, without any training."""
+        """AUC of S for each (configuration, changes, seed), from the chosen flows, without any training."""
         found = []
         for config, _, seed in wanted:
             trial = self.chosen[f"flow{seed}"]
@@ -337,11 +340,11 @@ class Trials:
     # Between stages
 
     def choose_autoencoder(self, config: Config, changes: dict) -> None:
-        """From now on, flows stand on the features of this autoencoder, of the first seed."""
+        """Use the features of this autoencoder, with the first seed, for all flows from now on."""
         self.chosen["autoencoder"] = self._trial("autoencoder", budgeted(config), changes, 0)
 
     def choose_flows(self, config: Config, changes: dict, seeds: Sequence[int]) -> None:
-        """From now on, scores are made of these flows."""
+        """Use these flows for all scores from now on."""
         for seed in seeds:
             self.chosen[f"flow{seed}"] = self._flow_trial(config, changes, seed)
 
@@ -357,8 +360,8 @@ class Trials:
         return self.folder / f"features-{config.features.time}-{network}"
 
     def features(self, config: Config, data, folder: Path) -> Path:
-        """The chosen autoencoder's errors and features of some clips, its time axis as the configuration
-        has it, in a folder, unless they are there."""
+        """The chosen autoencoder's errors and features of some clips, with the configuration's
+        `features.time`, computed into a folder unless they are there."""
         if not (folder / "complete").exists():
             folder.mkdir(parents=True, exist_ok=True)
             config, network = budgeted(config), self.chosen["autoencoder"]
@@ -370,7 +373,7 @@ class Trials:
         return folder
 
     def tidy(self) -> None:
-        """Removes the large arrays that only trainings read. Records, networks and likelihoods stay."""
+        """Delete the large arrays that only trainings read. Records, networks and likelihoods stay."""
         for folder in self.folder.glob("features-*"):
             for name in ("app", "mot", "intensity", "error", "error_maps", "reconstructions"):
                 for array in folder.glob(f"t*_{name}.npy"):
@@ -380,9 +383,12 @@ class Trials:
     # Afterwards
 
     def on_test(self, data: Prepared, stages: Sequence[Settled]) -> list[dict]:
-        """Scores everything that was tried on the test clips of a data set: what a selection must not look
-        at before it is adopted. A row a configuration and seed: stage, option, seed, AUC of the selection,
-        AUC of the test."""
+        """Score everything that was tried on the test clips of a data set, which a selection must not look at
+        before it is adopted.
+
+        Returns one row per configuration and seed: stage, option, seed, AUC of the selection, AUC of the
+        test.
+        """
         rows = []
         for settled in stages:
             for line in settled.lines:
@@ -411,7 +417,7 @@ class Trials:
         return Trial(stage, config, changes, seed, self.data.folder, self.folder / name)
 
     def _all(self, trials: list[Trial]) -> list[dict]:
-        """Runs the trials that are not there yet, side by side, and gives all records in order."""
+        """Run the unfinished trials, side by side, and return all records in order."""
         todo = [trial for trial in trials if not (trial.folder / "trial.json").exists()]
         if self.workers == 1 or len(todo) < 2:
             for trial in todo:
@@ -424,8 +430,8 @@ class Trials:
                 )
         else:
             threads = torch.get_num_threads()
-            # Processes, each with its own threads and generators: what a trial gives does not depend on its
-            # neighbours.
+            # Processes have their own threads and random generators, so a trial's result does not depend on
+            # the trials beside it.
             with ProcessPoolExecutor(
                 min(self.workers, len(todo)),
                 multiprocessing.get_context("spawn"),
@@ -469,7 +475,7 @@ def _run(trial: Trial) -> dict:
 
 
 def _begin_worker(parent: int, threads: int) -> None:
-    """As many threads as the parent has for one training, and an end with it however that is killed."""
+    """Set a worker's number of threads, and end the worker when its parent ends, even if that is killed."""
     torch.set_num_threads(threads)
 
     def watch():

@@ -31,8 +31,8 @@ from lib.training.loop import (
 def load_windows(frames: np.ndarray, starts, *, T: int, input_range: str, backgrounds=None) -> Tensor:
     """Windows from the prepared array: (N, H, W, C) uint8 and n first rows -> (n, C, T, H, W) float32.
 
-    `backgrounds`, if given, has one for each window, (H, W, C) uint8: what does not differ from it is black
-    then.
+    `backgrounds`, if given, has one (H, W, C) uint8 for each window; pixels that do not differ from it become
+    black.
     """
     pixels = [frames[s : s + T] for s in starts]
     if backgrounds is not None:
@@ -45,8 +45,8 @@ def load_windows(frames: np.ndarray, starts, *, T: int, input_range: str, backgr
 
 
 def blackened_backgrounds(config: Config, data: Prepared, split: str) -> list[np.ndarray] | None:
-    """The background of each clip of a split where the network's input has it blackened (`error.background`),
-    or None."""
+    """The background of each clip of a split if it is blackened in the network's input (`error.background`),
+    else None."""
     if config.error.background != "input":
         return None
     frames = data.frames(split)
@@ -60,7 +60,7 @@ def to_range(frames: Tensor, *, input_range: str) -> Tensor:
 
 
 def data_range(input_range: str) -> float:
-    """The largest difference of two pixels: 2 for [-1, 1]."""
+    """The largest possible difference of two pixels: 2 for [-1, 1]."""
     return 2.0 if input_range == "-1..1" else 1.0
 
 
@@ -72,7 +72,7 @@ def layout_of(config: Config) -> torch.memory_format:
 
 
 def build_autoencoder(config: Config, *, two_path: bool, seed: int) -> ITAE:
-    """ITAE with the weights that `seed` gives, on its device and in its memory layout."""
+    """ITAE with the initial weights of `seed`, on its device and in its memory layout."""
     settings = {k: v for k, v in values(config.model).items() if k != "input_range"}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -81,8 +81,7 @@ def build_autoencoder(config: Config, *, two_path: bool, seed: int) -> ITAE:
 
 
 def reconstruct(model: ITAE, x: Tensor, config: Config):
-    """One forward pass in the precision and layout of the configuration: I (B, C, T, H, W) ->
-    `itae.Output`."""
+    """A forward pass in the configuration's precision and layout: I (B, C, T, H, W) -> `itae.Output`."""
     device = device_of(config)
     x = x.to(device).contiguous(memory_format=layout_of(config))
     with torch.autocast(device.type, torch.bfloat16, enabled=config.machine.precision == "bfloat16"):
@@ -90,8 +89,8 @@ def reconstruct(model: ITAE, x: Tensor, config: Config):
 
 
 def draw_windows(config: Config, clips: np.ndarray, *, seed: int, step: int) -> np.ndarray:
-    """Numbers of the windows of one step by `autoencoder.windows`; `clips` (n,) has the clip of each
-    window."""
+    """Numbers of the windows of one step, drawn as `autoencoder.windows` says; `clips` (n,) has the clip of
+    each window."""
     how = {"batch_size": config.autoencoder.batch_size, "seed": seed, "step": step}
     return draw(len(clips), **how) if config.autoencoder.windows == "pass" else draw_clip_first(clips, **how)
 
@@ -154,10 +153,9 @@ def train_autoencoder(
 
 
 def take_autoencoder(config: Config, kept: Path, *, two_path: bool, folder: Path) -> tuple[ITAE, list[dict]]:
-    """What `train_autoencoder` returns and writes, from weights that were kept (in half precision) with their
-    history.
+    """The result and files of `train_autoencoder` from kept weights (in half precision) and their history.
 
-    `snapshots.pt` is empty then. Raises TrainingError if the weights do not fit the configuration.
+    `snapshots.pt` is empty. Raises TrainingError if the weights do not fit the configuration.
     """
     model = load_autoencoder(kept, config, two_path=two_path)
     return model, take(model, kept, folder)

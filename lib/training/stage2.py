@@ -1,4 +1,4 @@
-"""Stage 2: a flow learns the density of the features of normal video ("Learning normality distribution", Eq.
+"""Stage 2: a flow learns the density of the features of normal video ("Learning normality distribution"; Eq.
 5 and 6)."""
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def train_flow(
     tick: Callable,
     say: Callable,
 ) -> tuple[Density, list[dict]]:
-    """Stage 2: a flow on the features of the training windows, (n, C, h, w), Eq. 6. Returns it and its
+    """Stage 2, Eq. 6: a flow on the features of the training windows, (n, C, h, w). Returns it and its
     history.
 
-    Writes `flow.pt`, which holds the training statistics too, `snapshots.pt`, `history.csv` and, while it
-    runs, a checkpoint. The loss is in nats a dimension. Raises TrainingError and GlowError.
+    Writes `flow.pt`, which also holds the training statistics, `snapshots.pt`, `history.csv` and, while it
+    runs, a checkpoint into `folder`. The loss is in nats per dimension. Raises TrainingError and GlowError.
     """
     device, f = device_of(config), config.flow
     batches = (torch.from_numpy(np.array(features[i : i + 256])) for i in range(0, len(features), 256))
@@ -67,17 +67,16 @@ def train_flow(
 
 
 def take_flow(config: Config, kept: Path, *, folder: Path) -> tuple[Density, list[dict]]:
-    """What `train_flow` returns and writes, from weights that were kept (in half precision) with their
-    history.
+    """The result and files of `train_flow` from kept weights (in half precision) and their history.
 
-    `snapshots.pt` is empty then. Raises TrainingError if the weights do not fit the configuration.
+    `snapshots.pt` is empty. Raises TrainingError if the weights do not fit the configuration.
     """
     density = load_flow(kept, config)
     return density, take(density, kept, folder)
 
 
 def build_flow(config: Config, channels: int, mean: Tensor, std: Tensor, *, seed: int) -> Density:
-    """F_app or F_mot for features of `channels` channels, with the weights that `seed` gives."""
+    """F_app or F_mot for features of `channels` channels, with the initial weights of `seed`."""
     f = config.flow
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -105,10 +104,10 @@ def likelihoods(
     tick: Callable,
     rows: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
-    """Eq. 2 of every window, in nats, term by term: nll (n,), log_p_z (n, L), log_det (n, L), and `dims` of
-    the input.
+    """Eq. 2 of every window, in nats, by terms: nll (n,), log_p_z (n, L), log_det (n, L), and the input's
+    `dims`.
 
-    `rows`, if given, are the windows to look at, by number.
+    `rows`, if given, are the numbers of the windows to compute.
     """
     rows, parts = np.arange(len(inputs)) if rows is None else rows, {"nll": [], "log_p_z": [], "log_det": []}
     for first in range(0, len(rows), 32):
@@ -131,10 +130,9 @@ def likelihoods_over_training(
     *,
     tick: Callable,
 ) -> dict[str, np.ndarray]:
-    """NLL of some windows by the flow as it was after certain steps: step (m,), rows (n,) and nll (m, n), in
-    nats.
+    """NLL of some windows, in nats, by the flow at each snapshot: step (m,), rows (n,) and nll (m, n).
 
-    `snapshots` are the weights by step; afterwards the flow has those of the last.
+    `snapshots` are weights by step; afterwards the flow has those of the last.
     """
     nll = []
     for state in snapshots.values():

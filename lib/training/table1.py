@@ -1,4 +1,4 @@
-"""Table 1 as a network has it: its layers, their sizes and what they cost."""
+"""Table 1 of a given network: its layers, their sizes and their cost."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from lib.itae import ITAE
 
 
 def layer_table(model: ITAE, height: int, width: int) -> list[dict]:
-    """Table 1 for this network: a row a layer with its path, kernel, stride, output size, parameters and
+    """Table 1 for this network: one row per layer with path, kernel, stride, output size, parameters,
     multiply-adds.
 
     Sizes are those of one window of `height` x `width` pixels. The network runs once, on zeros, in evaluation
-    mode, and is left as it was. Parameters include those of the normalisation; multiply-adds are the
-    convolutions' alone.
+    mode, and is left unchanged. Parameters include those of the normalisation; multiply-adds are those of the
+    convolutions alone.
     """
     rows, hooks = [], []
 
     def watch(path: str, name: str, block: nn.Sequential):
         def note(_, inputs, out):
             conv, (_, C, T, H, W) = block[0], out.shape
-            # A transposed convolution spreads each input position, an ordinary one gathers each output
-            # position.
+            # The kernel is applied at each input position of a transposed convolution, and at each output
+            # position of an ordinary one.
             positions = inputs[0][0, 0].numel() if isinstance(conv, nn.ConvTranspose3d) else T * H * W
             rows.append(
                 {
