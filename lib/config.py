@@ -295,7 +295,7 @@ class Selection:
         5000, "training steps of an option's autoencoder",
         reason="options then differ by more than two seeds do")
     larger_flows: bool = parameter(
-        True, "also try flows with more steps, deeper and wider ones", reason="too slow for CPU profiles only")
+        True, "also try flows with more steps, deeper and wider ones", reason="only a CPU is too slow")
     workers: int = parameter(
         2, "options trained side by side", reason="as many cores as the smallest machine has")
     event: int = parameter(

@@ -1,2 +1,2 @@
-"""From scores to numbers: protocols and their AUC, intervals, regions, the sensitivity study, the rule of the
+"""From scores to numbers: protocols, AUC and intervals, regions, the sensitivity study, and the rule of the
 selection."""

@@ -1,5 +1,5 @@
-"""What of the method can be read in more than one way: the list that notebook 00 shows, from `config`
-alone."""
+"""The open choices: where the method can be read in more than one way, listed from `config` for notebook
+00."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from lib.settings.profiles import PAPER
 
 
 def open_choices(dataset: str = "") -> list[dict[str, Any]]:
-    """A dict for each open choice, with name, help, options, default, literal and why.
+    """One dict per open choice, with name, help, options, default, literal and why.
 
-    `options` are the values that it can take, () where it is a number. `literal` is what the paper's words
-    say, "" where they say nothing. For a data set of the paper both are its own where the paper speaks of
-    that set.
+    `options` are the possible values, () for a number. `literal` is the value that the paper's words give, ""
+    if they give none. For one of the paper's data sets, default and literal are what the paper says for that
+    set, if it does.
     """
     stated = PAPER[dataset] if dataset in ("ped1", "ped2", "avenue", "shanghaitech") else {}
     found = []

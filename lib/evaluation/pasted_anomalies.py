@@ -1,16 +1,16 @@
-"""Anomalies pasted into copies of normal clips, so that open choices can be made without a single test label.
+"""Anomalies pasted into copies of normal clips, so that open choices can be made without any test label.
 
-Every fourth training clip is held out: no network of the selection learns from it. Into copies of these
-clips go
+Every fourth training clip is held out: no network of the selection is trained on it. Three kinds of anomaly
+are pasted into copies of these clips:
 
-    fast     a region in which something moves replays at two to four times the speed
+    fast     a region in which something moves is replayed at two to four times the speed
     foreign  a small object, cut from another clip and squashed, crosses the frame
-    both     the two at once, the object inside the region
+    both     both at once, with the object inside the region
 
-Edges are feathered, and each anomaly fades in and out, so that no cut gives it away. Everything follows
-from a seed. A frame is abnormal from the first to the last frame of an anomaly in which pasting changed
-what one can see; a mask has these pixels. How hard they are is in the parameters `selection.*`: where all
-options are near 1, they can no longer be told apart.
+Edges are feathered, and each anomaly fades in and out, so that no visible cut gives it away. Everything is
+determined by a seed. Frames are labelled abnormal from the first to the last frame in which pasting changed
+the picture visibly; a mask contains the pixels that changed. The parameters `selection.*` set how hard the
+anomalies are: they must not be so easy that all options have an AUC near 1 and cannot be told apart.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from lib.scoring import REFERENCE_HEIGHT, REFERENCE_WIDTH
 
 KINDS = ("fast", "foreign", "both")
 EVERY = 4  # each fourth training clip is held out
-VISIBLE = 10  # a pixel is part of an anomaly where it changed by more than so many of 255 grey levels
-PROPOSALS = 16  # places and times that are tried for a region; the one with most motion is taken
-SLOWEST = 2  # times the speed of a fast region, at least
-CROSSING = 5.0  # pixels of a 240x360 frame that an object moves a frame, from 20 % less to 20 % more
-FADE = 4  # frames over which an anomaly appears, and again disappears
-FRAMES = 180  # the longest excerpt that is taken of a held-out clip
-CLIPS = 8  # the most held-out clips that are pasted into, evenly spaced
+VISIBLE = 10  # of 255 grey levels; a pixel that changed by more is part of the anomaly
+PROPOSALS = 16  # random places and times for a region; the one with most motion is used
+SLOWEST = 2  # smallest speed-up of a fast region
+CROSSING = 5.0  # speed of an object in pixels of a 240x360 frame per frame, varied by 20 %
+FADE = 4  # frames over which an anomaly fades in, and out
+FRAMES = 180  # longest excerpt of a held-out clip
+CLIPS = 8  # most held-out clips that are used, evenly spaced
 BACKGROUND_FRAMES = 25  # evenly spaced frames of a clip whose median is its background
 
 
@@ -44,7 +44,7 @@ class Pasted:
     kind: str
     source: int  # the number of the clip that was copied
     frames: np.ndarray  # (n, H, W, C) uint8
-    masks: np.ndarray  # (n, H, W) bool, where pasting changed what one can see
+    masks: np.ndarray  # (n, H, W) bool, where pasting changed the picture visibly
     labels: np.ndarray  # (n,) bool
 
     @property
@@ -53,9 +53,10 @@ class Pasted:
 
 
 def held_out(count: int) -> tuple[int, ...]:
-    """Which of `count` training clips are held out: each fourth, of fewer than four the last.
+    """Indices of the held-out clips among `count` training clips: each fourth, or the last if there are
+    fewer.
 
-    Raises EvaluationError for fewer than two clips, of which none can be spared.
+    Raises EvaluationError for fewer than two clips.
     """
     if count < 2:
         raise EvaluationError(
@@ -66,11 +67,12 @@ def held_out(count: int) -> tuple[int, ...]:
 
 
 def pasted_copies(clips: Sequence[np.ndarray], *, seed: int, how: Selection) -> Iterator[Pasted]:
-    """Copies of the held-out clips with an anomaly of each kind, one after the other.
+    """Copies of the held-out clips with an anomaly of each kind, one after another.
 
-    `clips` are all training clips, (n, H, W, C) uint8 each, mapped from the disk or not. The generator of
-    each copy follows from the seed, the number of its clip and the kind, so one copy does not depend on the
-    others. Raises EvaluationError where `held_out` does, and for a clip too short for any anomaly.
+    `clips` are all training clips, (n, H, W, C) uint8 each, which may be memory-mapped. The generator of each
+    copy is seeded by the seed, the number of its clip and the kind, so the copies do not depend on one
+    another. Raises EvaluationError where `held_out` does, for settings out of range, and for a clip too short
+    for any anomaly.
     """
     if not 0 < how.opacity <= 1 or how.fastest < SLOWEST:
         raise EvaluationError(
@@ -97,8 +99,7 @@ def paste(
     how: Selection,
     source: int = 0,
 ) -> Pasted:
-    """One copy of a clip, (n, H, W, C) uint8, with an anomaly; `donors` are the clips that an object may be
-    cut from."""
+    """One copy of a clip, (n, H, W, C) uint8, with an anomaly. Objects are cut from the clips `donors`."""
     if len(frames) < 4 * (SLOWEST + 1):
         raise EvaluationError(
             f"A clip of {len(frames)} frames is too short for an anomaly to be pasted into it."
@@ -121,12 +122,13 @@ def paste(
     return Pasted(kind, source, copy, masks, labels)
 
 
-# -- a region that runs too fast -----------------------------------------------------------------------------
+# -- a region that is replayed too fast ----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where and when: a box in the frame, the first frame, how many, and how many times as fast."""
+    """Where and when something is pasted: a box in the frame, the first frame, the number of frames, and the
+    speed-up."""
 
     rows: tuple[int, int]
     columns: tuple[int, int]
@@ -136,7 +138,7 @@ class Place:
 
 
 def fast_region(frames: np.ndarray, generator: np.random.Generator, how: Selection) -> Place:
-    """The one of a few random places in which a replay changes most: there, something moves."""
+    """Of a few random places, the one that a replay changes most, which means that something moves there."""
     n, H, W, _ = frames.shape
     high, wide = scaled(how.region, H, REFERENCE_HEIGHT), scaled(how.region, W, REFERENCE_WIDTH)
     best, most = None, -1.0
@@ -160,13 +162,12 @@ def fast_region(frames: np.ndarray, generator: np.random.Generator, how: Selecti
 
 
 def source_of(place: Place, t: int, n: int) -> int:
-    """The frame that stands at the t-th frame of a replay: `speed` times as far on, the clip's last at
-    most."""
+    """The source of the t-th frame of a replay: `speed` times as far on, at most the clip's last frame."""
     return min(place.first + t * place.speed, n - 1)
 
 
 def replay(copy: np.ndarray, frames: np.ndarray, place: Place) -> np.ndarray:
-    """The clip with a region that runs faster than the rest: (n, H, W, C) uint8 -> the same."""
+    """Replay a region faster than the rest of the clip: (n, H, W, C) uint8 -> the same shape."""
     edges = feathered(frames.shape[1:3], place)
     for t, weight in enumerate(fades(place.count, FADE)):
         alpha = weight * edges[..., None]
@@ -176,7 +177,7 @@ def replay(copy: np.ndarray, frames: np.ndarray, place: Place) -> np.ndarray:
 
 
 def feathered(size: tuple[int, int], place: Place) -> np.ndarray:
-    """A weight for each pixel, (H, W): 1 inside a box, falling to 0 towards its border over a sixth of its
+    """A weight for each pixel, (H, W): 1 inside a box, falling to 0 at its border over a sixth of its
     side."""
     sides = []
     for length, (start, stop) in zip(size, (place.rows, place.columns), strict=True):
@@ -186,7 +187,8 @@ def feathered(size: tuple[int, int], place: Place) -> np.ndarray:
 
 
 def fades(count: int, fade: int) -> np.ndarray:
-    """The weight of each frame of an anomaly, (count,): rising over `fade` frames, 1, and falling again."""
+    """The weight of each frame of an anomaly, (count,): rising over `fade` frames, then 1, then falling
+    again."""
     steps = np.arange(1, count + 1)
     return np.minimum(1.0, np.minimum(steps, steps[::-1]) / (fade + 1))
 
@@ -197,10 +199,10 @@ def fades(count: int, fade: int) -> np.ndarray:
 def cut_object(
     donors: Sequence[np.ndarray], size: tuple[int, int], generator: np.random.Generator, how: Selection
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Something that moved in another clip, squashed: (h, w, C) float32 and its soft outline (h, w) in [0,
-    1].
+    """Something that moved in another clip, squashed: (h, w, C) float32, and its soft outline (h, w) in
+    [0, 1].
 
-    In a clip in which nothing moves, a piece of the scene in the shape of an ellipse.
+    From a clip in which nothing moves, an elliptic piece of the scene.
     """
     H, W = size
     donor = donors[int(generator.integers(len(donors)))]
@@ -226,14 +228,14 @@ def cut_object(
         down, across = np.ogrid[-1 : 1 : high * 1j, -1 : 1 : wide * 1j]
         outline = (down**2 + across**2 <= 1).astype(np.float32)
     high = scaled(how.object, H, REFERENCE_HEIGHT)
-    wide = max(2, round(high * generator.uniform(1.2, 1.8)))  # people are tall: this is not one
+    wide = max(2, round(high * generator.uniform(1.2, 1.8)))  # wider than tall, unlike a person
     patch = cv2.resize(patch.astype(np.float32), (wide, high), interpolation=cv2.INTER_AREA)
     outline = cv2.resize(np.pad(outline, 1), (wide, high), interpolation=cv2.INTER_AREA)
     return patch.reshape(high, wide, -1), cv2.GaussianBlur(outline, (3, 3), 0)
 
 
 def background_of(frames: np.ndarray) -> np.ndarray:
-    """The median of a few frames of a clip, evenly spaced: (n, H, W, C) uint8 -> (H, W, C) uint8."""
+    """The median of a few evenly spaced frames of a clip: (n, H, W, C) uint8 -> (H, W, C) uint8."""
     chosen = np.unique(np.linspace(0, len(frames) - 1, BACKGROUND_FRAMES).round().astype(int))
     return np.median(np.stack([frames[i] for i in chosen]), axis=0).astype(np.uint8)
 
@@ -248,14 +250,13 @@ def cross(
     generator: np.random.Generator,
     how: Selection,
 ) -> np.ndarray:
-    """The clip with an object that moves along a row, to the left or to the right, at the height of a place
-    where things move."""
+    """Paste an object that moves left or right along a row, at the height of a place where things move."""
     n, H, W, C = copy.shape
     high, wide = outline.shape
     speed = CROSSING * W / REFERENCE_WIDTH * generator.uniform(0.8, 1.2)
     count = max(2, min(count, int((W - wide - 1) / speed)))
     room = W - wide - 1 - speed * (count - 1)
-    if (place.first, place.count) == (first, count):  # inside the region as far as the frame allows
+    if (place.first, place.count) == (first, count):  # inside the region if the frame is wide enough
         middle = (place.columns[0] + place.columns[1] - wide - speed * count) / 2
         start = float(np.clip(middle, 0, room))
     else:
@@ -264,7 +265,7 @@ def cross(
     to_the_left = bool(generator.integers(2))
     for t, weight in enumerate(fades(count, FADE)):
         column = start + speed * (count - 1 - t if to_the_left else t)
-        shift = np.float32([[1, 0, column], [0, 1, row]])  # between pixels, so that it glides
+        shift = np.float32([[1, 0, column], [0, 1, row]])  # subpixel, for smooth motion
         alpha = weight * how.opacity * cv2.warpAffine(outline, shift, (W, H))[..., None]
         object_ = cv2.warpAffine(patch, shift, (W, H), borderMode=cv2.BORDER_REPLICATE).reshape(H, W, C)
         copy[first + t] = np.rint((1 - alpha) * copy[first + t] + alpha * object_)

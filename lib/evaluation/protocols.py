@@ -1,12 +1,11 @@
 """From frame scores to numbers: ROC under a named protocol, intervals, and reference scorers.
 
-The same scores give an AUC of 0.70 or of 0.98 by the protocol alone, so every function here takes a
-`Protocol`, and a number without one cannot be made. `PROTOCOLS["paper"]` is how this kit reads the paper; it
-says "average area under curve", which leaves open whether frames are pooled (micro) or clips averaged
-(macro).
+The protocol alone can move the AUC of the same scores from 0.70 to 0.98, so every function here takes a
+`Protocol`, and every number has one. `PROTOCOLS["paper"]` is this kit's reading of the paper; it says
+"average area under curve", which leaves open whether frames are pooled (micro) or clips averaged (macro).
 
-Intervals come from resampling clips, because frames of a clip are not independent. All methods and seeds are
-resampled alike, so that the interval of a difference is that of paired values.
+Intervals come from resampling clips, because the frames of a clip are not independent. All methods and seeds
+are resampled alike, so that intervals of differences are paired.
 """
 
 from __future__ import annotations
@@ -25,32 +24,32 @@ from sklearn.neighbors import NearestNeighbors
 from lib.errors import EvaluationError
 from lib.scoring import by_clip, total_score
 
-MIN_CLIPS = 8  # below this, resampling clips says nothing, and no interval is given
-# feature maps are averaged to at most this many cells a side before the reference scorers
+MIN_CLIPS = 8  # with fewer, resampling clips is meaningless, and no interval is given
+# reference scorers: feature maps are averaged to at most this many cells per side
 CELLS = 8
 DIMENSIONS = 64  # and projected to at most this many principal components of the training features
-TRAINING_WINDOWS = 10_000  # of which at most so many, evenly spaced, are used
-NEIGHBOURS = 5  # distance to so many nearest training windows, averaged
+TRAINING_WINDOWS = 10_000  # at most this many training windows, evenly spaced, are used
+NEIGHBOURS = 5  # nearest training windows, over whose distances the mean is taken
 
-# One score a frame, (N,); or the weighted terms of a sum like Eq. 9, [(1, R), (lambda_L, L)], each normalised
-# alone.
+# One score per frame, (N,); or the weighted terms of a sum like Eq. 9, [(1, R), (lambda_L, L)], each of which
+# is normalised separately.
 Scores = np.ndarray | Sequence[tuple[float, np.ndarray]]
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How frame scores become one number. `str(protocol)` is the line that stands under it.
+    """How frame scores become one number. `str(protocol)` describes it in one line for captions.
 
     normalise     norm(.) of Eq. 9: min-max over each "clip" (the paper), over the test "set", by the training
                   set's extremes ("train"), or "none". For a single score the last three differ only in scale
-                  and give one micro AUC; for a sum of terms they do not.
+                  and give the same micro AUC; for a sum of terms they do not.
     average       "micro": all frames pooled; "macro": the mean over clips
-    single_class  clips that are wholly normal or wholly abnormal, for macro: "skip" them, or "pad" every clip
+    single_class  for macro, clips that are wholly normal or wholly abnormal: "skip" them, or "pad" every clip
                   with a normal frame below its lowest score and an abnormal frame above its highest
     smoothing     standard deviation in frames of a Gaussian filter over the scores of a clip, which is
                   reflected at its ends (scipy's mode "reflect"); 0: none
-    smooth        "after": the normalised and added scores are smoothed; "before": each term, and then it is
-                  normalised
+    smooth        "after": the normalised and added scores are smoothed; "before": each term is smoothed and
+                  then normalised
     """
 
     name: str
@@ -126,11 +125,11 @@ PROTOCOLS = {
 
 
 def column_of_likelihood(protocol: Protocol) -> str:
-    """Which L of Eq. 8 a protocol takes: "L", "L_test" or "L_train", the scope of whose lambdas is the
-    configuration's, the test set or the training windows.
+    """The L of Eq. 8 that a protocol uses: "L", "L_test" or "L_train".
 
-    With lambdas of each clip by itself, L jumps from clip to clip, since the two likelihoods have means far
-    apart. Only a protocol that normalises within each clip does not see that.
+    Its lambdas have the configuration's scope, the whole test set, or the training windows. With lambdas of
+    each clip by itself L jumps between clips, because the means of the two likelihoods differ widely; only
+    normalisation within each clip removes that.
     """
     return {"clip": "L", "set": "L_test", "none": "L_test", "train": "L_train"}[protocol.normalise]
 
@@ -139,13 +138,13 @@ def column_of_likelihood(protocol: Protocol) -> str:
 
 
 def protocol_scores(scores: Scores, clip_ids: np.ndarray, protocol: Protocol, train_stats=None) -> np.ndarray:
-    """Scores as the ROC curve sees them: terms normalised, weighted, added, and smoothed if asked for -> (N,)
+    """The scores behind the ROC curve: terms normalised, weighted, added, and smoothed if asked for -> (N,)
     float64.
 
-    What `scoring.total_score` gives is a sum of terms normalised already; give the terms instead, or use
-    "none". `train_stats`, for the normalisation "train", is the (min, max) of the score on the training set,
-    or a list of them, one a term. Raises ScoreError for NaN, lengths that differ, or training extremes that
-    are missing or no range.
+    The terms of `scoring.total_score` are normalised here: pass them and not their sum, or use normalise
+    "none". For "train", `train_stats` is the (min, max) of the score on the training set, or a list with one
+    pair per term. Raises ScoreError for NaN, lengths that differ, or training extremes that are missing or no
+    range.
     """
     clips = by_clip(clip_ids)
     terms = [(1.0, scores)] if isinstance(scores, np.ndarray) else list(scores)
@@ -156,7 +155,7 @@ def protocol_scores(scores: Scores, clip_ids: np.ndarray, protocol: Protocol, tr
 
 
 def _smoothed(values: np.ndarray, clips: list[np.ndarray], smoothing: float) -> np.ndarray:
-    """A Gaussian filter within each clip, (N,) -> (N,); `clips` as `by_clip` gives them."""
+    """A Gaussian filter within each clip, (N,) -> (N,); `clips` as from `by_clip`."""
     values = np.asarray(values, dtype=np.float64)
     if not smoothing:
         return values
@@ -169,11 +168,11 @@ def _smoothed(values: np.ndarray, clips: list[np.ndarray], smoothing: float) -> 
 def frame_metrics(
     scores: Scores, labels: np.ndarray, clip_ids: np.ndarray, protocol: Protocol, train_stats=None
 ) -> dict[str, float]:
-    """{"auc", "eer", "average_precision"} of frame scores; labels (N,) are true where abnormal, clip_ids
+    """{"auc", "eer", "average_precision"} of frame scores; labels (N,) are true for abnormal frames, clip_ids
     (N,).
 
-    With macro averaging each is the mean over clips. Raises EvaluationError where there is nothing to tell
-    apart.
+    With macro averaging each is the mean over clips. Raises EvaluationError if there are no frames of both
+    kinds.
     """
     parts = _parts(protocol_scores(scores, clip_ids, protocol, train_stats), labels, clip_ids, protocol)
     metrics = {"auc": roc_auc_score, "eer": equal_error_rate, "average_precision": average_precision_score}
@@ -186,13 +185,13 @@ def frame_metrics(
 def frame_auc(
     scores: Scores, labels: np.ndarray, clip_ids: np.ndarray, protocol: Protocol, train_stats=None
 ) -> float:
-    """Frame-level ROC AUC of scores under a protocol; arguments and errors as in `frame_metrics`."""
+    """Frame-level ROC AUC under a protocol; arguments and errors as for `frame_metrics`."""
     parts = _parts(protocol_scores(scores, clip_ids, protocol, train_stats), labels, clip_ids, protocol)
     return float(np.mean([roc_auc_score(truth, values) for values, truth in parts]))
 
 
 def frame_roc(scores: Scores, labels: np.ndarray, clip_ids: np.ndarray, protocol: Protocol, train_stats=None):
-    """The ROC curve over all frames pooled: false positive rates, true positive rates, thresholds, (n,)
+    """The ROC curve of all frames pooled: false positive rates, true positive rates, thresholds, (n,)
     each."""
     values = protocol_scores(scores, clip_ids, protocol, train_stats)
     labels = _check_labels(labels, len(values))
@@ -202,8 +201,8 @@ def frame_roc(scores: Scores, labels: np.ndarray, clip_ids: np.ndarray, protocol
 
 
 def equal_error_rate(labels: np.ndarray, values: np.ndarray) -> float:
-    """Where the false positive rate equals the false negative rate, between points of the ROC curve by a
-    line."""
+    """The rate at which false positive and false negative rate are equal, by linear interpolation of the ROC
+    curve."""
     fpr, tpr, _ = roc_curve(labels, values, drop_intermediate=False)
     return float(np.interp(0.0, fpr + tpr - 1, fpr))
 
@@ -211,7 +210,8 @@ def equal_error_rate(labels: np.ndarray, values: np.ndarray) -> float:
 def _parts(
     values: np.ndarray, labels: np.ndarray, clip_ids: np.ndarray, protocol: Protocol
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """What is evaluated by itself and then averaged: all frames (micro), or each clip that counts (macro)."""
+    """The sets of frames that are evaluated and then averaged: all frames (micro), or each clip that counts
+    (macro)."""
     labels = _check_labels(labels, len(values))
     if protocol.average == "micro":
         parts = [(values, labels)]
@@ -244,7 +244,7 @@ def _check_labels(labels: np.ndarray, n: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and its 95 % interval; `resamples` are those that counted, of clips, `clips` of them
+    """An estimate and its 95 % interval; `resamples` is the number of resamples used, of `clips` clips
     each."""
 
     estimate: float
@@ -268,13 +268,13 @@ def bootstrap_auc(
     train_stats=None,
     draw: int = 0,
 ) -> Interval | None:
-    """95 % interval of a method's AUC, the mean over its runs (seeds), by resampling the test clips;
-    percentiles.
+    """95 % interval of a method's AUC, the mean over its runs (seeds): percentiles over resampled test clips.
 
-    Scores are normalised once, on the whole set. A resample in which the AUC is not defined (one class only)
-    is left out, for all methods alike, since labels alone decide it. None below eight clips, or if half the
-    resamples are lost. `train_stats` is one for each run, as in `protocol_scores`. Another `draw` is another
-    set of resamples, which shows what the interval owes to chance (`benchmarks/interval_stability.py`).
+    Scores are normalised once, on the whole set. Resamples in which the AUC is not defined (only one class)
+    are left out; they are the same for all methods, since they depend on labels alone. None for fewer than
+    eight clips, or if half of the resamples are left out. `train_stats` has one entry per run, as in
+    `protocol_scores`. Another `draw` gives other resamples, which shows how much the interval depends on
+    chance (`benchmarks/interval_stability.py`).
     """
     return _interval(
         _mean_over_runs(runs, labels, clip_ids, protocol, resamples, train_stats, draw), clip_ids
@@ -292,7 +292,7 @@ def bootstrap_difference(
     train_stats=None,
     train_stats_of_baseline=None,
 ) -> Interval | None:
-    """95 % interval of the AUC of one method less that of another, paired: each resample is taken by both."""
+    """95 % interval of the AUC of one method minus that of another, paired: both use the same resamples."""
     ours = _mean_over_runs(runs, labels, clip_ids, protocol, resamples, train_stats)
     baseline = _mean_over_runs(
         runs_of_baseline, labels, clip_ids, protocol, resamples, train_stats_of_baseline
@@ -310,10 +310,10 @@ def bootstrap_change(
     *,
     resamples: int,
 ) -> Interval | None:
-    """95 % interval of an AUC less another that may be of another protocol, paired: both take each resample.
+    """95 % interval of one AUC minus another that may have another protocol, paired: both use the same
+    resamples.
 
-    Both are scores as the ROC curve sees them, `protocol_scores`: of the protocols only the averaging is
-    applied.
+    Both are results of `protocol_scores`; of the protocols only the averaging is applied.
     """
     ours, theirs = (
         _resampled(np.asarray(values), labels, clip_ids, of, resamples)
@@ -345,16 +345,16 @@ def _resampled(
     resamples: int,
     draw: int = 0,
 ) -> np.ndarray:
-    """AUC on the whole set, and on each resample of its clips: (1 + resamples,), NaN where it is not defined.
+    """AUC on the whole set and on each resample of its clips: (1 + resamples,), NaN where it is not defined.
 
-    A pooled AUC counts pairs of an abnormal frame of clip c and a normal one of clip d. With each clip taken
-    w times it is w' U w / (w' P)(w' N), U being the pairs won (ties half): so U is counted once, and a
-    resample is two products.
+    A pooled AUC counts pairs of an abnormal frame of clip c and a normal frame of clip d. If each clip is
+    taken w times, the AUC is w' U w / (w' P)(w' N), where U counts the pairs won (ties half), P abnormal and
+    N normal frames. So U is computed once, and a resample costs two products.
     """
     labels = _check_labels(labels, len(values))
     clips = by_clip(clip_ids)
     n = len(clips)
-    # the same draws for everything with as many clips
+    # the same draws for all methods with the same number of clips
     generator = np.random.default_rng((n, resamples, draw))
     weights = np.vstack((np.ones(n), generator.multinomial(n, np.full(n, 1 / n), size=resamples)))
     with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: no pair to compare
@@ -395,18 +395,18 @@ def _interval(values: np.ndarray, clip_ids: np.ndarray) -> Interval | None:
     return Interval(float(estimate), float(low), float(high), resamples=int(used.sum()), clips=clips)
 
 
-# Reference scorers that look at nothing, or at raw pixels
+# Reference scorers that use nothing, or only raw pixels
 
 
 def trivial_scorers(
     frames: np.ndarray, clip_ids: np.ndarray, generator: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Scores that a method has to beat: frames (N, H, W, C) uint8, memory-mapped or not, read once -> (N,)
+    """Scores that a method has to beat: frames (N, H, W, C) uint8, read once, possibly memory-mapped -> (N,)
     each.
 
-    "frame position" is the frame's relative position in its clip, from 0 to 1; "constant" 0; "random"
-    uniform; "mean intensity" over the pixels; "largest" and "mean frame difference" over the pixels' absolute
-    differences to the frame before. A clip's first frame takes the difference of its second.
+    "frame position": relative position in the clip, 0 to 1; "constant": 0; "random": uniform; "mean
+    intensity": over the pixels; "largest frame difference" and "mean frame difference": over the pixels'
+    absolute differences to the previous frame. A clip's first frame gets the value of its second.
     """
     n = len(clip_ids)
     scores = {
@@ -438,7 +438,7 @@ def trivial_scorers(
 
 
 def bits_per_pixel(frame: np.ndarray) -> float:
-    """Complexity of a frame (H, W, C) uint8, as Serrà et al. 2019 measure it: its size as PNG."""
+    """Complexity of a frame (H, W, C) uint8 after Serrà et al. 2019: its size as PNG."""
     return 8 * len(cv2.imencode(".png", np.ascontiguousarray(frame))[1]) / (frame.shape[0] * frame.shape[1])
 
 
@@ -446,7 +446,7 @@ def bits_per_pixel(frame: np.ndarray) -> float:
 
 
 def feature_scorers(train: np.ndarray, test: np.ndarray) -> dict[str, np.ndarray]:
-    """Classical densities on the flows' inputs: train (n, C, h, w), test (m, C, h, w) -> a score a test
+    """Classical densities on the flows' inputs: train (n, C, h, w), test (m, C, h, w) -> a score per test
     window, (m,).
 
     Maps are averaged to at most 8x8 cells and projected to at most 64 principal components of the training
@@ -476,8 +476,8 @@ def feature_scorers(train: np.ndarray, test: np.ndarray) -> dict[str, np.ndarray
 
 
 def _cells(features: np.ndarray, chosen: np.ndarray, chunk: int = 256) -> np.ndarray:
-    """Maps averaged over cells and flattened, a few windows at a time: (n, C, h, w) -> (len(chosen), C *
-    cells)."""
+    """Maps averaged over cells and flattened, a few windows at a time: (n, C, h, w) -> (len(chosen),
+    C * cells)."""
     h, w = features.shape[-2:]
     rows, columns = (np.linspace(0, size, min(size, CELLS) + 1).astype(np.int64) for size in (h, w))
     areas = np.diff(rows)[:, None] * np.diff(columns)

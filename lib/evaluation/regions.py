@@ -1,7 +1,8 @@
-"""Where in the frame: RBDC and TBDC (Ramachandra & Jones, "Street Scene", WACV 2020), from error maps.
+"""Localisation: RBDC and TBDC (Ramachandra & Jones, "Street Scene", WACV 2020), from error maps.
 
-A frame-level AUC says nothing about where a method looked. Here regions of an error map above a threshold are
-compared with the labelled ones, over all thresholds. The paper of this kit reports neither number.
+A frame-level AUC does not say where in the frame a method found something. Here the regions of an error map
+above a threshold are compared with the labelled regions, over all thresholds. The paper reports neither
+number.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import pandas as pd
 from lib.errors import EvaluationError
 from lib.scoring import by_clip, patch_grid
 
-ALPHA = BETA = 0.1  # least share of a track, least overlap of a region: the values of Ramachandra & Jones
+ALPHA = BETA = 0.1  # smallest share of a track and overlap of a region, from Ramachandra & Jones
 LEVELS = 32  # thresholds
-SAMPLE = 200  # frames from whose maps the thresholds are taken, evenly spaced
+SAMPLE = 200  # evenly spaced frames from whose maps the thresholds are taken
 
 
 def localise(
@@ -30,10 +31,10 @@ def localise(
 ) -> RegionRates:
     """RBDC and TBDC of error maps: a sequence of N maps (H, W), read one at a time, and masks (N, H, W) bool.
 
-    Each map is averaged over the patches of Eq. 7 first (`smooth`), so that a region is what the score of a
-    frame is the largest value of; thresholds are those of `thresholds`. The true regions of a frame are the
-    connected parts of its mask or, where `tracks` gives boxes (m, 4) with the track of each for a frame,
-    these. Raises EvaluationError if no frame has a true region.
+    Each map is first averaged over the patches of Eq. 7 (`smooth`), so that regions come from the same values
+    as the frame's score; the thresholds are those of `thresholds`. The true regions of a frame are the
+    connected parts of its mask or, if `tracks` has boxes (m, 4) with the track of each for a frame, these.
+    Raises EvaluationError if no frame has a true region.
     """
     levels = thresholds(maps, patch=patch)
 
@@ -49,18 +50,20 @@ def localise(
 
 
 def smooth(error: np.ndarray, *, patch: int) -> np.ndarray:
-    """The mean of an error map over the patch around each pixel, the map being reflected at its border: (H,
-    W) -> (H, W) float32. `patch` is in pixels of a 240x360 frame, as in Eq. 7."""
+    """The mean of an error map over the patch around each pixel, with the map reflected at its border.
+
+    (H, W) -> (H, W) float32. `patch` is in pixels of a 240x360 frame, as in Eq. 7.
+    """
     (side_h, side_w), _, _ = patch_grid(*error.shape, patch=patch, patch_stride=1)
     return cv2.blur(np.asarray(error, dtype=np.float32), (side_w, side_h), borderType=cv2.BORDER_REFLECT_101)
 
 
 def thresholds(maps, *, patch: int) -> np.ndarray:
-    """Thresholds for smoothed maps, ascending, LEVELS or a few less: half of them evenly spaced from 0 to the
-    largest value, half evenly spaced in rank among the largest values of the frames, where false positives
-    begin.
+    """Thresholds for smoothed maps, ascending, LEVELS or a few less.
 
-    At most SAMPLE maps are read, evenly spaced. Labels play no part.
+    Half of them are evenly spaced from 0 to the largest value, half evenly spaced in rank among the largest
+    values of the frames, where false positives begin. At most SAMPLE maps are read, evenly spaced. Labels are
+    not used.
     """
     chosen = np.unique(np.linspace(0, len(maps) - 1, min(len(maps), SAMPLE)).astype(np.int64))
     peaks = [smooth(maps[i], patch=patch).max() for i in chosen]
@@ -69,10 +72,10 @@ def thresholds(maps, *, patch: int) -> np.ndarray:
 
 
 class FrameDifferences:
-    """|I_t - I_{t-1}|, mean over colours, of frames (N, H, W, C) uint8, mapped or not: indexed like N maps
-    (H, W) float32.
+    """|I_t - I_{t-1}|, mean over colours, of frames (N, H, W, C) uint8: indexed like N maps (H, W) float32.
 
-    The maps of the reference scorer "mean frame difference"; a clip's first frame takes that of its second.
+    These are the maps of the reference scorer "mean frame difference"; a clip's first frame gets the map of
+    its second. The frames may be memory-mapped.
     """
 
     def __init__(self, frames: np.ndarray, clip_ids: np.ndarray):
@@ -91,8 +94,10 @@ class FrameDifferences:
 
 
 def tracks_of(table: pd.DataFrame | None, clips) -> list[tuple[np.ndarray, list] | None] | None:
-    """The boxes and tracks of each test frame, from `datasets.Prepared.tracks` and `clips("test")`; None for
-    a frame without any, and None altogether for a set without tracks."""
+    """The boxes and tracks of each test frame, from `datasets.Prepared.tracks` and `clips("test")`.
+
+    None for a frame without any; None instead of the list for a data set without tracks.
+    """
     if table is None:
         return None
     found: list[tuple[np.ndarray, list] | None] = [None] * sum(clip.length for clip in clips)
@@ -106,8 +111,8 @@ def tracks_of(table: pd.DataFrame | None, clips) -> list[tuple[np.ndarray, list]
 
 
 def regions(mask: np.ndarray, *, min_area: int = 1) -> np.ndarray:
-    """Boxes around the connected parts of a mask, diagonal neighbours included: (H, W) bool -> (n, 4) x0 y0
-    x1 y1.
+    """Boxes around the connected parts of a mask, with diagonal neighbours: (H, W) bool -> (n, 4), x0 y0 x1
+    y1.
 
     x1 and y1 are exclusive. Parts of fewer than `min_area` pixels are left out.
     """
@@ -120,8 +125,7 @@ def regions(mask: np.ndarray, *, min_area: int = 1) -> np.ndarray:
 
 
 def detect(error: np.ndarray, levels: np.ndarray, *, min_area: int) -> list[np.ndarray]:
-    """What an error map (H, W) marks at each threshold: the regions where it exceeds it, one (n, 4) a
-    level."""
+    """The regions where an error map (H, W) exceeds each threshold: one array (n, 4) per level."""
     return [regions(error > level, min_area=min_area) for level in levels]
 
 
@@ -139,8 +143,8 @@ def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class RegionRates:
-    """At each level, (K,): false positive regions a frame, share of true regions found, of tracks found (or
-    None)."""
+    """At each level, (K,): false positive regions per frame, share of true regions found, share of tracks
+    found or None."""
 
     false_positives: np.ndarray
     regions_found: np.ndarray
@@ -151,13 +155,13 @@ class RegionRates:
 
     @property
     def rbdc(self) -> float:
-        """Region-based detection criterion: area under the rate of regions found, up to one false positive a
-        frame."""
+        """Region-based detection criterion: area under the rate of regions found, up to one false positive
+        per frame."""
         return area_to_one(self.false_positives, self.regions_found)
 
     @property
     def tbdc(self) -> float | None:
-        """Track-based detection criterion: the same of tracks; None without tracks."""
+        """Track-based detection criterion: the same for tracks; None without tracks."""
         return None if self.tracks_found is None else area_to_one(self.false_positives, self.tracks_found)
 
 
@@ -167,14 +171,13 @@ def region_rates(
     alpha: float = ALPHA,
     beta: float = BETA,
 ) -> RegionRates:
-    """Rates over all test frames, each given once as (detections, truth, tracks), in any order, one at a
-    time.
+    """Rates over all test frames, each given once as (detections, truth, tracks), in any order.
 
-    `detections` is one (n, 4) array a level, as from `detect`; `truth` the boxes (m, 4) of the true regions,
-    perhaps none; `tracks` the track of each, unique over the set, or None throughout. A true region is found
-    if some detection overlaps it by IoU >= beta; a track, if at least the share alpha of its regions is; a
-    detection that overlaps no true region so much is a false positive. Raises EvaluationError if there is no
-    frame or no true region.
+    `detections` has one array (n, 4) per level, as from `detect`; `truth` the boxes (m, 4) of the true
+    regions, possibly none; `tracks` the track of each, unique over the set, or None for all frames. A true
+    region is found if a detection overlaps it with IoU >= beta; a track, if at least the share alpha of its
+    regions is found; a detection that overlaps no true region that much is a false positive. Raises
+    EvaluationError if there is no frame or no true region.
     """
     n_frames, n_regions = 0, 0
     false_positives = found = 0
@@ -201,11 +204,11 @@ def region_rates(
 
 
 def area_to_one(false_positives: np.ndarray, rate: np.ndarray) -> float:
-    """Area under a rate over the false positives a frame, from 0 to 1.
+    """Area under a rate over the false positives per frame, from 0 to 1.
 
-    Connected regions merge as a threshold falls, so neither axis is monotone in it: at each abscissa the best
-    rate among levels with no more false positives counts. Between levels the curve is a line, after the last
-    it is level, and it starts in the origin unless some level has no false positive.
+    Connected regions merge as the threshold falls, so neither axis is monotone: at each abscissa the best
+    rate of all levels with no more false positives counts. The curve is linear between levels and constant
+    after the last. It starts at the origin unless some level has no false positive.
     """
     order = np.lexsort((rate, false_positives))
     x = np.concatenate(([0.0], np.asarray(false_positives, dtype=np.float64)[order]))

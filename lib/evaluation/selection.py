@@ -1,15 +1,15 @@
-"""Which option of each open choice is taken, by AUC on pasted anomalies alone.
+"""The rule by which an option of each open choice is selected, by AUC on pasted anomalies alone.
 
-The base is the literal reading throughout. Each option changes one thing in it and is measured; so is the
-base, twice, with two seeds. An option that is above both is measured with the second seed too, and wins if
-its mean is above the base's by more than either of them differs between its two seeds: the noise. Winners
-are put together one by one, the largest gain first, and each stays if the mean rises again by more than the
-noise. So ties, and what chance could have done, go to the literal reading.
+The base is the literal reading of every choice. Each option changes one choice of the base and is measured
+with one seed; the base is measured with two. An option above both is measured with the second seed too, and
+wins if its mean exceeds the base's by more than the noise: the larger of the differences between the two
+seeds of either. Winners are combined one by one, the largest gain first, and each is kept if the mean rises
+again by more than the noise. Ties, and gains that could be chance, are decided for the literal reading.
 
-Three stages follow one another, each on what the one before has settled: the autoencoder's choices by the
-AUC of R (Eq. 7), the flows' by that of L (Eq. 8), the score's by that of S (Eq. 9). What the paper states
-is no choice: the patches on UCSD, for one. The likelihood of held-out normal windows is no criterion
-either: a flow that fits them better can detect worse.
+There are three stages, each on the result of the previous one: the autoencoder's choices by the AUC of R (Eq.
+7), the flows' by that of L (Eq. 8), the score's by that of S (Eq. 9). What the paper states, such as the
+patches on UCSD, is not a choice. The likelihood of held-out normal windows is not a criterion either: a flow
+that fits them better can detect worse.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from lib.evaluation.sensitivity import changed, value_of
 CRITERIA = {"autoencoder": "R", "flow": "L", "score": "S"}
 SEEDS = (0, 1)
 
-# The options of each open choice, the literal one among them. Of a number in FACTORS, fractions of its value
-# and, with `selection.larger_flows`, multiples.
+# The options of each open choice, including the literal one. For a number in FACTORS, the options are
+# fractions of its value and, with `selection.larger_flows`, multiples.
 OPTIONS = {
     "autoencoder": {
         "loss.l2": ("window_norm", "frame_norm", "mean_square"),
@@ -59,10 +59,10 @@ FACTORS = {"flow.steps": (1 / 3, 2), "flow.K": (1 / 2, 2), "flow.hidden": (1 / 2
 
 
 def open_choices(config: Config, stage: str) -> dict[str, tuple]:
-    """The open choices of a stage: name -> the options that are not the configuration's own value.
+    """The open choices of a stage: name -> the options that differ from the configuration's own value.
 
-    Left out: what the paper states and the configuration follows, and what makes no difference (colours of
-    grey frames, the last level of a flow with one).
+    Left out are choices that the paper states and the configuration follows, and those that make no
+    difference (colours of grey frames, the last level of a flow with one level).
     """
     found = {
         name: tuple(v for v in options if v != value_of(config, name))
@@ -84,12 +84,12 @@ def open_choices(config: Config, stage: str) -> dict[str, tuple]:
 
 @dataclass(frozen=True)
 class Line:
-    """One configuration of a stage: what it changes in the base, its AUC by seed, and what became of it."""
+    """One configuration of a stage: what it changes in the base, its AUC by seed, and the verdict on it."""
 
     stage: str
-    changes: dict[str, object]  # nothing: the base
+    changes: dict[str, object]  # empty for the base
     aucs: dict[int, float]
-    trials: dict[int, str]  # by seed: which trial measured it
+    trials: dict[int, str]  # seed -> name of the trial
     verdict: str = ""
 
     @property
@@ -102,7 +102,7 @@ class Line:
 
     @property
     def spread(self) -> float:
-        """How far the two seeds differ; 0 for one seed."""
+        """The difference between the two seeds; 0 for one seed."""
         return max(self.aucs.values()) - min(self.aucs.values())
 
 
@@ -112,19 +112,19 @@ def label_of(changes: dict[str, object]) -> str:
 
 
 def noise(a: Line, b: Line) -> float:
-    """What a difference of two configurations has to exceed: the larger of the differences between their
+    """The difference of two configurations that is attributed to chance: the larger difference between their
     own seeds."""
     return max(a.spread, b.spread)
 
 
 def clearly_better(a: Line, b: Line) -> bool:
-    """Whether a's mean is above b's by more than the noise; of both, two seeds are needed."""
+    """Whether a's mean exceeds b's by more than the noise; both need two seeds."""
     return len(a.aucs) == len(b.aucs) == len(SEEDS) and a.mean - b.mean > noise(a, b)
 
 
 @dataclass(frozen=True)
 class Settled:
-    """What a stage has come to: the configuration, the line that measured it, and all lines."""
+    """The result of a stage: the configuration, the line that measured it, and all lines."""
 
     stage: str
     config: Config
@@ -132,14 +132,14 @@ class Settled:
     lines: tuple[Line, ...] = field(default=())
 
 
-# Measures some trials, each (configuration, changes, seed), and gives for each (name of the trial, AUC).
+# Takes trials, each (configuration, changes, seed), and returns for each (name of the trial, AUC).
 Measure = Callable[[Sequence[tuple[Config, dict, int]]], list[tuple[str, float]]]
 
 
 def settle(stage: str, config: Config, measure: Measure) -> Settled:
-    """One stage: measures the base and every option, and settles each choice by the rule above.
+    """One stage: measure the base and every option, and settle each choice by the rule above.
 
-    `measure` gets all trials that may run side by side in one call.
+    Each call of `measure` gets all trials that may run side by side.
     """
 
     def lines_of(wanted: list[tuple[dict, tuple[int, ...]]]) -> list[Line]:
@@ -166,7 +166,7 @@ def settle(stage: str, config: Config, measure: Measure) -> Settled:
         verdict = "within the noise" if line.mean > base.mean else "not better"
         tried[number] = dataclasses.replace(line, verdict=verdict)
 
-    winners: dict[str, int] = {}  # of each choice its best option
+    winners: dict[str, int] = {}  # choice -> number of its best option
     for number, line in enumerate(tried):
         (name,) = line.changes
         if clearly_better(line, base) and (name not in winners or line.mean > tried[winners[name]].mean):
@@ -201,10 +201,11 @@ def with_changes(config: Config, changes: dict[str, object]) -> Config:
 
 
 def choices(literal: Config, stages: Sequence[Settled]) -> list[dict]:
-    """What the selection has come to, a row a choice: parameter, literal value, chosen value, both AUCs,
-    noise, trials.
+    """The result of the selection, one row per choice: parameter, literal and chosen value, both AUCs, noise,
+    trials.
 
-    The AUC is that of the best option of this choice, tried alone; `trials` name what was measured.
+    The AUC is that of the best option of this choice, tried alone; `trials` are the names of what was
+    measured.
     """
     rows = []
     for settled in stages:
@@ -233,7 +234,8 @@ def choices(literal: Config, stages: Sequence[Settled]) -> list[dict]:
     return rows
 
 
-# -- afterwards: do the pasted anomalies say what the test set says? -----------------------------------------
+# -- afterwards: do pasted anomalies and test set agree?
+# ------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -248,8 +250,8 @@ class Agreement:
 
 
 def agreement(pairs: Sequence[tuple[float, float]], *, resamples: int = 2000) -> Agreement | None:
-    """The rank correlation of (selection AUC, test AUC), with percentiles over resampled pairs; None below
-    five pairs."""
+    """The rank correlation of pairs (selection AUC, test AUC), with percentiles over resampled pairs; None
+    for fewer than five pairs."""
     values = np.asarray(pairs, float).reshape(-1, 2)
     if len(values) < 5:
         return None

@@ -1,11 +1,10 @@
-"""What each choice that the paper leaves open does to the AUC: one choice changed at a time, everything else
-as it was.
+"""The effect of each open choice on the AUC: one choice is changed at a time, everything else stays.
 
-Choices of scoring and of evaluation are applied again to stored errors and likelihoods, which takes seconds;
+Choices of scoring and of evaluation are applied to stored errors and likelihoods, which takes seconds;
 choices of the flows need the flows trained again, those of the autoencoder everything. Beside the choices
-stand remedies: what others have proposed where likelihoods mislead, in the place of the paper's own. Nothing
-here is used to choose anything: the reasons for the values that the kit uses stand in `config`, and were
-there before this was computed.
+there are remedies: proposals by others for misleading likelihoods, used in place of the paper's own. Nothing
+here is used to choose anything: the reasons for the kit's values are in `config` and were written before this
+was computed.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from lib import scoring
 from lib.config import Config, values
 from lib.evaluation.protocols import Protocol, bits_per_pixel, bootstrap_change, frame_auc, protocol_scores
 
-# The other values of each open choice. Of lambda_L, which may be any number, half and twice, and a fifth and
-# five times.
+# The other values of each open choice. lambda_L, which may be any number, is halved and doubled, and divided
+# and multiplied by five.
 SCORING = {
     "score.error": ("absolute", "square"),
     "score.colours": ("each", "averaged"),
@@ -56,26 +55,26 @@ AUTOENCODER = {
     "autoencoder.windows": ("clip_first",),
     "autoencoder.cycles": (4,),
 }
-# no choice of anybody's: what it does is what a change has to exceed to mean anything
+# not a choice; its effect is what another change has to exceed to mean anything
 ANOTHER_SEED = "another seed"
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What the scores of one full model are made of: errors of frames by reading, likelihoods of windows, per
-    split."""
+    """The stored parts of one full model's scores, by split: errors of frames by reading, likelihoods of
+    windows."""
 
     errors: dict[str, dict[str, np.ndarray]]  # split -> name of a reading -> (N,)
     windows: dict[str, np.ndarray]  # split -> (n, 2)
-    nll: dict[str, dict[str, dict]]  # split -> "app" or "mot" -> what `stage2.likelihoods` gives
-    ranges: dict[str, dict[str, np.ndarray]]  # split -> "app" or "mot" -> least and largest feature (n, 2)
+    nll: dict[str, dict[str, dict]]  # split -> "app" or "mot" -> result of `stage2.likelihoods`
+    ranges: dict[str, dict[str, np.ndarray]]  # split -> "app" or "mot" -> smallest and largest feature (n, 2)
     clips: dict[str, tuple]  # split -> its clips
     labels: np.ndarray  # (N_test,) bool
     T: int
 
     @staticmethod
     def read(data, features: Path, flows: dict[str, Path], T: int) -> Stored:
-        """From the folders of the runs: `flows` are those of "app" and "mot"."""
+        """Read from the folders of the runs: `features`, and `flows` for "app" and "mot"."""
         splits = [split for split in ("train", "test") if data.clips(split)]
         return Stored(
             {split: dict(np.load(features / f"{split}_errors.npz")) for split in splits},
@@ -94,7 +93,7 @@ class Stored:
         )
 
     def with_likelihoods(self, nll: dict[str, dict[str, np.ndarray]]) -> Stored:
-        """The same with other values in the place of likelihoods: split -> "app" or "mot" -> (n,)."""
+        """A copy with other values in place of the likelihoods: split -> "app" or "mot" -> (n,)."""
         return dataclasses.replace(
             self,
             nll={
@@ -112,11 +111,11 @@ class Stored:
         )
 
     def ids(self, split: str) -> np.ndarray:
-        """The index of the clip of each frame."""
+        """The index of the clip of each frame, (N,)."""
         return scoring.clip_ids(self.clips[split])
 
     def of_flows(self, config: Config, split: str) -> dict[str, scoring.FlowWindows]:
-        """What Eq. 8 needs of the windows of a split."""
+        """What Eq. 8 needs of the windows of a split, by flow."""
         how = {
             "likelihood_scale": config.score.likelihood_scale,
             "likelihood_unit": config.score.likelihood_unit,
@@ -140,9 +139,9 @@ class Stored:
         )
 
     def judged(self, config: Config, protocol: Protocol) -> np.ndarray:
-        """Scores of the test frames as the ROC curve sees them under a configuration and a protocol, (N,)."""
+        """The scores of the test frames behind the ROC curve, under a configuration and a protocol, (N,)."""
         extremes, scope = None, {"set": "test", "none": "test", "train": "train"}.get(protocol.normalise)
-        if scope:  # as `protocols.column_of_likelihood` has it
+        if scope:  # see `protocols.column_of_likelihood`
             config = changed(config, "score.lambda_scope", scope)
         if protocol.normalise == "train":
             extremes = [[values.min(), values.max()] for _, values in self.scores(config, "train").terms]
@@ -153,7 +152,7 @@ class Stored:
         return frame_auc(self.judged(config, protocol), self.labels, self.ids("test"), as_they_are(protocol))
 
     def measured(self, config: Config, protocol: Protocol, base: Base) -> dict[str, float]:
-        """AUC, and the 95 % interval of its change from the base: auc, low, high; NaN where there are too few
+        """AUC, and the 95 % interval of its change from the base: auc, low, high; NaN if there are too few
         clips."""
         found = bootstrap_change(
             self.judged(config, protocol),
@@ -169,7 +168,7 @@ class Stored:
 
 
 class Base(NamedTuple):
-    """The model as it is, from which every change is taken: its scores as the ROC curve sees them, and the
+    """The unchanged model, with which every change is compared: the scores behind its ROC curve, and the
     protocol."""
 
     scores: np.ndarray
@@ -177,7 +176,8 @@ class Base(NamedTuple):
 
 
 def as_they_are(protocol: Protocol) -> Protocol:
-    """A protocol for scores that it has normalised and smoothed already."""
+    """The protocol for scores to which `protocol` has already been applied: no normalisation, no
+    smoothing."""
     return dataclasses.replace(protocol, normalise="none", smoothing=0.0)
 
 
@@ -196,10 +196,12 @@ def value_of(config: Config, name: str):
 
 
 def rescored(stored: Stored, config: Config, protocol: Protocol) -> list[dict]:
-    """A row for each other value of each choice of scoring and evaluation: choice, kind, value, of, auc, and
-    the interval of its change, low and high."""
+    """One row per other value of each choice of scoring and evaluation.
+
+    Each has choice, kind, value, of, auc, and low and high, the interval of its change.
+    """
     rows, base = [], Base(stored.judged(config, protocol), protocol)
-    alike = {"score.colours"} if config.data.channels == 1 else set()  # of one colour, or of one level
+    alike = {"score.colours"} if config.data.channels == 1 else set()  # no difference in these cases
     alike |= {"score.likelihood_scale"} if config.flow.L == 1 else set()
     for name, value in others(SCORING, config):
         if name not in alike and ("train" in stored.nll or value != "train"):
@@ -232,7 +234,7 @@ def rescored(stored: Stored, config: Config, protocol: Protocol) -> list[dict]:
 
 
 def others(choices: dict, config: Config) -> list[tuple[str, object]]:
-    """The values of some choices that are not the configuration's, (name, value)."""
+    """The values of some choices that differ from the configuration's, (name, value)."""
     return [
         (name, value)
         for name, values_ in choices.items()
@@ -242,8 +244,11 @@ def others(choices: dict, config: Config) -> list[tuple[str, object]]:
 
 
 def retrainings(config: Config, seed: int) -> list[tuple[str, str, object]]:
-    """What `sensitivity.retrain` asks to be trained again, (kind, name, value): the flows (half as deep ones
-    too), and the autoencoder under them, for its own choices and for half its training."""
+    """The retrainings that `sensitivity.retrain` asks for, as (kind, name, value).
+
+    These are the flows (also half as deep), and the autoencoder under them, for its own choices and for half
+    its training.
+    """
     if config.sensitivity.retrain == "nothing":
         return []
     flow = [*others(FLOW, config), ("flow.K", max(1, config.flow.K // 2)), (ANOTHER_SEED, seed + 1)]
@@ -264,17 +269,16 @@ def retrainings(config: Config, seed: int) -> list[tuple[str, str, object]]:
 def remedies(
     terms: dict[str, dict[str, dict]], complexity: dict[str, np.ndarray]
 ) -> dict[str, dict[str, dict[str, np.ndarray]]]:
-    """Other readings of the flows' likelihoods: name -> split -> flow -> a value a window, larger where less
-    normal.
+    """Other readings of the flows' likelihoods, one value per window, larger if less normal.
 
-    `terms`: split -> flow -> what `stage2.likelihoods` gives. `complexity`: split -> bits of each window's
-    frames as PNG. What is learned, the mean and the slope, is learned from training windows; without such
-    there are fewer remedies.
+    Returns name -> split -> flow -> (n,). `terms`: split -> flow -> result of `stage2.likelihoods`.
+    `complexity`: split -> bits of each window's frames as PNG. The mean and the regression line are fitted on
+    training windows; without these the first two remedies are left out.
 
-        two-sided typicality   |NLL - its mean in training|                          Nalisnick et al. 2019
-        less complexity        NLL less its straight line on complexity in training  after Serra et al. 2019,
-        who take the bits off last scale alone       the terms of the coarsest level
-        Schirrmeister et al. 2020
+        two-sided typicality    |NLL - its mean in training|, Nalisnick et al. 2019
+        less complexity         NLL minus its regression line on complexity in training; after Serra et al. 2019,
+                                who subtract the bits themselves
+        last scale alone        the terms of the coarsest level, Schirrmeister et al. 2020
         -log p(z) alone, -log|det| alone
     """
 
@@ -308,8 +312,7 @@ def complexity_of(frames: np.ndarray, windows: np.ndarray, T: int) -> np.ndarray
 
 
 def alone(stored: Stored, config: Config, protocol: Protocol) -> dict[str, float]:
-    """AUC of the likelihoods by themselves, of each flow and of both (Eq. 8), and of the full score (Eq.
-    9)."""
+    """AUC of the likelihoods alone, for each flow and for both (Eq. 8), and of the full score (Eq. 9)."""
     names = {"nll_app": "app", "nll_mot": "mot", "L": "both"}
     found = stored.scores(config)
     aucs = {
@@ -320,7 +323,7 @@ def alone(stored: Stored, config: Config, protocol: Protocol) -> dict[str, float
 
 
 def by_clip(stored: Stored, config: Config) -> pd.DataFrame:
-    """AUC of R and of each likelihood within each test clip that has frames of both kinds: a row a clip,
+    """AUC of R and of each likelihood within each test clip that has frames of both kinds: one row per clip,
     columns R, app, mot."""
     ids, found, rows = stored.ids("test"), stored.scores(config), []
     columns = {"R": found.R, "app": found.nll["nll_app"], "mot": found.nll["nll_mot"]}
