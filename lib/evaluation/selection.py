@@ -234,8 +234,7 @@ def choices(literal: Config, stages: Sequence[Settled]) -> list[dict]:
     return rows
 
 
-# -- afterwards: do pasted anomalies and test set agree?
-# ------------------------------------------------------
+# -- afterwards: do pasted anomalies and the test set agree? -------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -276,8 +276,8 @@ def remedies(
     training windows; without these the first two remedies are left out.
 
         two-sided typicality    |NLL - its mean in training|, Nalisnick et al. 2019
-        less complexity         NLL minus its regression line on complexity in training; after Serra et al. 2019,
-                                who subtract the bits themselves
+        less complexity         NLL minus its regression line on complexity in training, after Serra et al.
+                                2019, who subtract the bits themselves
         last scale alone        the terms of the coarsest level, Schirrmeister et al. 2020
         -log p(z) alone, -log|det| alone
     """
