@@ -368,8 +368,7 @@ def run(grid: planning.Grid, targets: list[str], options, passed_on: list[str], 
     if stale:
         print(
             f"{len(stale)} of {len(jobs)} steps to run on {options.on or f'{cores} cores'}, profile "
-            f"{grid.profile}: "
-            f"{', '.join(grid.datasets)}; seeds {', '.join(map(str, grid.seeds))}.",
+            f"{grid.profile}: {', '.join(grid.datasets)}; seeds {', '.join(map(str, grid.seeds))}.",
             file=sys.stderr,
         )
     if options.dry_run:
@@ -413,10 +412,8 @@ def run_engine(plan: plans.Plan, where: list[str], passed_on: list[str], lock=No
         f"plan={plan.file}",
     ]
     if not any(word.startswith("--workflow-profile") for word in passed_on):
-        command += [
-            "--workflow-profile",
-            "none",
-        ]  # a folder profiles/default would be taken without being asked for
+        # a folder profiles/default would be taken without being asked for
+        command += ["--workflow-profile", "none"]
     command += passed_on
     process = subprocess.Popen(command, cwd=paths.ROOT, pass_fds=[lock.descriptor] if lock else [])
     if lock:

@@ -1,2 +1,2 @@
-"""From files to arrays: layouts of the benchmarks, videos of one's own, the generated set, fetching,
+"""From files to arrays: layouts of the benchmarks, your own videos, the generated set, fetching,
 preparing."""

@@ -1,5 +1,5 @@
-"""The background of a clip and what stands out from it: ShanghaiTech's "MOG-based approach following (Abati
-et al. 2019)"."""
+"""The background of a clip and the foreground in it: ShanghaiTech's "MOG-based approach following (Abati et
+al. 2019)"."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ BACKGROUND_DILATIONS = 5  # steps of one pixel to the four neighbours, Abati et 
 
 
 def mog_background(frames: Iterable[np.ndarray]) -> np.ndarray:
-    """The background of a clip as a mixture of Gaussians sees it after the last frame: (H, W, C) uint8 each
-    -> one.
+    """The background of a clip from a mixture of Gaussians after its last frame: (H, W, C) uint8 each -> one.
 
-    OpenCV's MOG2 with its default parameters, as in Abati et al. 2019. `frames` is read once, one at a time.
+    OpenCV's MOG2 with its default parameters, as in Abati et al. 2019. `frames` is read once, one frame at a
+    time. Raises ScoreError for a clip without frames.
     """
     subtractor = cv2.createBackgroundSubtractorMOG2()
     frame = None
@@ -32,9 +32,9 @@ def mog_background(frames: Iterable[np.ndarray]) -> np.ndarray:
 def foreground(frames: np.ndarray, background: np.ndarray) -> np.ndarray:
     """Where frames differ from the background: (n, H, W, C) uint8 and (H, W, C) uint8 -> (n, H, W) bool.
 
-    A pixel is foreground where the absolute differences of its three channels sum to more than 128 (of a
-    grey frame: where three times the difference does), or within five steps to the four neighbours of such a
-    pixel (Abati et al. 2019).
+    A pixel is foreground if the absolute differences of its three channels sum to more than 128 (for a grey
+    frame, three times its one difference), or if such a pixel is within five steps between direct neighbours
+    (Abati et al. 2019).
     """
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     masks = np.empty(frames.shape[:-1], dtype=bool)

@@ -1,8 +1,8 @@
-"""What lies in the files of a raw data set, by their content, at the cost of a look at their sizes and times.
+"""The content of a raw data set's files, known from stored sha256 sums without reading the files again.
 
-A file's sha256 is taken once and kept with its size and times; as long as these stay, it is not read again.
-So a label file that was corrected in place is noticed though its size stays, and a data set that was copied
-or touched is not taken for another one.
+A file's sha256 is computed once and stored with the file's size and times; while these are unchanged, the
+file is not read again. So a label file that was corrected in place is noticed even if its size is the same,
+and a data set that was only copied or touched counts as unchanged.
 """
 
 from __future__ import annotations
@@ -17,28 +17,26 @@ from lib import paths
 from lib.datasets.files import JUNK, digest
 from lib.errors import DataError
 
-NAME = "digests.json"  # lies beside the prepared sets
-COARSE = 2_000_000_000  # nanoseconds; the coarsest time stamps in use, those of FAT, go by two seconds
+NAME = "digests.json"  # beside the prepared sets
+COARSE = 2_000_000_000  # nanoseconds; the coarsest time stamps in use, those of FAT, have steps of 2 s
 
 
 class Digests:
-    """The sha256 of files, remembered between calls in one JSON file; `None` remembers nothing.
+    """The sha256 of files, stored between calls in one JSON file, or not stored if that is None.
 
-    An entry holds while size, time of content and time of status are what they were. None is kept for a file
-    that had changed within two seconds before its digest was taken: a further change could carry the same
-    time stamp.
+    An entry is valid while size, modification time and status time are unchanged. No entry is stored for a
+    file that had changed within two seconds before it was read: another change could have the same time
+    stamp.
     """
 
     def __init__(self, kept_in: Path | None = None):
         self.kept_in, self.known, self.new = kept_in, {}, False
         if kept_in is not None:
-            with contextlib.suppress(
-                OSError, ValueError
-            ):  # not there yet, or cut off: the files are read again
+            with contextlib.suppress(OSError, ValueError):  # missing or truncated: the files are read again
                 self.known = json.loads(kept_in.read_text(encoding="utf-8"))
 
     def of(self, path: Path) -> str:
-        """The sha256 of a file's content. DataError if it cannot be read."""
+        """The sha256 of a file's content. Raises DataError if it cannot be read."""
         try:
             state = path.stat()
         except OSError as error:
@@ -55,7 +53,7 @@ class Digests:
         return entry[3]
 
     def save(self) -> None:
-        """Writes down what is new. Where that is not possible, the files are read again next time."""
+        """Write new entries. If that is not possible, the files are read again next time."""
         if self.kept_in is None or not self.new:
             return
         kept = {name: entry for name, entry in self.known.items() if os.path.exists(name)}
@@ -65,11 +63,12 @@ class Digests:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Every file below a folder, links followed, by name; without what operating systems leave there."""
+    """Every file below a folder, sorted, following links, without the files that operating systems leave
+    there."""
     found, seen = [], set()
     for at, folders, names in os.walk(folder, followlinks=True):
         here = os.path.realpath(at)
-        if here in seen:  # a link that leads back
+        if here in seen:  # a link to a folder already visited
             folders.clear()
             continue
         seen.add(here)
@@ -79,7 +78,7 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def state(folders: list[Path], files: list[Path], digests: Digests) -> list[list[str]]:
-    """Plain data that change when a file below the folders, or one of `files`, comes, goes, is renamed or
+    """Plain data that change when a file below the folders, or one of `files`, is added, removed, renamed or
     changed."""
     found = [
         [f"{number}/{path.relative_to(folder)}", _digest_or_reason(path, digests)]
@@ -95,4 +94,4 @@ def _digest_or_reason(path: Path, digests: Digests) -> str:
     try:
         return digests.of(path)
     except DataError:
-        return "cannot be read"  # said by the reader, where the file is needed
+        return "cannot be read"  # reported by the reader if the file is needed

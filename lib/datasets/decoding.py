@@ -1,7 +1,7 @@
-"""Decoding: the frames of a clip and its masks, from whichever files hold them, one after the other.
+"""Decoding: the frames and masks of a clip, one after another, from whatever files they are in.
 
-Everything that is wrong with a file is a `DataError` with the file's name: a benchmark is worth nothing with
-a grey half frame or a missing one in it.
+Whatever is wrong with a file raises `DataError` with the file's name, because numbers from a benchmark with a
+missing or half-grey frame are worthless.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def read_frames(clip: Source) -> Iterator[np.ndarray]:
 
 
 def read_mat(path: Path, variable: str) -> np.ndarray:
-    """A variable of a MATLAB file; DataError if the file or the variable cannot be read."""
+    """A variable of a MATLAB file. Raises DataError if the file or the variable cannot be read."""
     try:
         content = scipy.io.loadmat(path, variable_names=[variable])
     except (
@@ -46,8 +46,7 @@ def read_mat(path: Path, variable: str) -> np.ndarray:
         if isinstance(error, NotImplementedError):
             raise DataError(
                 f"{path} is a MATLAB file of version 7.3, which the kit does not read. Save it in MATLAB "
-                "with "
-                f"save('{path.name}', '{variable}', '-v7')."
+                f"with save('{path.name}', '{variable}', '-v7')."
             ) from error
         raise DataError(f"{path} cannot be read as a MATLAB file ({error}). {AGAIN}") from error
     if variable not in content:
@@ -67,8 +66,11 @@ def read_masks(clip: Source) -> Iterator[np.ndarray]:
 
 
 def mask_volume(path: Path) -> Iterator[np.ndarray]:
-    """The masks of all frames of a clip from one file: Avenue's .mat (`volLabel`) or ShanghaiTech's .npy (n,
-    H, W)."""
+    """The masks of all frames of a clip from one file, (H, W) bool each.
+
+    The file is Avenue's .mat (`volLabel`) or ShanghaiTech's .npy (n, H, W). Raises DataError for values that
+    are not numbers.
+    """
     if path.suffix.lower() == ".mat":
         volume = read_mat(path, "volLabel").ravel()
     else:
@@ -81,7 +83,7 @@ def mask_volume(path: Path) -> Iterator[np.ndarray]:
 
 
 def load_npy(path: Path) -> np.ndarray:
-    """An .npy file, mapped; DataError if it is none."""
+    """An .npy file, memory-mapped. Raises DataError if it cannot be read as one."""
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:

@@ -1,12 +1,12 @@
-"""Getting the benchmarks: download from their owners with resume, progress and checksum, and unpack safely.
+"""Getting the benchmarks: download from their owners with resume, progress and checksum, and safe unpacking.
 
-pooch checks what came and puts it in its place; the transfer itself is `Resuming`, because pooch's own starts
-over when it is interrupted, and these archives are large. An archive that somebody put into the folder by
-hand is taken as well.
+pooch checks a download and moves it into place; the transfer itself is done by `Resuming`, because pooch
+starts over after an interruption, and these archives are large. An archive that the user put into the folder
+is used as well.
 
 The sha256 sums are those that the anomalib library publishes for the same addresses; for Ped2 and Avenue a
-second project has written down the same sums and the sizes. That the content is complete is checked again,
-frame by frame, when it is prepared (`layouts.compare_with_official`).
+second project lists the same sums and the sizes. Completeness is checked again, frame by frame, when the data
+set is prepared (`layouts.compare_with_official`).
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from lib.datasets.files import JUNK
 from lib.datasets.layouts import OWNERS, find_raw
 from lib.errors import DataError
 
-ATTEMPTS = 5  # in a row without a new byte
-PAUSE = 2.0  # seconds before the second attempt; doubled before each further one
+ATTEMPTS = 5  # consecutive attempts without a new byte
+PAUSE = 2.0  # seconds before the second attempt; doubled before each one after it
 TIMEOUT = (15, 60)  # seconds to connect, and to wait for the next bytes
 BLOCK = 1 << 18  # bytes read at a time
-REPORT = 0.05  # of an archive between two lines of progress
+REPORT = 0.05  # share of an archive between two lines of progress
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A file to fetch, and the folder that must be there once it is unpacked."""
+    """A file to fetch, and the folder that must exist after unpacking."""
 
     url: str
     sha256: str
@@ -84,12 +84,11 @@ ARCHIVES = {
 
 
 def fetch(dataset: str, data_root: Path, progress: Callable[[str], None]) -> Path:
-    """Downloads what is missing of a data set into `data_root`, unpacks it there, and returns the set's
-    folder.
+    """Download what is missing of a data set into `data_root`, unpack it there, and return the set's folder.
 
     What is there already, as a folder or as an archive, is not downloaded. Raises DataError, which says what
-    to do by hand, if a host is gone, a sum is wrong, an archive is damaged or tries to write outside its
-    folder.
+    to do by hand, if a host does not respond, a checksum is wrong, or an archive is damaged or would write
+    outside its folder.
     """
     data_root = Path(data_root)
     if dataset not in ARCHIVES:
@@ -118,7 +117,7 @@ def fetch(dataset: str, data_root: Path, progress: Callable[[str], None]) -> Pat
 
 
 def is_there(dataset: str, archive: Archive, data_root: Path) -> bool:
-    """Whether an archive is unpacked: under its own name, or, for a set's first archive, wherever the set is
+    """Whether an archive is unpacked: under its own name or, for a set's first archive, wherever the set is
     found."""
     if (data_root / archive.folder).is_dir():
         return True
@@ -135,8 +134,7 @@ def is_there(dataset: str, archive: Archive, data_root: Path) -> bool:
 
 
 def download(dataset: str, archive: Archive, data_root: Path, progress: Callable[[str], None]) -> None:
-    """One archive into `data_root`, resumed if an earlier download was interrupted, and held to its
-    sha256."""
+    """Download one archive into `data_root`, resuming an interrupted download, and check its sha256."""
     by_hand = (
         f"By hand: get {archive.name} from {archive.url} or from the owner's page, {OWNERS[dataset]}, put it "
         f"into {data_root}, and run the same command again."
@@ -164,7 +162,7 @@ def download(dataset: str, archive: Archive, data_root: Path, progress: Callable
             f"{archive.url}: the host does not answer, or the transfer broke off {ATTEMPTS} times in a row "
             f"({type(error).__name__}).{kept} {by_hand}"
         ) from error
-    except ValueError as error:  # from pooch: the sum is another
+    except ValueError as error:  # from pooch: another checksum
         raise DataError(
             f"{archive.name} came with a wrong checksum (expected sha256 {archive.sha256}): it was damaged "
             "on its way, or its owner has changed it. It was deleted; run the same command again. If that "
@@ -175,14 +173,14 @@ def download(dataset: str, archive: Archive, data_root: Path, progress: Callable
 
 
 class Refused(Exception):
-    """The host answered, and it will not give the file."""
+    """The host answered and refused the file."""
 
 
 class Resuming:
-    """A downloader for pooch that goes on where an earlier transfer stopped.
+    """A downloader for pooch that continues where an earlier transfer stopped.
 
-    What has come lies in `part`; beside it, `part`.tag, the version of the file on the server that it belongs
-    to, so that two versions are never joined.
+    The bytes received are in `part`; `part`.tag has the version of the file on the server to which they
+    belong, so that two versions are never joined.
     """
 
     def __init__(self, part: Path, progress: Callable[[str], None]):
@@ -209,12 +207,13 @@ class Resuming:
         return self.part.stat().st_size if self.part.exists() else 0
 
     def transfer(self, url: str) -> None:
-        """One connection. Returns when the file is complete; raises RequestException when it breaks off."""
+        """One connection. Returns when the file is complete; raises RequestException if the transfer is
+        interrupted."""
         headers = {"Accept-Encoding": "identity"}
         if self.here() and self.tag.exists():
             headers |= {"Range": f"bytes={self.here()}-", "If-Range": self.tag.read_text(encoding="utf-8")}
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
-            if answer.status_code == 416:  # nothing after what is here: complete, or not the same file
+            if answer.status_code == 416:  # no bytes after ours: complete, or another file
                 total = re.fullmatch(r"bytes \*/(\d+)", answer.headers.get("Content-Range", ""))
                 if total and int(total[1]) == self.here():
                     return
@@ -234,7 +233,7 @@ class Resuming:
                 start + int(answer.headers["Content-Length"]) if "Content-Length" in answer.headers else None
             )
             self.check_space(start, total)
-            # Only a strong tag may be used to go on (RFC 9110, 13.1.5).
+            # Only a strong tag may be used for resuming (RFC 9110, 13.1.5).
             tag = answer.headers.get("ETag", "W/")
             tag = answer.headers.get("Last-Modified", "") if tag.startswith("W/") else tag
             if tag:
@@ -254,7 +253,7 @@ class Resuming:
             raise OSError(errno.ENOSPC, f"{megabytes(total - start)} are to come, {megabytes(free)} are free")
 
     def tell(self, size: int, total: int | None) -> None:
-        """A line every twentieth of the file; every 50 MB if its size is not known."""
+        """Report progress every twentieth of the file, or every 50 MB if its size is not known."""
         share = size / total if total else size / (20 * 50e6)
         if share >= self.told + REPORT or size == total:
             self.told = share
@@ -267,7 +266,7 @@ def megabytes(size: int) -> str:
 
 
 def disk_error(error: OSError, folder: Path) -> DataError:
-    """The operating system's error as a sentence."""
+    """An error of the operating system as DataError."""
     if error.errno == errno.ENOSPC:
         return DataError(
             f"The disk of {folder} is too small: {error.strerror}. Make room, or name another folder with "
@@ -280,10 +279,10 @@ def disk_error(error: OSError, folder: Path) -> DataError:
 
 
 def unpack(archive: Path, folder: Path, progress: Callable[[str], None]) -> None:
-    """Unpacks a tar or zip archive; its content becomes `folder`, all at once when everything is unpacked.
+    """Unpack a tar or zip archive; its content becomes `folder` in one step, after everything is unpacked.
 
     Raises DataError, and leaves nothing behind, if the archive is damaged, encrypted, or has a member that is
-    a link or device or that lies outside the archive's own folder.
+    a link or device or that is outside the archive's own folder.
     """
     beside = folder.with_name(f".unpacking-{folder.name}")
     shutil.rmtree(beside, ignore_errors=True)
@@ -355,7 +354,8 @@ def members(archive: Path) -> Iterator[tuple[str, BinaryIO]]:
 
 
 def safe_parts(name: str, archive: Path) -> tuple[str, ...]:
-    """A member's name as the parts of a path that stays within the folder it is unpacked to."""
+    """The parts of a member's path. Raises DataError if the path leaves the folder to which it is
+    unpacked."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if not parts and name in (".", "./"):
         return ()

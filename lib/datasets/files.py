@@ -1,7 +1,7 @@
-"""The files of a raw data set: their names, their order and their content as bytes. Nothing here knows a data
+"""The files of a raw data set: names, order and content as bytes. Nothing here depends on a particular data
 set.
 
-Everything that is wrong with a file is a `DataError` with the file's name.
+Whatever is wrong with a file raises `DataError` with the file's name.
 """
 
 from __future__ import annotations
@@ -68,18 +68,16 @@ class Source:
     length: int  # frames
     images: tuple[Path, ...] = ()
     video: Path | None = None
-    masks: tuple[
-        Path, ...
-    ] = ()  # one image a frame; or one file (.mat, .npy) with those of all frames; or none
+    masks: tuple[Path, ...] = ()  # one image per frame, or one file (.mat, .npy) with all masks, or none
     labels: np.ndarray | None = None  # (length,) bool, True where abnormal
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Every file whose content the prepared clip is made of, in order."""
+        """Every file from which the prepared clip is made, in order."""
         return self.images + ((self.video,) if self.video else ()) + self.masks
 
     def where(self, index: int) -> str:
-        """The place of a frame, for a person."""
+        """The file or position of a frame, for error messages."""
         return str(self.images[index]) if self.images else f"{self.video}, frame {index + 1},"
 
 
@@ -87,7 +85,7 @@ class Source:
 
 
 def natural(path: Path) -> tuple:
-    """Sort key: runs of digits count as numbers, so that 2 comes before 10."""
+    """Sort key for natural order: runs of digits count as numbers, so that 2 comes before 10."""
     return tuple(
         (0, int(part), "") if part.isdecimal() else (1, 0, part.lower())
         for part in re.split(r"(\d+)", path.name)
@@ -96,7 +94,7 @@ def natural(path: Path) -> tuple:
 
 
 def entries(folder: Path) -> list[Path]:
-    """What lies in a folder, in natural order, without the files that operating systems leave behind."""
+    """The entries of a folder in natural order, without the files that operating systems leave there."""
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}. {AGAIN}")
     found = sorted((path for path in folder.iterdir() if not JUNK.match(path.name)), key=natural)
@@ -123,8 +121,7 @@ def number(path: Path) -> int:
 
 
 def check_numbers(numbers: list[int], what: str) -> None:
-    """Numbers in order must go up by one from 0 or 1. Raises DataError that names what is missing or
-    double."""
+    """Raise DataError, naming what is missing or double, unless the numbers increase by one from 0 or 1."""
     for before, after in zip(numbers, numbers[1:]):
         if after == before:
             raise DataError(f"{what}: number {after} is there twice. Take one of the two away.")
@@ -137,20 +134,20 @@ def check_numbers(numbers: list[int], what: str) -> None:
 
 
 def missing_numbers(numbers: list[int]) -> list[int]:
-    """What lacks for the numbers to go up by one from 0 or 1."""
+    """The numbers that are missing in a sequence from 0 or 1 in steps of one."""
     return sorted(set(range(0 if numbers[0] == 0 else 1, numbers[-1] + 1)) - set(numbers))
 
 
 def listing(things, most: int = 6) -> str:
-    """Some things as text: 'a, b, c and 4 more'."""
+    """A list of things as text: 'a, b, c and 4 more'."""
     things = [str(thing) for thing in things]
     rest = len(things) - most
     return ", ".join(things[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def image_files(folder: Path) -> tuple[Path, ...]:
-    """The images in a folder by their numbers. DataError if there are none, or if a number is missing or
-    double."""
+    """The images in a folder, ordered by number. Raises DataError if there are none, or if a number is
+    missing or double."""
     files = sorted((path for path in entries(folder) if path.suffix.lower() in IMAGES), key=number)
     if not files:
         raise DataError(f"{folder} holds no images ({', '.join(sorted(IMAGES))}). {AGAIN}")
@@ -167,7 +164,7 @@ def video_files(folder: Path) -> tuple[Path, ...]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file's content; DataError instead of the operating system's error."""
+    """A file's content. Raises DataError if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -175,7 +172,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def digest(paths) -> tuple[int, str]:
-    """Size in bytes and sha256 of the contents of some files, one after the other."""
+    """Size in bytes and sha256 of the contents of some files, read one after another."""
     size, sha = 0, hashlib.sha256()
     for path in paths:
         try:

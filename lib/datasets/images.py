@@ -1,8 +1,7 @@
-"""One image file as an array, read as it was meant, or refused with the reason.
+"""Reading one image file as an array, or refusing it with the reason.
 
-Pillow reads tif, png and bmp. simplejpeg (libjpeg-turbo) reads jpg, because it reports what is wrong inside a
-file where other readers fill the place with grey. Both give the pixels that OpenCV gives, and neither writes
-to the terminal.
+Pillow reads tif, png and bmp. simplejpeg (libjpeg-turbo) reads jpg, because it reports damage inside a file
+for which other readers fill in grey. Both give the same pixels as OpenCV, and neither writes to the terminal.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from lib.errors import DataError
 BITS_PER_SAMPLE, ORIENTATION = 258, 0x0112  # tags of TIFF and of EXIF
 LARGEST = 1 << 27  # pixels; a damaged header can ask for any number
 SAVE = "Save the frames with 8 bits, grey or RGB."
-# What Pillow ends in where the bytes make no sense.
+# Errors with which Pillow ends on damaged files.
 BROKEN = (
     OSError,
     ValueError,
@@ -39,8 +38,7 @@ BROKEN = (
 
 
 def _silence() -> None:
-    """libtiff, which Pillow brings along, writes to the terminal before Pillow raises the error; here it does
-    not."""
+    """Switch off libtiff's own messages: it writes to the terminal before Pillow raises the error."""
     here = Path(PIL.__file__).parent
     for library in [*here.parent.glob("pillow.libs/libtiff*"), *here.glob(".dylibs/libtiff*")]:
         with contextlib.suppress(OSError, AttributeError):
@@ -49,12 +47,12 @@ def _silence() -> None:
 
 
 _silence()
-warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd tags; what is wrong with the pixels is an error
+warnings.filterwarnings("ignore", module=r"PIL\.")  # about odd tags; damaged pixels are errors
 
 
 def read_image(path: Path) -> np.ndarray:
-    """One image file -> (H, W) grey or (H, W, 3) BGR, uint8. DataError if it is damaged, or of a kind that
-    has no one meaning as a frame."""
+    """One image file -> (H, W) grey or (H, W, 3) BGR, uint8. Raises DataError if it is damaged, or if its
+    values cannot be read as a frame unambiguously."""
     data = read_bytes(path)
     if data[:2] == b"\xff\xd8":
         return _jpeg(path, data)
@@ -64,8 +62,7 @@ def read_image(path: Path) -> np.ndarray:
         if pixels.size and not 0 <= pixels.min() <= pixels.max() <= 255:
             raise DataError(
                 f"{path} has more than 8 bits a pixel, and values from {pixels.min()} to {pixels.max()}. "
-                "Which of "
-                f"them are black and white is not written in it. {SAVE}"
+                f"Which of them are black and white is not written in it. {SAVE}"
             )
         return pixels.astype(np.uint8)
     if image.mode == "F":
@@ -78,7 +75,7 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """One mask file -> (H, W) bool, True where any channel is not 0, however many bits it has. DataError if
+    """One mask file of any depth -> (H, W) bool, True if any channel is not 0. Raises DataError if it is
     damaged."""
     data = read_bytes(path)
     if data[:2] == b"\xff\xd8":
@@ -99,7 +96,7 @@ def read_mask(path: Path) -> np.ndarray:
 
 
 def _jpeg(path: Path, data: bytes) -> np.ndarray:
-    """Grey or BGR. Strict: what the decoder would only warn of is an error."""
+    """Grey or BGR. Strict: the decoder's warnings are errors."""
     try:
         _, _, colours, _ = simplejpeg.decode_jpeg_header(data)
         if colours in ("CMYK", "YCCK"):
@@ -115,7 +112,7 @@ def _jpeg(path: Path, data: bytes) -> np.ndarray:
 
 
 def _orientation(data: bytes) -> int:
-    """How the camera was held (EXIF), 1 where it does not say."""
+    """The orientation of the camera (EXIF), 1 if it is not given."""
     if b"Exif\0\0" not in data[:65536]:
         return 1
     try:
@@ -125,7 +122,7 @@ def _orientation(data: bytes) -> int:
 
 
 def _upright(pixels: np.ndarray, turn: int) -> np.ndarray:
-    """Turned and mirrored as EXIF's orientation says; what it does not define stays as it is."""
+    """Pixels rotated and mirrored according to EXIF's orientation; unchanged if it is undefined."""
     if turn in (2, 3, 4):
         return {2: pixels[:, ::-1], 3: pixels[::-1, ::-1], 4: pixels[::-1]}[turn]
     if turn in (5, 6, 7, 8):
@@ -135,12 +132,12 @@ def _upright(pixels: np.ndarray, turn: int) -> np.ndarray:
 
 
 def _open(path: Path, data: bytes) -> Image.Image:
-    """The image with its pixels. DataError if it is damaged or has several pages."""
+    """The decoded image. Raises DataError if it is damaged or has several pages."""
     try:
         image = Image.open(io.BytesIO(data))
         if image.size[0] * image.size[1] > LARGEST:
             raise ValueError("too many pixels")
-        if image.format == "PNG":  # loading alone does not look at its checksums
+        if image.format == "PNG":  # loading alone does not check its checksums
             Image.open(io.BytesIO(data)).verify()
         pages = getattr(image, "n_frames", 1)
         image.load()
@@ -160,12 +157,12 @@ def _broken(path: Path, data: bytes) -> DataError:
 
 
 def _whole_numbers(path: Path, image: Image.Image) -> np.ndarray | None:
-    """The values of an image with 16 or 32 bits a pixel, None for any other."""
+    """The values of an image with 16 or 32 bits per pixel, None for other images."""
     return np.asarray(image).astype(np.int64) if image.mode == "I" or image.mode.startswith("I;") else None
 
 
 def _bits(image: Image.Image, data: bytes) -> int:
-    """Bits a colour, which Pillow would reduce to 8 without a word where there are several colours."""
+    """Bits per colour. With several colours, Pillow would silently reduce them to 8."""
     if image.format == "PNG":
         return data[24]
     if image.format == "TIFF":
@@ -175,7 +172,7 @@ def _bits(image: Image.Image, data: bytes) -> int:
 
 
 def _eight_bits(path: Path, image: Image.Image) -> np.ndarray:
-    """(H, W) grey or (H, W, 3) BGR of an image with at most 8 bits a colour."""
+    """(H, W) grey or (H, W, 3) BGR from an image with at most 8 bits per colour."""
     image = ImageOps.exif_transpose(image) if image.format == "PNG" else image
     if "A" in image.mode or "transparency" in image.info:
         alpha = np.asarray(image.convert("RGBA"))[..., 3]

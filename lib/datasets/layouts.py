@@ -1,16 +1,14 @@
-"""Looking at a raw data set: which clips it has, its labels and masks, and how it compares with the official
-release.
+"""Inspecting a raw data set: its clips, labels and masks, and how it compares with the official release.
 
-Three layouts are told apart by looking:
+Three layouts are recognised by their folders:
 
-    UCSD     Train/Train001/001.tif, Test/Test001/001.tif, Test/Test001_gt/001.bmp, Test/*.m (and
-             Test/tracks.csv)
+    UCSD     Train/Train001/001.tif, Test/Test001/001.tif, Test/Test001_gt/001.bmp, Test/*.m
+             (and Test/tracks.csv)
     Avenue   training_videos/01.avi, testing_videos/01.avi, ground_truth_demo/testing_label_mask/1_label.mat
     folders  {training,testing}/frames/NN/000.jpg or {training,testing}/videos/NN.avi: ShanghaiTech's own
-             layout, and the one most repositories use since Liu et al. 2018, with label files of several
-             kinds
+             layout, and that of most repositories since Liu et al. 2018, with several kinds of label files
 
-A reader only looks: `preparation.prepare` decodes everything once and writes it down.
+Nothing is decoded or written here, except to count frames and check masks: `preparation.prepare` does that.
 """
 
 from __future__ import annotations
@@ -41,8 +39,7 @@ from lib.datasets.videos import count_frames
 from lib.errors import DataError
 from lib.paths import AVENUE_INTERVALS
 
-# The official releases. Frames of each clip in the order of their numbers, or counts where the lengths are
-# not listed.
+# The official releases: frames of each clip in the order of their numbers, or only totals for ShanghaiTech.
 KNOWN = {
     "ped1": {"train": (200,) * 34, "test": (200,) * 36},
     "ped2": {
@@ -77,8 +74,8 @@ KNOWN = {
         ),
         "abnormal": {"masks": 3712, "intervals": 3867},
     },
-    # Decoders differ by a few frames on its training videos, so their total is held to half a per cent only:
-    # enough to notice frames that were sampled.
+    # Decoders differ by a few frames on its training videos, so their total may differ by half a per cent; a
+    # set of sampled frames is still noticed.
     "shanghaitech": {
         "train_clips": 330,
         "train_frames": 274_515,
@@ -105,16 +102,16 @@ OWNERS = {
 
 @dataclass(frozen=True)
 class Raw:
-    """A raw data set that has been looked at."""
+    """A raw data set after inspection."""
 
     dataset: str
     folder: Path
     layout: str  # "UCSD", "Avenue" or "folders"
     clips: tuple[Source, ...]  # training clips first, each split in natural order
     size: tuple[int, int]  # height and width of its frames
-    label_files: tuple[Path, ...] = ()  # where the labels come from; none if they are the masks
-    missing: tuple[str, ...] = ()  # what an incomplete set lacks, a sentence each
-    passed_over: tuple[str, ...] = ()  # what lies there and is not taken, a sentence each
+    label_files: tuple[Path, ...] = ()  # files of the labels; none if the labels come from the masks
+    missing: tuple[str, ...] = ()  # what an incomplete set lacks, as sentences
+    passed_over: tuple[str, ...] = ()  # files there that are not used, as sentences
     tracks: Path | None = None  # a table of the objects' tracks
 
     def split(self, name: str) -> tuple[Source, ...]:
@@ -122,7 +119,7 @@ class Raw:
 
 
 class Looker:
-    """Remembers what a first look at a large file found (frames of a video, abnormal frames of a mask file).
+    """Stores what was found out about large files: the frames of a video, the abnormal frames of a mask file.
 
     `memory` is plain JSON, keyed by name and content of the file; the caller may save it and pass it in
     again.
@@ -142,7 +139,7 @@ class Looker:
         return self.remembered(video, count_frames)
 
     def masks(self, volume: Path) -> dict:
-        """{"size": [H, W], "abnormal": "0011..."}, a digit a frame."""
+        """{"size": [H, W], "abnormal": "0011..."}, one digit per frame."""
         return self.remembered(volume, look_at_masks)
 
 
@@ -169,7 +166,7 @@ def shape_text(shape) -> str:
 
 
 def looks_ucsd(folder: Path) -> bool:
-    """Train/ or Test/ with clips; one of the two is enough to be told what is missing, or to be scored as a
+    """Train/ or Test/ with clips. One is enough, so that an error can name what is missing, and for a
     subset."""
     return any(
         re.fullmatch(rf"(?i){top}\d+", path.name)
@@ -193,8 +190,7 @@ def looks_like_a_set(folder: Path) -> bool:
 
 
 def find_raw(dataset: str, data_root: Path) -> Path:
-    """The folder of a data set in or below `data_root`: the official archive's, nested or not, at most three
-    deep.
+    """The folder of a data set, at most three levels below `data_root`, by the names of its official folders.
 
     Raises DataError that says what is there, what is missing, and where to get it.
     """
@@ -215,8 +211,7 @@ def find_raw(dataset: str, data_root: Path) -> Path:
     if len(sets) > 1:
         raise DataError(
             f"{dataset} is there more than once: {listing(sets.values())}. Take all but one away, or name "
-            "the folder "
-            "of one with --data-root."
+            "the folder of one with --data-root."
         )
     if sets:
         return next(iter(sets.values()))
@@ -225,8 +220,7 @@ def find_raw(dataset: str, data_root: Path) -> Path:
     elif seen:
         there = (
             f"{seen[-1]} is there, but it has neither Train/ and Test/, nor training_videos/ or "
-            "testing_videos/, "
-            "nor training/ or testing/ with frames/ or videos/ in them"
+            "testing_videos/, nor training/ or testing/ with frames/ or videos/ in them"
         )
     else:
         names = [path.name for path in sorted(data_root.iterdir())]
@@ -243,8 +237,8 @@ def find_raw(dataset: str, data_root: Path) -> Path:
 
 
 def raw_state(dataset: str, folder: Path, digests: Digests) -> list:
-    """Plain data that change when anything of a raw data set does: its folder, and the labels that may lie
-    beside it."""
+    """Plain data that change when anything of a raw data set does: its folder, or labels that may be beside
+    it."""
     beside = [folder.parent / name for name in mask_folders()] if dataset == "avenue" else []
     labels = [folder.parent / name for name in label_names(dataset)] if looks_folders(folder) else []
     return state(
@@ -255,7 +249,7 @@ def raw_state(dataset: str, folder: Path, digests: Digests) -> list:
 
 
 def mask_folders() -> tuple[str, ...]:
-    """Where Avenue's masks lie, in the set's folder or beside it."""
+    """Where Avenue's masks can be, in the set's folder or beside it."""
     return "ground_truth_demo/testing_label_mask", "testing_label_mask"
 
 
@@ -265,7 +259,7 @@ def label_names(dataset: str) -> tuple[str, ...]:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Folders in a folder; none where it may not be read."""
+    """The folders in a folder; none if it cannot be read."""
     try:
         return sorted(path for path in folder.iterdir() if path.is_dir())
     except OSError:
@@ -276,7 +270,7 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def read_m_file(path: Path) -> list[list[tuple[int, int]]]:
-    """UCSD's labels: for each test clip its abnormal ranges as (first, last), 1-based and inclusive."""
+    """UCSD's labels: the abnormal ranges (first, last) of each test clip, 1-based and inclusive."""
     text = re.sub(r"%.*", "", read_bytes(path).decode("utf-8", errors="replace"))
     clips = []
     for given, line in re.findall(r"(?:\{\s*(\d+)\s*\}\s*\.\s*)?gt_frame\s*=\s*\[([^\]]*)\]", text):
@@ -316,14 +310,13 @@ def read_gt_mat(path: Path) -> list[list[tuple[int, int]]]:
 
 
 def check_order(ranges: list[tuple[int, int]], here: str) -> None:
-    """DataError if ranges overlap or go backwards, as those of a transposed array do."""
+    """Raise DataError if ranges overlap or go backwards, as in a transposed array."""
     for before, after in zip(ranges, ranges[1:], strict=False):
         if after[0] <= before[1]:
             raise DataError(
                 f"{here} is labelled from frame {before[0]} to {before[1]} and from {after[0]} to "
-                f"{after[1]}, which "
-                "overlap or go backwards. Firsts belong into the first row of the array, lasts into the "
-                "second."
+                f"{after[1]}, which overlap or go backwards. Firsts belong into the first row of the array, "
+                "lasts into the second."
             )
 
 
@@ -337,15 +330,14 @@ def read_interval_table() -> list[list[tuple[int, int]]]:
 
 
 def label_by_ranges(clips: list[Source], ranges: list[list[tuple[int, int]]], path: Path) -> list[Source]:
-    """Labels from ranges, the clip numbered k taking the k-th entry."""
+    """Labels from ranges; the clip with number k gets the k-th entry."""
     labelled, taken = [], {}
     for clip in clips:
         position = number(Path(clip.name))
         if position in taken:
             raise DataError(
                 f"Test clips {taken[position]} and {clip.name} both have number {position}, so both would "
-                "take entry "
-                f"{position} of {path}. Rename one, or take it away."
+                f"take entry {position} of {path}. Rename one, or take it away."
             )
         taken[position] = clip.name
         if not 1 <= position <= len(ranges):
@@ -379,8 +371,7 @@ def label_by_arrays(clips: list[Source], folder: Path) -> list[Source]:
 
 
 def label_by_flat_array(clips: list[Source], path: Path) -> list[Source]:
-    """frame_labels_ped2.npy and the like: one 0 or 1 for each frame of all test clips, one after the
-    other."""
+    """frame_labels_ped2.npy and similar: one 0 or 1 for each frame of all test clips, in order."""
     labels = zeros_and_ones(path)
     if len(labels) != sum(clip.length for clip in clips):
         raise DataError(
@@ -392,8 +383,8 @@ def label_by_flat_array(clips: list[Source], path: Path) -> list[Source]:
 
 
 def zeros_and_ones(path: Path) -> np.ndarray:
-    """The labels in an .npy file, (n,): one 0 or 1 for each frame, in a row or a column. DataError for
-    anything else."""
+    """The labels in an .npy file, (n,): one 0 or 1 for each frame, in a row or a column. Raises DataError
+    otherwise."""
     labels = np.asarray(load_npy(path))
     if labels.size != max(labels.shape, default=0):
         raise DataError(f"{path} is of shape {labels.shape}; labels are one 0 or 1 for each frame.")
@@ -407,8 +398,8 @@ def zeros_and_ones(path: Path) -> np.ndarray:
 def with_masks(
     clip: Source, masks: tuple[Path, ...], size: tuple[int, int], look: Looker
 ) -> tuple[Source, np.ndarray]:
-    """A test clip with its masks, checked against its frames, and which of its frames have an abnormal
-    pixel."""
+    """A test clip with its masks, checked against its frames, and which of its frames have an abnormal pixel,
+    (n,)."""
     if masks[0].suffix.lower() in (".mat", ".npy"):
         found = look.masks(masks[0])
         mask_sizes, abnormal = (
@@ -434,7 +425,7 @@ def with_masks(
 
 
 def frame_size(clips: list[Source]) -> tuple[int, int]:
-    """Height and width of the set's first frame, to which every other frame and mask is held."""
+    """Height and width of the set's first frame, which every other frame and mask must have."""
     return next(read_frames(clips[0])).shape[:2]
 
 
@@ -442,8 +433,8 @@ def frame_size(clips: list[Source]) -> tuple[int, int]:
 
 
 def read_ucsd(dataset: str, folder: Path, subset: bool, look: Looker) -> Raw:
-    """UCSD Ped1, Ped2, and the generated data set. Labels are the .m file's; masks, where there are any, must
-    agree."""
+    """UCSD Ped1, Ped2, and the generated data set. Labels come from the .m file; masks, if there are any,
+    must agree."""
     missing: list[str] = []
     clips: dict[str, list[Source]] = {}
     for split, top in (("train", "Train"), ("test", "Test")):
@@ -533,8 +524,7 @@ def read_ucsd(dataset: str, folder: Path, subset: bool, look: Looker) -> Raw:
 
 
 def read_avenue(dataset: str, folder: Path, avenue_labels: str, look: Looker) -> Raw:
-    """CUHK Avenue as its owners publish it: videos, and beside or in the folder the masks of
-    ground_truth_demo."""
+    """CUHK Avenue as published: videos, with the masks of ground_truth_demo in the folder or beside it."""
     clips = {}
     for split, top in (("train", "training_videos"), ("test", "testing_videos")):
         videos = video_files(folder / top) if (folder / top).is_dir() else ()
@@ -559,8 +549,8 @@ def read_avenue(dataset: str, folder: Path, avenue_labels: str, look: Looker) ->
 def label_avenue(
     test: list[Source], folder: Path, avenue_labels: str, size: tuple[int, int], look: Looker
 ) -> tuple[list[Source], tuple[Path, ...]]:
-    """Labels of Avenue, by the official masks or by the intervals; and the masks in both cases if they are
-    there."""
+    """Labels of Avenue, from the official masks or the intervals; with the masks in both cases if they
+    exist."""
     places = [place / below for place in (folder, folder.parent) for below in mask_folders()]
     masks = next((place for place in places if place.is_dir()), None)
     if masks is None and avenue_labels == "masks" and test:
@@ -657,7 +647,7 @@ def read_folders(dataset: str, folder: Path, avenue_labels: str, look: Looker) -
 
 
 def label_folders(dataset: str, test: list[Source], folder: Path) -> tuple[list[Source], tuple[Path, ...]]:
-    """Labels in whichever form lies there: per-clip arrays, a `gt` .mat, a flat array, or UCSD's .m file."""
+    """Labels in any of the known forms: per-clip arrays, a `gt` .mat, a flat array, or UCSD's .m file."""
     for place in (folder / "testing" / "test_frame_mask", folder / "test_frame_mask"):
         if place.is_dir():
             files = tuple(path for path in entries(place) if path.suffix == ".npy")
@@ -680,7 +670,7 @@ def label_folders(dataset: str, test: list[Source], folder: Path) -> tuple[list[
 
 
 def official_counts(dataset: str, avenue_labels: str) -> dict | None:
-    """Clips, frames and abnormal frames of the official release; None for a set that has none."""
+    """Clips, frames and abnormal frames of the official release; None for a set without one."""
     known = KNOWN.get(dataset)
     if known is None:
         return None
@@ -697,7 +687,7 @@ def official_counts(dataset: str, avenue_labels: str) -> dict | None:
 
 
 def compare_with_official(raw: Raw, avenue_labels: str) -> tuple[str, ...]:
-    """What differs from the official release, clip by clip where their lengths are known, a sentence each."""
+    """The differences from the official release as sentences, clip by clip if the lengths are known."""
     official = official_counts(raw.dataset, avenue_labels)
     if official is None:
         return ()
@@ -753,10 +743,10 @@ def read(
     progress: Callable[[str], None],
     digests: Digests | None = None,
 ) -> Raw:
-    """Looks at a raw data set. `memory`: see `Looker`; `digests`: what is known of the files' content.
+    """Inspect a raw data set. `memory`: see `Looker`; `digests`: the known contents of files.
 
-    Raises DataError where something is wrong with it. What it lacks of the official release is an error too,
-    unless `subset`: then it stands in `Raw.missing`.
+    Raises DataError if something is wrong with it. Differences from the official release are an error too,
+    unless `subset`: then they are listed in `Raw.missing`.
     """
     folder, look = Path(raw), Looker(memory, progress, digests)
     if looks_ucsd(folder):
@@ -788,8 +778,8 @@ def read(
 
 
 def not_taken(found: Raw) -> tuple[str, ...]:
-    """What lies in a set's folder and is not taken, a sentence for each folder of it; nothing for the
-    generated set."""
+    """The files in a set's folder that are not used, one sentence per folder; nothing for the generated
+    set."""
     if found.dataset == "synthetic":
         return ()
     taken = {path for clip in found.clips for path in clip.files} | {*found.label_files, found.tracks}

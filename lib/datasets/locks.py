@@ -1,9 +1,9 @@
-"""One process at a time: the one kind of lock that the kit uses, for profiles, jobs and prepared data.
+"""File locks for profiles, jobs and prepared data, so that only one process works on each at a time.
 
-A lock is a file that is locked with flock. The system lets go of it however its process ends, so no lock is
-ever stale; the file stays and means nothing by itself. On a shared file system flock holds between machines
-where the system provides for it (NFS since version 3 with its lock service, NFS 4, GPFS, Lustre mounted with
-`flock`); where it does not, that is said.
+A lock is a file locked with flock. The system releases it however its process ends, so no lock is ever stale;
+that the file still exists means nothing. On a shared file system flock works between machines if the system
+supports it (NFS since version 3 with its lock service, NFS 4, GPFS, Lustre mounted with `flock`); if it does
+not, a warning is printed.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ class Lock:
     """A lock that this process holds until `release`, or until it ends."""
 
     def __init__(self, path: Path, what: str, waiting: Callable[[str], None] | None = None):
-        """Takes a lock. Where another process holds it, raises BusyError, or tells `waiting` and waits."""
+        """Acquire a lock. If another process holds it, raise BusyError, or call `waiting` with a message and
+        wait."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(path, "a+", encoding="utf-8")  # noqa: SIM115  it stays open as long as the lock is held
+        self._file = open(path, "a+", encoding="utf-8")  # noqa: SIM115  open while the lock is held
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -47,21 +48,20 @@ class Lock:
                 raise
             print(
                 f"The file system of {paths.shown(path.parent)} has no locks: make sure yourself that "
-                "nothing else runs "
-                f"{what} at the same time.",
+                f"nothing else runs {what} at the same time.",
                 file=sys.stderr,
             )
         self._file.truncate(0)
         self.add_holder(os.getpid())
 
     def add_holder(self, process: int) -> None:
-        """Writes down a process that holds the lock: this one, or a child that was given the descriptor."""
+        """Record a process that holds the lock: this one, or a child that was given the descriptor."""
         self._file.write(f"{process} {socket.gethostname()}\n")
         self._file.flush()
 
     @property
     def descriptor(self) -> int:
-        """For a child that has to hold the lock too, even if this process is killed."""
+        """The file descriptor, for a child that has to hold the lock even if this process is killed."""
         return self._file.fileno()
 
     def release(self) -> None:
@@ -69,7 +69,7 @@ class Lock:
 
 
 def _holder(file) -> str:
-    """The process that holds a lock, as far as it wrote that down."""
+    """The process that holds a lock, if it was recorded."""
     file.seek(0)
     lines = [line.split() for line in file.read().splitlines()]
     told = [(int(line[0]), line[1]) for line in lines if len(line) == 2 and line[0].isdigit()]
@@ -93,8 +93,7 @@ def _lives(process: int) -> bool:
 
 @contextlib.contextmanager
 def alone(path: Path, what: str, waiting: Callable[[str], None] | None = None):
-    """Holds a lock while something runs that must not run twice. Raises BusyError, or tells `waiting` and
-    waits."""
+    """Hold a lock while the body runs. Raises BusyError, or calls `waiting` with a message and waits."""
     lock = Lock(path, what, waiting)
     try:
         yield lock

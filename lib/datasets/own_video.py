@@ -1,13 +1,12 @@
-"""Your own video as a data set: a folder of videos to learn from, one of videos to score, and labels if there
-are any.
+"""Your own video as a data set: a folder of videos to learn from, one of videos to score, and optional
+labels.
 
-Each video is a clip and is called by its file's name without the ending. Labels are a table in one of two
-forms, frames counted from 0:
+Each video is a clip, named after its file without the ending. Labels are a table in one of two forms, with
+frames counted from 0:
 
-    clip,first,last      a range of abnormal frames, both ends included; a clip without a row is normal. A
-    fourth
-                         column, label, may call a range normal (0) or abnormal (1)
-    clip,frame,label     every frame of every clip to be scored, label 0 or 1
+    clip,first,last      a range of abnormal frames, both ends included; a clip without a row is normal.
+                         A fourth column, label, may mark a range as normal (0) or abnormal (1).
+    clip,frame,label     every frame of every clip to be scored, with label 0 or 1
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ FORMS = {"ranges": ("clip", "first", "last"), "frames": ("clip", "frame", "label
 
 @dataclass(frozen=True)
 class Videos:
-    """Where your own video lies, and how many frames a clip must have at least."""
+    """The folders of your own video, and the smallest number of frames of a clip."""
 
     train: Path
     score: Path
@@ -48,7 +47,7 @@ class Videos:
 
 
 def own_videos(*, train_videos: str, score_videos: str, labels: str, T: int) -> Videos:
-    """The folders and the table that the parameters name. T frames are a window, so no clip may be shorter.
+    """The folders and the table that the parameters name. No clip may be shorter than a window of T frames.
 
     Raises DataError that says which of them is missing.
     """
@@ -56,8 +55,7 @@ def own_videos(*, train_videos: str, score_videos: str, labels: str, T: int) -> 
         if not text:
             raise DataError(
                 "Data set 'own' needs two folders of videos: --train-videos FOLDER with normal video to "
-                "learn "
-                f"from, and --score-videos FOLDER with video to score. {option} is not given."
+                f"learn from, and --score-videos FOLDER with video to score. {option} is not given."
             )
         if not paths.given(text).is_dir():
             raise DataError(
@@ -79,8 +77,8 @@ def own_videos(*, train_videos: str, score_videos: str, labels: str, T: int) -> 
 
 
 def videos_in(folder: Path) -> tuple[Path, ...]:
-    """The videos in a folder in natural order. DataError if there are none, or two that would have one
-    name."""
+    """The videos in a folder in natural order. Raises DataError if there are none, or if two would have the
+    same clip name."""
     found = video_files(folder)
     if not found:
         below = next((path for path in entries(folder) if path.is_dir()), None)
@@ -105,8 +103,7 @@ def videos_in(folder: Path) -> tuple[Path, ...]:
 
 
 def state(videos: Videos, digests: Digests) -> list:
-    """Plain data that change when a video is added, removed, renamed or changed, or when the labels
-    change."""
+    """Plain data that change if a video is added, removed, renamed or changed, or if the labels change."""
     found = [[[path.name, digests.of(path)] for path in videos_in(folder)] for folder in videos.folders]
     found.append(digests.of(videos.labels) if videos.labels else None)
     digests.save()
@@ -116,11 +113,11 @@ def state(videos: Videos, digests: Digests) -> list:
 def read_videos(
     videos: Videos, memory: dict, progress: Callable[[str], None], digests: Digests | None = None
 ) -> Raw:
-    """Looks at your own video as `layouts.read` looks at a benchmark; `memory`, `progress` and `digests` as
-    there.
+    """Inspect your own video as `layouts.read` inspects a benchmark, with its `memory`, `progress` and
+    `digests`.
 
-    Raises DataError, with the file's name, for a video that cannot be decoded, that is shorter than a window
-    or of another size than the first one, and for labels that do not fit.
+    Raises DataError, with the file's name, for a video that cannot be decoded, is shorter than a window or
+    differs in size from the first one, and for labels that do not fit.
     """
     look, clips, size, first = Looker(memory, progress, digests), [], None, None
     for split, folder in zip(("train", "test"), videos.folders):
@@ -132,15 +129,13 @@ def read_videos(
                 raise DataError(str(problem).replace(AGAIN, MEND)) from problem
             if clip.length < videos.least:
                 raise DataError(
-                    f"{path} has {clip.length} frames, fewer than a window (T = {videos.least}). Take it "
-                    "out of "
-                    "the folder, or ask for shorter windows: --set model.T=8 --set model.tau=2"
+                    f"{path} has {clip.length} frames, fewer than a window (T = {videos.least}). Take it out "
+                    "of the folder, or ask for shorter windows: --set model.T=8 --set model.tau=2"
                 )
             if size is not None and this != size:
                 raise DataError(
-                    f"{path} is {shape_text(this)}, but {first} is {shape_text(size)}. All videos must be "
-                    "of one "
-                    "size, and should be from one camera: convert this one, or take it out of the folder."
+                    f"{path} is {shape_text(this)}, but {first} is {shape_text(size)}. All videos must be of "
+                    "one size, and should be from one camera: convert this one, or take it out of the folder."
                 )
             size, first = size or this, first or path
             clips.append(clip)
@@ -160,19 +155,18 @@ def read_videos(
 
 
 def same_in_both(clips: list[Source], digests: Digests) -> None:
-    """DataError if a video to learn from is, byte for byte, one to score."""
+    """Raise DataError if a video to learn from is, byte for byte, also one to score."""
     learned = {digests.of(clip.video): clip.video for clip in clips if clip.split == "train"}
     for clip in clips:
         if clip.split == "test" and (other := learned.get(digests.of(clip.video))):
             raise DataError(
                 f"{other} and {clip.video} are the same video. What a network was trained on says nothing "
-                "about "
-                "it: take it out of one of the folders."
+                "about it: take it out of one of the folders."
             )
 
 
 def passed_over(videos: Videos) -> tuple[str, ...]:
-    """What lies in the folders and is not taken, a sentence each."""
+    """The files in the folders that are not used, as sentences."""
     found = []
     for folder in videos.folders:
         taken = set(videos_in(folder)) | {videos.labels}
@@ -191,8 +185,7 @@ def passed_over(videos: Videos) -> tuple[str, ...]:
 def label(clips: list[Source], path: Path) -> list[Source]:
     """The clips with the labels of a table. Raises DataError that names the line that does not fit.
 
-    A row of ranges without a column `label` is abnormal; where ranges overlap with different labels, that is
-    an error.
+    A range without a column `label` is abnormal. Overlapping ranges with different labels are an error.
     """
     form, rows = read_table(path)
     flags = {clip.name: np.full(clip.length, -1, np.int8) for clip in clips}
@@ -228,8 +221,7 @@ def label(clips: list[Source], path: Path) -> list[Source]:
     if together.all() or not together.any():
         raise DataError(
             f"{path} calls every frame {'abnormal' if together.all() else 'normal'}; an AUC needs frames of "
-            "both "
-            "kinds. Leave --labels away to score without labels."
+            "both kinds. Leave --labels away to score without labels."
         )
     return [replace(clip, labels=flags[clip.name] == 1) for clip in clips]
 
@@ -238,7 +230,7 @@ def named(cell: str, clips: list[Source], here: str) -> str:
     """The clip that a cell names: by the name of its file, with or without the ending, with or without
     folders.
 
-    Composed and decomposed letters are one letter: file systems and spreadsheets do not agree on them.
+    Unicode is normalised, because file systems and spreadsheets differ in composed and decomposed letters.
     """
     wanted = unicodedata.normalize("NFC", cell.replace("\\", "/"))
     found = [clip.name for clip in clips if wanted in ways_to_name(clip)]
@@ -254,7 +246,7 @@ def named(cell: str, clips: list[Source], here: str) -> str:
 
 
 def ways_to_name(clip: Source) -> set[str]:
-    """Everything that a table may call a clip."""
+    """All names by which a table may refer to a clip."""
     if clip.video is None:
         return {unicodedata.normalize("NFC", clip.name)}
     parts = clip.video.absolute().parts
@@ -270,12 +262,12 @@ def whole_number(row: dict, column: str, here: str) -> int:
 
 
 def read_table(path: Path) -> tuple[str, list[tuple[int, dict]]]:
-    """Which form a table of labels has, and its rows with the number of their line. Commas, semicolons or
+    """The form of a table of labels, and its rows with their line numbers. Separators: commas, semicolons or
     tabs.
 
-    Read strictly, a line at a time, so that a quote that is never closed cannot swallow the lines after it. A
-    column that the kit does not know is refused: it may say that a range is normal. `note` and `comment` are
-    for the reader.
+    It is read strictly and line by line, so that an unclosed quote cannot swallow the following lines.
+    Unknown columns are refused, because they could mark a range as normal; columns such as `note` and
+    `comment` are ignored.
     """
     try:
         text = read_bytes(path).decode("utf-8-sig")
@@ -290,7 +282,7 @@ def read_table(path: Path) -> tuple[str, list[tuple[int, dict]]]:
     separator = separators[0] if separators else ","
     columns = [cell.lower() for cell in cells_of(lines[0], separator, f"{path}, line 1:")]
     while columns and not columns[-1]:
-        columns.pop()  # a spreadsheet's empty columns
+        columns.pop()  # empty columns from a spreadsheet
     double = next((column for column in columns if columns.count(column) > 1), None)
     if double is not None:
         raise DataError(f"{path}, line 1: the column '{double}' is there twice.")
@@ -307,8 +299,7 @@ def read_table(path: Path) -> tuple[str, list[tuple[int, dict]]]:
     if unknown:
         raise DataError(
             f"{path}, line 1: the kit does not know the column '{unknown[0]}', which may change what the "
-            "lines mean. "
-            f"Take it out, or call it note if it is a remark. Columns: {', '.join(meant)}."
+            f"lines mean. Take it out, or call it note if it is a remark. Columns: {', '.join(meant)}."
         )
     rows = []
     for number, line in enumerate(lines[1:], start=2):
@@ -329,13 +320,12 @@ def read_table(path: Path) -> tuple[str, list[tuple[int, dict]]]:
 
 
 def cells_of(line: str, separator: str, here: str) -> list[str]:
-    """The cells of one line, without the spaces around them. DataError if a quote in it is not closed."""
+    """The cells of one line, without surrounding spaces. Raises DataError for a quote that is not closed."""
     try:
         cells = next(csv.reader([line], delimiter=separator, skipinitialspace=True, strict=True), [])
     except csv.Error as error:
         raise DataError(
             f"{here} it cannot be read as a line of a table ({error}): a quote is not closed, or a cell is "
-            "too long. "
-            "Correct the line."
+            "too long. Correct the line."
         ) from None
     return [cell.strip() for cell in cells]

@@ -1,11 +1,11 @@
-"""Preparing a data set once: frames decoded, resized and written into one memory-mapped array a split.
+"""Preparing a data set once: frames are decoded, resized and written into one memory-mapped array per split.
 
     raw folder  --layouts.read-->  clips, labels  --prepare-->  train_frames.npy, test_frames.npy,
-    test_labels.npy,
-                                                                test_masks.npy, tracks.csv, manifest.json
+                                                                test_labels.npy, test_masks.npy, tracks.csv,
+                                                                manifest.json
 
-Training and scoring never decode an image: they slice windows of T frames out of the arrays
-("Implementations": 256x256, T = 16; the original 240x360 for UCSD). The raw folder is only read.
+Training and scoring decode no images: they slice windows of T frames from the arrays ("Implementations":
+256x256, T = 16; the original 240x360 for UCSD). The raw folder is only read.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from lib.datasets.prepared import FORMAT, JOURNAL, Prepared, nothing_happens, op
 from lib.errors import DataError
 
 SPLITS = ("train", "test")
-LOOKED = "looked.json"  # what a first look at large files found, see layouts.Looker
+LOOKED = "looked.json"  # what was found out about large files, see layouts.Looker
 ARRAYS = ("train_frames.npy", "test_frames.npy", "test_labels.npy", "test_masks.npy", "tracks.csv")
 
 
@@ -62,10 +62,10 @@ def fit_frame(image: np.ndarray, height: int, width: int, channels: int) -> np.n
 
 
 def fit_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(h, w) bool -> (H, W) bool: a pixel is abnormal if any abnormal pixel lies in what it covers.
+    """(h, w) bool -> (H, W) bool: a pixel is abnormal if it covers any abnormal pixel.
 
-    Picking the nearest pixel instead can lose a small object, and then a frame is labelled abnormal that has
-    no abnormal pixel; here mask.any() stays what it was.
+    Taking the nearest pixel instead can lose a small object and leave an abnormal frame without an abnormal
+    pixel; here mask.any() does not change.
     """
     if mask.shape == (height, width):
         return mask
@@ -89,12 +89,12 @@ def prepare(
     workers: int,
     progress: Callable[[str], None],
 ) -> Prepared:
-    """Decodes and resizes a raw data set, or your own videos, into the folder `out`, clip by clip, over
-    `workers` threads.
+    """Decode and resize a raw data set, or your own videos, into the folder `out`, by clips over `workers`
+    threads.
 
-    A run that was killed continues where it stopped; a folder that is prepared already, from the same files
-    with the same parameters, is opened as it is. `progress` is given a line after each clip. Memory does not
-    grow with the set: a worker holds one frame. Raises DataError where the raw set is wrong or the disk is
+    A killed run continues where it stopped; a folder already prepared from the same files with the same
+    parameters is opened as it is. `progress` is called with a line after each clip. Memory does not grow with
+    the set: a worker holds one frame. Raises DataError if something is wrong with the raw set or the disk is
     too small.
     """
     out = Path(out)
@@ -105,9 +105,8 @@ def prepare(
                 "folder."
             )
     out.mkdir(parents=True, exist_ok=True)
-    with locks.alone(
-        out.with_name(f".{out.name}.lock"), paths.shown(out), progress
-    ):  # two profiles may share it
+    # two profiles may use the same folder
+    with locks.alone(out.with_name(f".{out.name}.lock"), paths.shown(out), progress):
         digests = Digests(out.parent / contents.NAME)
         found = look(dataset, raw, out, avenue_labels, subset, progress, digests)
         odd = next((clip.name for clip in found.clips if not paths.is_utf8(clip.name)), None)
@@ -126,7 +125,7 @@ def prepare(
         done = read_journal(out / JOURNAL, key)
         if done is None or not all((out / name).exists() for name in shapes):
             done = {}
-            # Removing, not overwriting: a process that has the old arrays mapped keeps them.
+            # Remove and do not overwrite: a process with a map of the old arrays keeps them.
             for name in ("manifest.json", JOURNAL, *ARRAYS):
                 (out / name).unlink(missing_ok=True)
             check_space(out, shapes)
@@ -159,7 +158,8 @@ def look(
     progress: Callable[[str], None],
     digests: Digests,
 ) -> Raw:
-    """layouts.read, with what it found out about large files kept in `out` for the next time."""
+    """The result of `layouts.read` or `read_videos`, with what was found out about large files stored in
+    `out` for the next time."""
     path = out / LOOKED
     memory = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     before = len(memory)
@@ -181,7 +181,7 @@ def look(
 
 
 def scale_tracks(found: Raw, height: int, width: int) -> pd.DataFrame:
-    """The raw set's tracks, boxes in pixels of the prepared frames."""
+    """The raw set's tracks with boxes in pixels of the prepared frames."""
     tracks = pd.read_csv(found.tracks)
     for axis, scale in (("x", width / found.size[1]), ("y", height / found.size[0])):
         tracks[[f"{axis}0", f"{axis}1"]] *= scale
@@ -189,7 +189,7 @@ def scale_tracks(found: Raw, height: int, width: int) -> pd.DataFrame:
 
 
 def fingerprint(found: Raw, parameters: dict, digests: Digests) -> str:
-    """Changes when the parameters or the raw files (names, contents) change."""
+    """A hash that changes if the parameters or the raw files (names, contents) change."""
     sha = hashlib.sha256(json.dumps([FORMAT, found.dataset, parameters], sort_keys=True).encode())
     files = [(clip.name, path) for clip in found.clips for path in clip.files]
     files += [("labels", path) for path in found.label_files] + (
@@ -205,7 +205,7 @@ def fingerprint(found: Raw, parameters: dict, digests: Digests) -> str:
 def array_shapes(
     found: Raw, height: int, width: int, channels: int
 ) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """The large arrays: file name -> dtype and shape. There are masks only if every test clip has them."""
+    """The large arrays: file name -> dtype and shape. Masks only if every test clip has them."""
     rows = {split: sum(clip.length for clip in found.split(split)) for split in SPLITS}
     shapes = {f"{split}_frames.npy": ("uint8", (rows[split], height, width, channels)) for split in SPLITS}
     if found.split("test") and all(clip.masks for clip in found.split("test")):
@@ -214,7 +214,7 @@ def array_shapes(
 
 
 def check_space(out: Path, shapes: dict) -> None:
-    """Raises DataError if the arrays, less what is written of them already, do not fit on the disk."""
+    """Raise DataError if the part of the arrays that is not written yet does not fit on the disk."""
     needed = sum(int(np.prod(shape)) for _, shape in shapes.values())
     there = sum((out / name).stat().st_blocks * 512 for name in shapes if (out / name).exists())
     free = shutil.disk_usage(out).free
@@ -228,7 +228,7 @@ def check_space(out: Path, shapes: dict) -> None:
 def fill(
     found: Raw, out: Path, shapes: dict, done: dict[str, dict], workers: int, progress: Callable[[str], None]
 ) -> None:
-    """Writes the clips that are not `done`, and notes each in the journal and in `done`."""
+    """Write the clips that are not `done`, and record each in the journal and in `done`."""
     jobs, start = [], {"train": 0, "test": 0}
     for clip in found.clips:
         if f"{clip.split}/{clip.name}" not in done:
@@ -237,7 +237,7 @@ def fill(
     if done:
         progress(f"{found.dataset}: continuing, {len(done)} of {len(found.clips)} clips are done")
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the clips are what runs in parallel
+    torch.set_num_threads(1)  # parallel over clips instead
     pool = ThreadPoolExecutor(max_workers=workers)
     try:
         known = found.dataset in official.KNOWN
@@ -259,8 +259,8 @@ def fill(
 def write_clip(
     clip: Source, row: int, out: Path, shapes: dict, size: tuple[int, int], pixels: bool = False
 ) -> dict:
-    """Decodes one clip into its rows. Returns number, size and sha256 of the files it is made of, and with
-    `pixels` the sha256 of its decoded frames."""
+    """Decode one clip into its rows. Returns number, size and sha256 of its files and, with `pixels`, the
+    sha256 of its decoded frames."""
     of_pixels = hashlib.sha256()
     name = f"{clip.split}_frames.npy"
     _, (_, height, width, channels) = shapes[name]
@@ -288,17 +288,16 @@ def write_clip(
 
 
 def open_at(path: Path, row: int):
-    """Opens an .npy file for writing at one row of its array. Writing through a file, not through a map,
-    keeps the resident memory flat."""
+    """Open an .npy file for writing at one row of its array. Unlike a memory map, a file keeps resident
+    memory small."""
     array = np.load(path, mmap_mode="r")
-    file = open(path, "r+b")  # noqa: SIM115  whoever asked for it closes it
+    file = open(path, "r+b")  # noqa: SIM115  closed by the caller
     file.seek(array.offset + row * int(np.prod(array.shape[1:])) * array.itemsize)
     return file
 
 
 def read_journal(path: Path, key: str) -> dict[str, dict] | None:
-    """The clips that an earlier, unfinished run with the same key has written; None if there was no such
-    run."""
+    """The clips written by an earlier, unfinished run with the same key; None if there was no such run."""
     if not path.exists():
         return None
     lines = []
@@ -306,14 +305,14 @@ def read_journal(path: Path, key: str) -> dict[str, dict] | None:
         try:
             lines.append(json.loads(line))
         except json.JSONDecodeError:
-            break  # the line at which the run was killed
+            break  # incomplete: the run was killed here
     if not lines or lines[0].get("key") != key:
         return None
     return {line.pop("clip"): line for line in lines[1:]}
 
 
 def start_journal(path: Path, key: str, done: dict[str, dict]) -> None:
-    """Writes the journal anew, without a last line that a killed run may have left unfinished."""
+    """Rewrite the journal without the incomplete last line that a killed run may have left."""
     lines = [{"key": key}, *({"clip": name, **record} for name, record in done.items())]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     paths.write_text(path, text)
@@ -325,7 +324,7 @@ def append_line(path: Path, line: dict) -> None:
 
 
 def make_manifest(found: Raw, parameters: dict, key: str, done: dict[str, dict], out: Path) -> dict:
-    """What was prepared, from what, and how it compares with the official release."""
+    """What was prepared, from which files, and how it compares with the official release."""
     clips: dict[str, list] = {split: [] for split in SPLITS}
     pixels: dict[str, str] = {}
     start = {split: 0 for split in SPLITS}

@@ -1,9 +1,8 @@
-"""A prepared data set: one memory-mapped array of frames a split, labels, masks, and a manifest that says
-what they are.
+"""A prepared data set: one memory-mapped array of frames per split, labels, masks, and a manifest that
+describes them.
 
-`preparation.prepare` writes it, once, from the raw files. Training and scoring never decode an image: they
-slice windows of T frames out of the arrays ("Implementations": 256x256, T = 16; the original 240x360 for
-UCSD).
+`preparation.prepare` writes it once from the raw files. Training and scoring decode no images: they slice
+windows of T frames from the arrays ("Implementations": 256x256, T = 16; the original 240x360 for UCSD).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import pandas as pd
 
 from lib.errors import DataError
 
-FORMAT = 1  # of the prepared folder; another number means that it has to be prepared again
+FORMAT = 1  # of the prepared folder; a folder of another format has to be prepared again
 JOURNAL = "preparing.jsonl"  # clips that an unfinished preparation has written
 
 
@@ -34,7 +33,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared data set. Arrays are mapped from the disk, so opening one costs nothing."""
+    """A prepared data set. Arrays are memory-mapped, so opening one costs nothing."""
 
     folder: Path
     manifest: dict
@@ -47,33 +46,37 @@ class Prepared:
         )
 
     def frames(self, split: str) -> np.memmap:
-        """(N, H, W, C) uint8, all clips of the split one after the other; RGB or grey."""
+        """(N, H, W, C) uint8, all clips of the split one after another; RGB or grey."""
         return np.load(self.folder / f"{split}_frames.npy", mmap_mode="r")
 
     @property
     def labels(self) -> np.ndarray | None:
-        """(N_test,) bool, True where abnormal; None for a set without labels."""
+        """(N_test,) bool, True for abnormal frames; None for a set without labels."""
         path = self.folder / "test_labels.npy"
         return np.load(path) if path.exists() else None
 
     @property
     def masks(self) -> np.memmap | None:
-        """(N_test, H, W) bool, True where abnormal; None for a set without pixel masks."""
+        """(N_test, H, W) bool, True for abnormal pixels; None for a set without pixel masks."""
         path = self.folder / "test_masks.npy"
         return np.load(path, mmap_mode="r") if path.exists() else None
 
     @property
     def tracks(self) -> pd.DataFrame | None:
-        """A row for each anomalous object and frame: clip, frame (0-based in the clip), track, kind, and its
-        box x0, y0, x1, y1 in pixels of the prepared frames, x1 and y1 exclusive. None for a set without
-        tracks."""
+        """One row per anomalous object and frame: clip, frame, track, kind, x0, y0, x1, y1. None for a set
+        without tracks.
+
+        `frame` is 0-based in the clip; the box is in pixels of the prepared frames, x1 and y1 exclusive.
+        """
         path = self.folder / "tracks.csv"
         return pd.read_csv(path) if path.exists() else None
 
     @property
     def nothing_happens(self) -> dict[str, str]:
-        """The test clips in which nothing happens, by name, with the reason. Their scores say nothing:
-        stretched from 0 to 1 within the clip, noise looks like an event."""
+        """The test clips in which nothing happens, by name, with the reason.
+
+        Their scores are meaningless: stretched from 0 to 1 within the clip, noise looks like an event.
+        """
         return self.manifest.get("nothing_happens", {})
 
     @property
@@ -83,14 +86,16 @@ class Prepared:
 
 
 def nothing_happens(frames: np.ndarray) -> str:
-    """Whether a clip (n, H, W, C) uint8 is black, without contrast or frozen in nine of ten frames: the word
-    for it, or nothing. A pixel that changes by more than two levels of 255 is a change."""
+    """Why nothing happens in a clip (n, H, W, C) uint8: nine of ten frames are black, without contrast, or
+    frozen.
+
+    Returns the reason, or "". Frames are equal if no pixel changes by more than two of 255 levels.
+    """
     black = flat = frozen = 0
     before = None
     for frame in frames:
-        small = cv2.resize(
-            np.asarray(frame), (16, 16), interpolation=cv2.INTER_AREA
-        )  # averages the camera's noise
+        # averages out the camera's noise
+        small = cv2.resize(np.asarray(frame), (16, 16), interpolation=cv2.INTER_AREA)
         flat += small.std(axis=(0, 1)).max() < 3
         black += small.std(axis=(0, 1)).max() < 3 and small.mean() < 16
         frozen += before is not None and cv2.norm(frame, before, cv2.NORM_INF) <= 2
@@ -103,12 +108,11 @@ def nothing_happens(frames: np.ndarray) -> str:
 
 
 def windows(clips: tuple[Clip, ...], *, T: int, stride: int) -> np.ndarray:
-    """Windows of T frames that lie within one clip -> (n, 2) int64: index of the clip, first row in its
-    split's arrays.
+    """Windows of T frames within one clip -> (n, 2) int64: index of the clip, first row in its split's
+    arrays.
 
     They start at the clip's first frame and then every `stride` frames. The last window that fits is always
-    one of them, so that every frame is in a window when stride <= T. Raises DataError for a clip shorter than
-    T.
+    included, so that every frame is in a window if stride <= T. Raises DataError for a clip shorter than T.
     """
     rows = []
     for index, clip in enumerate(clips):
@@ -121,7 +125,7 @@ def windows(clips: tuple[Clip, ...], *, T: int, stride: int) -> np.ndarray:
 
 
 def open_prepared(out: Path) -> Prepared:
-    """Opens a prepared folder. Raises DataError if it is not there, not finished, or of another format."""
+    """Open a prepared folder. Raises DataError if it is missing, unfinished, or of another format."""
     path = Path(out) / "manifest.json"
     if not path.exists():
         state = "was begun but not finished" if (Path(out) / JOURNAL).exists() else "is not there"

@@ -1,21 +1,22 @@
-"""The generated data set: a fixed camera over a walkway, so that everything runs with nothing downloaded.
+"""The generated data set: a fixed camera over a walkway, so that everything runs without a download.
 
-Not from the paper; it stands in for a benchmark. People walk on five lanes, to the left on the far half of
-the walkway and to the right on the near one. They differ in size, build, clothes and pace; how many there are
-rises and falls. Noise, slow changes of light and a slight shake of the camera lie over all. Training clips
-are normal. A test clip shows one kind of anomaly on one lane, in turns with normal walkers:
+It is not from the paper; it stands in for a benchmark. People walk on five lanes, to the left on the far half
+of the walkway and to the right on the near half. They differ in size, build, clothes and pace; their number
+rises and falls. Noise, slow changes of light and a slight shake of the camera are added. Training clips are
+normal. A test clip shows one kind of anomaly on one lane, alternating with normal walkers:
 
-    cart, bicycle                 appearance: a thing never seen, at a walker's pace and in the lane's
-    direction running, jumping, wrong_way   motion: a person who looks like all others
+    cart, bicycle                 appearance: an unknown thing at a walker's pace in the lane's direction
+    running, jumping, wrong_way   motion: a person who looks like all others
     bag                           both: two walkers throw a large bag to one another
 
 The layout is UCSD's: Train/Train001/001.tif, Test/Test001/001.tif, Test/Test001_gt/001.bmp (0 and 255),
 Test/<name>.m (abnormal frames, 1-based and inclusive). Test/tracks.csv has one row for each anomalous object
 and frame: clip, frame (0-based in the clip), track (numbered within the clip), kind, and its box x0, y0, x1,
-y1 in pixels, x1, y1 exclusive. All three say the same: an anomalous object counts from when its middle enters
-the picture until it leaves it, and its mask is its silhouette, whether or not somebody walks before it.
+y1 in pixels, with x1 and y1 exclusive. Masks, labels and tracks agree: an anomalous object counts from when
+its middle enters the picture until it leaves it, and its mask is its whole silhouette, even if somebody walks
+in front of it.
 
-Units: lengths are heights of the picture, or of the body where it says so; times are frames.
+Units: lengths are in heights of the picture, or of the body where noted; times are in frames.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ from lib import paths
 from lib.datasets import locks
 from lib.errors import SyntheticError
 
-# What the test clips show, in turn: each kind twice in twelve, but for wrong_way, whose second place a wholly
-# normal clip has. Real test sets have clips of one class too: they have no AUC of their own, and min-max
-# normalisation within the clip lifts their least normal moment to the height of an anomaly.
+# What the test clips show, in turn: each kind twice in twelve clips, but wrong_way once and one wholly normal
+# clip. Real test sets have clips of one class too: these have no AUC of their own, and min-max normalisation
+# within the clip lifts their least normal moment to the level of an anomaly.
 KINDS = (
     "cart",
     "running",
@@ -56,16 +57,13 @@ ABNORMAL_SHARE = 0.46  # of the time of a clip with an anomaly
 LANES = (0.46, 0.57, 0.73, 0.84, 0.95)  # y of the feet
 KERB, DIVIDE = 0.29, 0.61  # y of the walkway's far edge, and of the line between its halves
 GROUND = (146, 136)  # grey level of the far half and of the near half
-RATE, HEADWAY = 0.011, 1.2  # walkers a lane and frame; least distance in a lane, in body heights
-WALK, RUN = (0.07, 0.11), (0.18, 0.23)  # paces, in body heights a frame
+RATE, HEADWAY = 0.011, 1.2  # walkers per lane and frame; smallest distance in a lane, in body heights
+WALK, RUN = (0.07, 0.11), (0.18, 0.23)  # paces, in body heights per frame
 WALK_STRIDE, RUN_STRIDE = 0.9, 1.35  # body heights in one cycle of two steps
 LEG, TORSO, ARM = 0.47, 0.34, 0.32  # in body heights
-SHAKE, LIGHT, NOISE = (
-    0.004,
-    0.03,
-    2.5,
-)  # standard deviations: picture heights, share of the light, grey levels
-MARGIN = 0.03  # of scenery around the picture, which the shake may show
+# standard deviations: picture heights, share of the light, grey levels
+SHAKE, LIGHT, NOISE = (0.004, 0.03, 2.5)
+MARGIN = 0.03  # scenery around the picture, visible when the camera shakes
 SHIFT = 4  # cv2's fixed-point coordinates: sixteenths of a pixel
 LIMITS = {
     "seed": (0, 2**63 - 1),
@@ -92,7 +90,7 @@ class Actor:
     """A person or a thing in every frame of a clip."""
 
     kind: str  # "walking" or a kind of anomaly
-    feet: float  # y of the ground below; who has it lower in the picture is nearer
+    feet: float  # y of the ground below; larger is nearer
     x: np.ndarray  # (T,) its middle
     shapes: tuple[Shape, ...]
     abnormal: np.ndarray | None = None  # (T,) bool, when it is an anomaly; None: never
@@ -102,12 +100,12 @@ class Actor:
 
 
 def body_height(feet: float) -> float:
-    """Perspective: how tall a person is whose feet are at y = `feet`."""
+    """Perspective: the height of a person whose feet are at y = `feet`."""
     return 0.08 + 0.22 * feet
 
 
 def looks(rng) -> dict:
-    """Clothes and build. Things are painted with the same tones, so that brightness gives nothing away."""
+    """Clothes and build. Things have the same tones, so that brightness does not give them away."""
     return {
         "coat": int(rng.integers(35, 80)),
         "trousers": int(rng.integers(25, 65)),
@@ -120,7 +118,7 @@ def looks(rng) -> dict:
 
 
 def limb(start, length, angle, bend):
-    """Two segments of together `length` from `start` (T, 2), at `angle` from hanging, the second bent by
+    """Two segments, of `length` together, from `start` (T, 2), at `angle` from vertical, the second bent by
     `bend`."""
     joint = start + length / 2 * np.stack([np.sin(angle), np.cos(angle)], -1)
     end = joint + length / 2 * np.stack([np.sin(angle + bend), np.cos(angle + bend)], -1)
@@ -140,10 +138,10 @@ def person(*, phase, run, lift, arms, look) -> list[Shape]:
 
     phase   angle of the stride
     run     0 walking, 1 running: the limbs swing wider and the body leans, the clothes are the same
-    lift    how high the feet are above the ground
-    arms    the angle at which they are held; 0: they swing
+    lift    height of the feet above the ground
+    arms    angle at which the arms are held; 0: they swing
     """
-    swing = (0.44 + 0.16 * run) * np.clip(1 - lift / 0.06, 0.15, 1)  # in the air the legs hang
+    swing = (0.44 + 0.16 * run) * np.clip(1 - lift / 0.06, 0.15, 1)  # legs hang in the air
     hip = np.stack([0 * phase, 0.02 - LEG - lift - (0.012 + 0.02 * run) * np.cos(2 * phase)], -1)
     lean = 0.05 + 0.12 * run
     neck = hip + TORSO * np.stack([np.sin(lean), -np.cos(lean)], -1)
@@ -222,7 +220,7 @@ def cart(look) -> list[Shape]:
 
 
 def bag(*, up, turn, look) -> list[Shape]:
-    """A large bag, `up` (T,) above the ground and turned by the angle `turn` (T,)."""
+    """A large bag, `up` (T,) above the ground and rotated by `turn` (T,)."""
     x, y = (
         1.4
         * np.array(
@@ -245,8 +243,7 @@ def bag(*, up, turn, look) -> list[Shape]:
 
 
 def placed(shapes, *, x, feet, h, direction) -> tuple[Shape, ...]:
-    """The shapes in the picture: of body height h, with the middle at x (T,), looking in `direction` (-1 or
-    1)."""
+    """The shapes in the picture: body height h, middle at x (T,), facing `direction` (-1 or 1)."""
     origin = np.stack([x, np.full_like(x, feet)], -1)[:, None]
     return tuple(
         shape._replace(
@@ -261,7 +258,7 @@ def placed(shapes, *, x, feet, h, direction) -> tuple[Shape, ...]:
 
 @dataclass(frozen=True)
 class Track:
-    """Where somebody walks: the lane, the size that goes with it, the direction and the picture's width."""
+    """Where somebody walks: the lane, the body height on it, the direction and the picture's width."""
 
     feet: float
     h: float
@@ -269,7 +266,7 @@ class Track:
     aspect: float
 
     def x(self, made):
-        """Position from the way `made` since the middle entered the picture."""
+        """Position from `made`, the distance walked since the middle entered the picture."""
         return made if self.direction > 0 else self.aspect - made
 
     def actor(self, kind, shapes, made, abnormal=None) -> Actor:
@@ -278,7 +275,7 @@ class Track:
         return Actor(kind, self.feet, x, shapes, abnormal)
 
     def walker(self, rng, made, *, kind="walking", run=0.0, lift=0.0, arms=0.0, abnormal=None) -> Actor:
-        """A person; the stride follows the way made, so that feet do not slide."""
+        """A person; the stride follows the distance walked, so that feet do not slide."""
         run, lift, arms = (value + np.zeros_like(made) for value in (run, lift, arms))
         cycles = np.diff(made, prepend=made[:1]) / (self.h * (WALK_STRIDE + (RUN_STRIDE - WALK_STRIDE) * run))
         phase = 2 * np.pi * (rng.random() + np.cumsum(cycles))
@@ -288,12 +285,12 @@ class Track:
 
 
 def way(lane: float) -> int:
-    """The direction of a lane: -1 to the left on the far half, 1 to the right on the near half."""
+    """The direction of a lane: -1 (left) on the far half, 1 (right) on the near half."""
     return -1 if lane < DIVIDE else 1
 
 
 def crowd(rng, *, times, aspect, free) -> list[Actor]:
-    """Normal walkers on all lanes but `free`. Those of a lane keep their distance and about the same pace."""
+    """Normal walkers on all lanes but `free`. Those of one lane keep their distance and a similar pace."""
     actors = []
     warm = int(aspect / (WALK[0] * body_height(LANES[0]))) + 1  # the slowest crossing: full from the start
     moments = np.arange(-warm, len(times))
@@ -312,13 +309,15 @@ def crowd(rng, *, times, aspect, free) -> list[Actor]:
 
 
 def anomaly(rng, kind: str, *, times, aspect, lane, phase) -> list[Actor]:
-    """Everybody on the lane of the anomaly. It comes again and again, with normal walkers in between; `phase`
-    in [0, 1) is where in this period the clip starts, so that no part of a clip is likelier to be abnormal
-    than another."""
+    """Everybody on the lane of the anomaly. The anomaly recurs, with normal walkers in between.
+
+    `phase` in [0, 1) is the position in this period at which the clip starts, so that all parts of a clip are
+    equally likely to be abnormal.
+    """
     track = Track(lane, body_height(lane), way(lane) * (-1 if kind == "wrong_way" else 1), aspect)
     h, usual = track.h, rng.uniform(0.085, WALK[1])
     pace = rng.uniform(*RUN) if kind == "running" else usual
-    # a runner may walk into the picture and start there; who jumps walks before and afterwards
+    # a runner may walk into the picture and start there; a jumper walks before and after
     before = {"running": rng.choice([0.0, 0.25]), "jumping": 0.15}.get(kind, 0.0) * aspect
     lasts = ((0.7 * aspect if kind == "jumping" else aspect) - before * (kind == "running")) / (h * pace)
     period = lasts / ABNORMAL_SHARE
@@ -355,7 +354,8 @@ def throwers(rng, track: Track, made, t, during) -> list[Actor]:
     gap = 1.3 * track.h
     turn, into = np.divmod(t, 10)
     flight = np.clip(into / 8, 0, 1)
-    along = np.where(turn % 2 == 0, flight, 1 - flight) - 0.5  # -0.5: the one behind has it, 0.5: the other
+    # -0.5: held by the one behind, 0.5: by the other
+    along = np.where(turn % 2 == 0, flight, 1 - flight) - 0.5
     actors = []
     for place in (-0.5, 0.5):
         reaching = np.clip(1.5 - 3 * np.abs(along - place), 0, 1)  # arms towards the bag when it is near
@@ -369,8 +369,7 @@ def throwers(rng, track: Track, made, t, during) -> list[Actor]:
 
 
 def background(rng, *, height: int, width: int) -> np.ndarray:
-    """The scene without people, (height, width) uint8: a wall, a hedge, grass, and the walkway, with MARGIN
-    around."""
+    """The scene without people, (height, width) uint8, with MARGIN around: wall, hedge, grass and walkway."""
 
     def texture(grain, strength):
         """Smooth noise whose grains have `grain` 64ths of the picture's height."""
@@ -387,7 +386,7 @@ def background(rng, *, height: int, width: int) -> np.ndarray:
     scene = np.where(y < 0.11, wall, np.where(y < 0.185 + texture(5, 0.008), hedge, grass))
     for far, (top, end) in enumerate(((DIVIDE, 2.0), (KERB, DIVIDE))):
         scene = np.where((y > top) & (y < end), GROUND[1 - far] + texture(8, 4) + texture(1, 3), scene)
-    slabs = (x - width / unit / 2) / (y + 0.3) * 5  # joints run to one point above the picture
+    slabs = (x - width / unit / 2) / (y + 0.3) * 5  # joints meet at one point above the picture
     joints = (np.abs(slabs - np.round(slabs)) < 0.035 / (y + 0.3)) & (y > KERB) & (y < DIVIDE)
     scene[joints | (np.abs(y - 0.45) < 0.006)] -= 12
     scene[np.abs(y - KERB) < 0.008] = 160
@@ -399,7 +398,7 @@ def background(rng, *, height: int, width: int) -> np.ndarray:
 
 
 def wander(rng, *, frames: int, spread: float, memory: float) -> np.ndarray:
-    """A random walk that is drawn back to 0, (frames,), with standard deviation `spread`."""
+    """A mean-reverting random walk around 0, (frames,), with standard deviation `spread`."""
     values = spread * rng.standard_normal(frames)
     for frame in range(1, frames):
         values[frame] = memory * values[frame - 1] + np.sqrt(1 - memory**2) * values[frame]
@@ -407,7 +406,7 @@ def wander(rng, *, frames: int, spread: float, memory: float) -> np.ndarray:
 
 
 def draw(canvas, actor: Actor, frame: int, *, scale: float, offset, tone=None) -> None:
-    """An actor in one frame; with `tone`, its silhouette."""
+    """Draw an actor in one frame; with `tone`, its silhouette."""
     for shape in actor.shapes:
         points = np.rint((shape.points[frame] * scale + offset) * 2**SHIFT).astype(np.int32)
         colour, width = shape.tone if tone is None else tone, max(1, round(shape.width * scale))
@@ -428,7 +427,7 @@ def draw(canvas, actor: Actor, frame: int, *, scale: float, offset, tone=None) -
 
 
 def shadow(canvas, actor: Actor, frame: int, *, scale: float, offset) -> None:
-    """The shadow on the ground, which stays there when somebody jumps."""
+    """Draw the shadow on the ground, which stays there when somebody jumps."""
     h = body_height(actor.feet) * scale
     centre = np.rint((np.array([actor.x[frame], actor.feet]) * scale + offset) * 2**SHIFT).astype(int)
     axes = np.rint(np.array([0.75 if actor.kind == "cart" else 0.2, 0.035]) * h * 2**SHIFT).astype(int)
@@ -445,8 +444,7 @@ def shrink(canvas, oversample: int) -> np.ndarray:
 
 
 def render(rng, actors: list[Actor], scene, *, frames: int, oversample: int, height: int, width: int):
-    """The clip (T, H, W) uint8, and the silhouette (T, H, W) bool of each actor that is an anomaly at some
-    time."""
+    """The clip (T, H, W) uint8, and the kind and silhouette (T, H, W) bool of each anomalous actor."""
     scale, aspect = height * oversample, width / height
     size, margin = (scale, width * oversample), (scene.shape[0] - scale) // 2
     light = 1 + wander(rng, frames=frames, spread=LIGHT, memory=0.97)
@@ -470,8 +468,8 @@ def render(rng, actors: list[Actor], scene, *, frames: int, oversample: int, hei
             if actor.abnormal[frame] and 0 <= actor.x[frame] < aspect:
                 alone = np.zeros(size, np.uint8)
                 draw(alone, actor, frame, **place, tone=255)
-                mask[frame] = shrink(alone, oversample) >= 64  # a quarter of the pixel, so that spokes count
-    # The camera's automatic exposure: the mean follows the light alone, and says nothing about who is in the
+                mask[frame] = shrink(alone, oversample) >= 64  # a quarter of a pixel, so that spokes count
+    # The camera's automatic exposure: the mean follows the light alone and does not reveal what is in the
     # picture.
     exposure = scene.mean() * light / film.mean(axis=(1, 2), dtype=np.float64)
     noise = NOISE * rng.standard_normal(film.shape, dtype=np.float32)
@@ -487,11 +485,10 @@ def generate(
 ) -> Path:
     """Write the data set into `folder` and return it. The same parameters give the same bytes.
 
-    A folder that was generated with the same parameters by the same code (its generator.json says so) is left
-    alone, one that was generated otherwise is replaced, and anything else is refused. The folder appears in
-    one step, at the end.
-
-    Raises SyntheticError for parameters that make no data set, and for a folder that was not generated.
+    A folder generated with the same parameters by the same code (according to its generator.json) is left
+    alone, one generated otherwise is replaced, and any other folder is refused. The folder appears in one
+    step, at the end. Raises SyntheticError for parameters out of range, and for a folder that was not
+    generated.
     """
     folder = Path(folder)
     parameters = {
@@ -536,7 +533,7 @@ def as_json(parameters: dict) -> str:
 def write(
     folder: Path, *, label_file: str, seed, train_clips, test_clips, clip_frames, height, width
 ) -> None:
-    """All files but generator.json."""
+    """Write all files but generator.json."""
     rng = np.random.default_rng([seed, 0])
     oversample = max(2, round(256 / height))  # drawn larger, then averaged: clean edges
     margin = round(MARGIN * height * oversample)
@@ -570,7 +567,7 @@ def write(
 def clip(rng, kind: str, phase: float, scene, picture: dict):
     """One clip and its anomalous objects, as `render` returns them."""
     times, aspect = np.arange(picture["frames"]), picture["width"] / picture["height"]
-    lane = None if kind == "normal" else rng.choice(LANES[1:])  # heads on the first reach the grass
+    lane = None if kind == "normal" else rng.choice(LANES[1:])  # on the first lane heads reach the grass
     actors = crowd(rng, times=times, aspect=aspect, free=lane)
     if lane is not None:
         actors += anomaly(rng, kind, times=times, aspect=aspect, lane=lane, phase=phase)
@@ -578,7 +575,7 @@ def clip(rng, kind: str, phase: float, scene, picture: dict):
 
 
 def save(folder: Path, images, suffix: str) -> None:
-    """One file a frame, numbered from 001."""
+    """One file per frame, numbered from 001."""
     folder.mkdir(parents=True)
     for number, image in enumerate(images, start=1):
         if not cv2.imwrite(str(folder / f"{number:03d}.{suffix}"), image):
@@ -586,6 +583,6 @@ def save(folder: Path, images, suffix: str) -> None:
 
 
 def ranges(labels) -> str:
-    """Abnormal frames as UCSD's label file has them: 1-based, inclusive, such as "1:20, 95:120"."""
+    """Abnormal frames in the form of UCSD's label file: 1-based, inclusive, such as "1:20, 95:120"."""
     edges = np.flatnonzero(np.diff(labels.astype(int), prepend=0, append=0))
     return ", ".join(f"{first + 1}:{last}" for first, last in edges.reshape(-1, 2))

@@ -1,14 +1,13 @@
-"""Videos: which frames one holds, and whether any are missing.
+"""Videos: the frames in a file, and whether any are missing.
 
-PyAV, the FFmpeg libraries for Python, decodes them: it says what a container declares, gives the time stamp
-and the place of every packet, and reports what a decoder could not make sense of. What OpenCV decodes it
-decodes too, to the same pixels.
+PyAV, the FFmpeg libraries for Python, decodes them: it gives the lengths that a container declares, the time
+stamp and position of every packet, and the errors of the decoder. It decodes whatever OpenCV decodes, to the
+same pixels.
 
-`count_frames` goes through a video once and compares the three: what is declared, the time stamps, and what
-was decoded. So a hole in a file, or a lost end, is found before anything is trained. Time stamps alone decide
-how long a video is: of one with a variable rate, declared rate times duration says nothing about the number
-of its frames. What no reader can find out: a few flipped bits that still decode (to a wrong picture in the
-right place).
+`count_frames` reads a video once and compares three things: what is declared, the time stamps, and what was
+decoded. So a gap in a file, or a missing end, is found before anything is trained. The length is judged by
+time stamps alone: for a variable frame rate, declared rate times duration is not the number of frames. Not
+detectable are a few flipped bits that still decode (to a wrong picture in the right place).
 """
 
 from __future__ import annotations
@@ -24,28 +23,26 @@ import numpy as np
 from lib.datasets.files import AGAIN
 from lib.errors import DataError
 
-# Reports what it would otherwise conceal: checksums that do not hold, lengths beyond the end, values that
-# cannot be.
+# Makes FFmpeg report what it otherwise ignores: wrong checksums, lengths beyond the end, impossible values.
 STRICT = {"err_detect": "crccheck+bitstream+buffer+explode"}
-BROKEN = (av.FFmpegError, IndexError, ValueError, OSError)  # what a damaged container can end in
-STRAY = 256  # bytes between two packets that are more than a container's own notes
+BROKEN = (av.FFmpegError, IndexError, ValueError, OSError)  # errors from damaged containers
+STRAY = 256  # bytes between two packets; a container's own data take fewer
 
 
 @dataclass
 class Seen:
-    """What one pass over a video found."""
+    """The results of one pass over a video."""
 
     frames: int = 0
     starts: list[float] = field(default_factory=list)  # seconds, of the packets of the video
     ends: list[float] = field(default_factory=list)  # seconds, of the packets of all streams
-    strays: dict[float, int] = field(
-        default_factory=dict
-    )  # start of a packet -> bytes before it that no packet holds
+    # start of a packet -> bytes between the previous packet and it
+    strays: dict[float, int] = field(default_factory=dict)
     problem: str = ""  # the first error of a decoder, in words
 
 
 def open_video(path: Path):
-    """A container and its video stream. DataError if there is none that can be decoded."""
+    """A container and its video stream. Raises DataError if there is no stream that can be decoded."""
     try:
         container = av.open(str(path), metadata_errors="replace")
     except BROKEN as error:
@@ -64,7 +61,8 @@ def cannot_open(path: Path) -> DataError:
 
 
 def count_frames(path: Path) -> int:
-    """The frames of a video. DataError if it is cut off, has a hole, or a frame of it cannot be decoded."""
+    """The number of frames of a video. Raises DataError if it is truncated, has a gap, or a frame cannot be
+    decoded."""
     before = av.logging.get_level()
     av.logging.set_level(av.logging.ERROR)
     try:
@@ -89,9 +87,9 @@ def count_frames(path: Path) -> int:
 
 
 def go_through(container, stream) -> Seen:
-    """Decodes every frame once, strictly, and notes the times and places of the packets."""
+    """Decode every frame once, strictly, and record times and positions of the packets."""
     stream.codec_context.options = STRICT
-    stream.codec_context.thread_count = 1  # messages of other threads could not be told apart
+    stream.codec_context.thread_count = 1  # several threads would mix their messages
     seen, after = Seen(), None
     try:
         for packet in container.demux():
@@ -115,7 +113,7 @@ def go_through(container, stream) -> Seen:
 
 
 def decode(packet, seen: Seen) -> None:
-    """Counts the frames of a packet; keeps the first problem."""
+    """Count the frames of a packet, and keep the first problem."""
     try:
         frames = packet.decode()
     except av.EOFError:
@@ -134,7 +132,7 @@ def describe(error: Exception) -> str:
 
 
 def cut_off(container, stream, seen: Seen) -> str:
-    """Whether the packets end before the container says that they do; a reason in words, or nothing."""
+    """Why a video is truncated, if its packets end before the declared end; otherwise ""."""
     if not seen.starts:
         return ""
     step = usual_step(seen.starts)
@@ -145,7 +143,7 @@ def cut_off(container, stream, seen: Seen) -> str:
     if stream.duration:
         start = max(0, stream.start_time or 0)
         lengths.append(float((start + stream.duration) * stream.time_base))
-    several = len(container.streams) > 1  # sound is padded to whole blocks of its own
+    several = len(container.streams) > 1  # sound is padded to whole blocks
     slack = max(0.5 * step, 0.1 if several else 0.002)
     declared = max(lengths, default=0.0)
     if last < declared - slack:
@@ -153,16 +151,16 @@ def cut_off(container, stream, seen: Seen) -> str:
     if container.format.name == "mpegts" and not any(
         container.size % block == 0 for block in (188, 192, 204)
     ):
-        return "its last block is incomplete; it is cut off"  # it declares no length
+        return "its last block is incomplete; it is cut off"  # this format declares no length
     if container.format.name == "avi" and lengths and last > declared + 1.5 * step:
         return f"it declares {declared:.2f} s, but goes on to {last:.2f} s"
     return ""
 
 
 def hole(seen: Seen) -> str:
-    """Whether time and bytes are missing at the same place; a reason in words, or nothing.
+    """Why a video has a gap, if time and bytes are missing at the same place; otherwise "".
 
-    A camera that pauses, or a variable rate, leaves a step in time but no bytes that belong to nothing.
+    A camera that pauses, or a variable rate, leaves a step in time but no bytes outside packets.
     """
     starts, step = sorted(seen.starts), usual_step(seen.starts)
     for index, (before, after) in enumerate(zip(starts, starts[1:], strict=False)):
@@ -176,13 +174,13 @@ def hole(seen: Seen) -> str:
 
 
 def usual_step(starts: list[float]) -> float:
-    """The median time between two frames, in seconds; 0 if there is one frame only."""
+    """The median time between two frames, in seconds; 0 for a single frame."""
     return float(np.median(np.diff(sorted(starts)))) if len(starts) > 1 else 0.0
 
 
 def read_video(path: Path, length: int) -> Iterator[np.ndarray]:
-    """The frames of a video, as many as `count_frames` found: (H, W, 3) BGR uint8, upright as its camera
-    says."""
+    """The frames of a video, as many as `count_frames` found: (H, W, 3) BGR uint8, rotated as the file
+    specifies."""
     container, stream = open_video(path)
     stream.thread_type = "AUTO"
     count = 0

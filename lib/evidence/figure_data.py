@@ -35,10 +35,8 @@ from lib.pipeline.steps import MODELS, Job, from_name
 from lib.settings.values import check_name, listed
 
 RANKING = ("app_intensity_mot", "two_path", "app_intensity", "mot", "app_error", "app_none", "one_path")
-MOTION_KINDS, BOTH_KINDS = (
-    ("running", "jumping"),
-    ("bag",),
-)  # the paper's: a jumping kid, a thrown bag or paper
+# the paper's: a jumping kid, a thrown bag or paper
+MOTION_KINDS, BOTH_KINDS = (("running", "jumping"), ("bag",))
 
 
 # How many clips, and how many frames of each, a figure of single clips shows; "fig3" has a frame for each

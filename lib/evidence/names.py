@@ -41,10 +41,8 @@ FLOWS = {
     "app_error": Name("Error map", "$F_{app}$ (error map)", "F_app with the error map"),
     "mot": Name("F_mot", "$F_{mot}$", "F_mot"),
 }
-TABLE2 = {
-    "two_path": "ITAE",
-    "app_intensity_mot": "ITAE + Generative Modeling",
-}  # as the paper's Table 2 has it
+# as the paper's Table 2 has it
+TABLE2 = {"two_path": "ITAE", "app_intensity_mot": "ITAE + Generative Modeling"}
 
 
 def in_table(table: str, model: str) -> Name:

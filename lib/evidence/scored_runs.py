@@ -103,9 +103,8 @@ class Result:
         """
         if self.trouble:
             raise ResultError(f"{self.trouble}. Run it again: {self.record.get('command', 'its notebook')}")
-        return pd.read_csv(
-            self.folder / self.record["outputs"][0]["file"], dtype={"clip": str}
-        )  # Avenue's are called 01 to 21
+        # Avenue's are called 01 to 21
+        return pd.read_csv(self.folder / self.record["outputs"][0]["file"], dtype={"clip": str})
 
     @property
     def rounding(self) -> float:

@@ -273,9 +273,8 @@ def _difference(cell: dict, group: list[Result], baselines: list[list[Result]], 
 def references(results, dataset: str, *, protocol: Protocol, resamples: int) -> list[dict]:
     """The cells of the reference scorers on one data set; labels come from a score run on the same frames."""
     cells, shown = [], protocol
-    if (
-        protocol.normalise == "train"
-    ):  # of a single score it changes the scale alone, and so no AUC over pooled frames
+    # of a single score it changes the scale alone, and so no AUC over pooled frames
+    if protocol.normalise == "train":
         protocol = dataclasses.replace(protocol, normalise="none")
     for group in apart(r for r in results if r.job.step == "reference" and r.job.dataset == dataset):
         key = ("", "the prepared data")

@@ -354,9 +354,8 @@ def styler(found: Face, write: Callable[[Face, int, int], str], escape: Callable
     frame = pd.DataFrame(cells, columns=[escape(name) for name in found.head])
     if not found.blocks:
         return Styler(frame, uuid="", cell_ids=False).hide(axis="index")
-    numbers = [
-        len(set(found.blocks[: i + 1])) for i in range(len(found.rows))
-    ]  # pandas wants names to be unique
+    # pandas wants names to be unique
+    numbers = [len(set(found.blocks[: i + 1])) for i in range(len(found.rows))]
     blocks = [escape(name) for name in found.blocks]
     frame.index = pd.MultiIndex.from_arrays([blocks, numbers, range(len(blocks))])
     frame.columns.name = escape(found.corner) or None

@@ -25,9 +25,8 @@ from lib.pipeline.steps import TABLE3, TABLE4
 from lib.scoring import normalise
 
 BINS = 20
-RAW = PROTOCOLS[
-    "micro, raw scores"
-]  # for a single score, or one that is normalised already, as S of Eq. 9 is
+# for a single score, or one that is normalised already, as S of Eq. 9 is
+RAW = PROTOCOLS["micro, raw scores"]
 NLLS = {"nll_app": "appearance", "nll_mot": "motion"}
 NETWORKS = {model: names.MODELS[model].legend for model in ("one_path", "two_path")}
 FULL = "app_intensity_mot"
@@ -40,9 +39,8 @@ class Layout:
 
     def __init__(self, results: Results, own: float = style.COLUMN):
         self.width = style.width_for(results.wanted.size, own)
-        self.picture = (
-            self.width - 2 * EDGE - 2 * GAP
-        ) / 3  # width of one of three pictures beside each other
+        # width of one of three pictures beside each other
+        self.picture = (self.width - 2 * EDGE - 2 * GAP) / 3
         self.left = 0.40  # two plots beside each other: where they begin, and their width
         self.plot = (self.width - self.left - 0.42) / 2
         self.right = self.left + self.plot + 0.38
@@ -359,9 +357,8 @@ def fig5(results: Results) -> Picture:
     network = "one_path" if results.model == "one_path" else "two_path"
     caption = (
         f"{results.title(clip)}. {figure_data.rule_for_clips(results, ())} Scores are normalised within the "
-        "clip; abnormal frames are shaded. "
-        f"{figure_data.rule_for_frames(results, clip, spread=True)} Red: error of the {NETWORKS[network]}. "
-        f"{results.source}"
+        f"clip; abnormal frames are shaded. {figure_data.rule_for_frames(results, clip, spread=True)} Red: "
+        f"error of the {NETWORKS[network]}. {results.source}"
     )
 
     layout = Layout(results)
@@ -424,10 +421,8 @@ def draw_scores(axis, table: pd.DataFrame, marked: list[int], label: str) -> Non
     axis.set_ylabel("normalised score", labelpad=2)
 
 
-CURVES = {
-    "paths and flows": TABLE3,
-    "what $F_{app}$ sees": ("two_path", *TABLE4),
-}  # the two panels of the ROC curves
+# the two panels of the ROC curves
+CURVES = {"paths and flows": TABLE3, "what $F_{app}$ sees": ("two_path", *TABLE4)}
 
 
 def roc(results: Results) -> Picture:

@@ -37,11 +37,8 @@ DPI = {"paper": 300, "column": 300, "page": 300, "screen": 200, "slide": 150}
 SMALL = 6  # points; nothing in a figure is smaller
 
 INK, FAINT = "#222222", "#6B6B6B"
-NORMAL, ABNORMAL, SHADE = (
-    "#A3A3A3",
-    "#8E1B47",
-    "#F3DCE3",
-)  # frames by their label, and ranges of abnormal frames
+# frames by their label, and ranges of abnormal frames
+NORMAL, ABNORMAL, SHADE = ("#A3A3A3", "#8E1B47", "#F3DCE3")
 ONE_PATH, TWO_PATH = "#222222", "#009E73"  # autoencoders, and the score R of each
 APPEARANCE, MOTION = "#3F9BD8", "#7A4E00"  # the two paths, and F_app and F_mot, which see their features
 APP_NONE, APP_ERROR = "#B8559E", "#00707A"  # F_app with nothing added, and with the error map (Table 4)

@@ -218,8 +218,7 @@ def run_notebook(notebook: Path, output: Path, given: dict, order: dict, watch: 
     except (DeadKernelError, RuntimeError) as problem:
         raise JobError(
             f"The kernel of {paths.shown(notebook)} died ({problem}); most often the machine ran out of "
-            "memory or the "
-            f"process was killed. {where[0].upper() + where[1:]}.",
+            f"memory or the process was killed. {where[0].upper() + where[1:]}.",
             EXIT_NOTEBOOK,
         ) from None
     except KeyboardInterrupt:
@@ -356,9 +355,8 @@ def main(arguments=None) -> int:
     except OSError as problem:
         if problem.errno not in surroundings.DISK:
             raise
-        tell(
-            f"\n✗ {line.job}: {surroundings.disk_sentence(problem)}\n"
-        )  # there may be no record that could say it
+        # there may be no record that could say it
+        tell(f"\n✗ {line.job}: {surroundings.disk_sentence(problem)}\n")
         return EXIT_DISK
     except errors.KitError as problem:
         show_progress(None)

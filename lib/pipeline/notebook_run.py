@@ -74,8 +74,7 @@ class Run:
             raise RunError(
                 f"The reference keeps no weights of {job.name} at profile {job.profile}; it keeps "
                 f"{', '.join(there) or 'none at this profile'}. Ask for what stands on these, or train: "
-                "leave out "
-                "--pretrained, or run that data set first."
+                "leave out --pretrained, or run that data set first."
             )
         self.taken = {"file": paths.shown(path), "sha256": paths.sha256_of(path)}
         return path

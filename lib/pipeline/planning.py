@@ -202,9 +202,8 @@ def why_stale_itself(job: Job, config: Config) -> str:
     if record["status"] != "complete":
         return f"the last run {record['status']}"
     now, then = records.parameters_of(job, config), record["parameters"]
-    for name in sorted(
-        now
-    ):  # what is recorded beside these does not matter to the job, or is no parameter any more
+    # what is recorded beside these does not matter to the job, or is no parameter any more
+    for name in sorted(now):
         if now[name] != then.get(name):
             return f"{name} is {now[name]}, was {then.get(name)}"
     code = records.code_version(STEPS[job.step].notebook)

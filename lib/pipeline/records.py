@@ -36,9 +36,8 @@ from lib.settings.values import DATASETS
 FORMAT = 1
 PREVIOUS = "run.previous.json"  # the record of a run that was replaced
 PLUMBING = ("config", "paths", "settings", "pipeline", "commands")  # modules of the top level, and rooms
-DECORATION = (
-    "figures.you_are_here",
-)  # drawn at the head of a notebook; no result stands on it or on what it imports
+# drawn at the head of a notebook; no result stands on it or on what it imports
+DECORATION = ("figures.you_are_here",)
 # Tables that code reads beside runs, by their names in `paths`.
 TABLES = {
     "PAPER_RESULTS": paths.PAPER_RESULTS,
@@ -250,9 +249,8 @@ def result_digest(record: dict) -> str:
 def input_digest(reader: Job, record: dict) -> str:
     """A hash of what a job reads of another's result: all of it, or of prepared data the frames if it sees no
     labels."""
-    frames = record["metrics"].get(
-        "frames"
-    )  # only of prepared data; in older records frames and labels are one
+    # only of prepared data; in older records frames and labels are one
+    frames = record["metrics"].get("frames")
     return frames if frames and not STEPS[reader.step].sees_labels else result_digest(record)
 
 

@@ -64,8 +64,7 @@ def _own_home() -> Path:
     except OSError as problem:
         raise ConfigError(
             f"HOME is not a folder that can be written to, and neither is {paths.KERNELS} "
-            f"({problem.strerror}). "
-            "Set HOME to a folder of yours."
+            f"({problem.strerror}). Set HOME to a folder of yours."
         ) from None
     return home
 

@@ -232,8 +232,7 @@ def _said(data, pictures: dict) -> str:
     return (
         f"Pictures of {len(pictures)} of {count} test clips ({', '.join(pictures)}): those at the median and "
         "the quartiles of the AUC, or of the length where nothing is labelled. --all-clips makes them of "
-        "all. "
-        "The curves are there for every clip."
+        "all. The curves are there for every clip."
     )
 
 

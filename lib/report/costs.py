@@ -72,14 +72,8 @@ SIZES = [
         "model.one_path_frames",
     ),
 ]
-CHAIN = (
-    "prepare",
-    "autoencoder",
-    "features",
-    "flow",
-    "score",
-    "sensitivity",
-)  # each waits for the one before it
+# each waits for the one before it
+CHAIN = ("prepare", "autoencoder", "features", "flow", "score", "sensitivity")
 TRAINED = ("autoencoder", "flow", "sensitivity", "features")  # the steps in which a network runs
 
 
@@ -415,9 +409,8 @@ def table() -> str:
         f"*CPU hours*, on {_machines()}. What was *measured* there is the time of records of the same amount "
         "of work; the rest is work by the seconds per unit of work of the records of that step, of the same "
         "profile where there are some. *Longest chain*: hours of the jobs that wait for one another, which "
-        "no number of nodes shortens. *Operations* of the networks, counted; "
-        f"*GPU hours* are these {by_gpu}. "
-        "*Disk*: frames as they are prepared, features, error maps, weights.",
+        "no number of nodes shortens. *Operations* of the networks, counted; *GPU hours* are these "
+        f"{by_gpu}. *Disk*: frames as they are prepared, features, error maps, weights.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -324,9 +324,8 @@ def show(profile: str, table: tables.Table, old: dict[Job, str]) -> dict:
 
     scorers, places = typesetting.references_face(table), typesetting.regions_face(table)
     run, absent = table, None
-    if (
-        table.name != "table2"
-    ):  # whose columns are data sets; here they are blocks, and those not run are folded
+    # whose columns are data sets; here they are blocks, and those not run are folded
+    if table.name != "table2":
         without = table.cells.groupby("dataset")["status"].transform(lambda own: (own == "not run").all())
         run, absent = (dataclasses.replace(table, cells=table.cells[rows]) for rows in (~without, without))
     files = [f"{table.name}.{kind}" for kind in ("csv", "md", "tex")] + (["regions.csv"] if places else [])

@@ -530,9 +530,8 @@ def results_block() -> str:
                 "",
                 f"Frame-level AUC; protocol: {protocol}. n: seeds. Intervals: by resampling test clips, "
                 "paired for changes (the second row against the first, the rows with flows against the "
-                "second)."
-                f" Scored at commit {commits}; records: "
-                f"[`{profile}/`]({profile}/), [as a page]({profile}/index.html).",
+                f"second). Scored at commit {commits}; records: [`{profile}/`]({profile}/), [as a "
+                f"page]({profile}/index.html).",
                 "",
             ]
     return "\n".join(lines)

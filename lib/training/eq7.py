@@ -104,9 +104,8 @@ class Patches:
             height, width, patch=patch, patch_stride=patch_stride
         )
         self.rows = torch.from_numpy(rows)[:, None] + torch.arange(self.rows_in)  # (n, rows of each patch)
-        self.columns = torch.from_numpy(columns)[:, None] + torch.arange(
-            self.columns_in
-        )  # (m, columns of each)
+        # (m, columns of each)
+        self.columns = torch.from_numpy(columns)[:, None] + torch.arange(self.columns_in)
         self.down = torch.zeros(len(rows), height, dtype=torch.float64).scatter_(1, self.rows, 1.0)
         self.across = torch.zeros(len(columns), width, dtype=torch.float64).scatter_(1, self.columns, 1.0).T
 
@@ -120,9 +119,8 @@ class Patches:
         """The maximum within each patch: (..., C, H, W) -> (..., n * m)."""
         x = x.amax(-3)
         x = x[..., self.rows.flatten().to(x.device), :].unflatten(-2, self.rows.shape).amax(-2)  # (..., n, W)
-        x = (
-            x[..., self.columns.flatten().to(x.device)].unflatten(-1, self.columns.shape).amax(-1)
-        )  # (..., n, m)
+        # (..., n, m)
+        x = x[..., self.columns.flatten().to(x.device)].unflatten(-1, self.columns.shape).amax(-1)
         return x.flatten(-2)
 
 
@@ -201,6 +199,5 @@ def _check_finite(name: str, values: Tensor) -> None:
     if not finite.all():
         raise ScoreError(
             f"{name} holds NaN or infinity ({finite.numel() - int(finite.sum())} of {finite.numel()} "
-            "values); "
-            "the network that made it has diverged or its input is damaged."
+            "values); the network that made it has diverged or its input is damaged."
         )

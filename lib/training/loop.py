@@ -53,9 +53,8 @@ def check_precision(config: Config) -> None:
     times = seconds[torch.bfloat16] / seconds[torch.float32]
     if times > SLOW_BFLOAT16:
         raise TrainingError(
-            "machine.precision is bfloat16, and a small convolution takes this processor "
-            f"{times:.0f} times as "
-            "long in it as in float32. Use --set machine.precision=float32."
+            f"machine.precision is bfloat16, and a small convolution takes this processor {times:.0f} times "
+            "as long in it as in float32. Use --set machine.precision=float32."
         )
 
 
@@ -209,10 +208,8 @@ def check_finite(
         numbers = ", ".join(f"{name} {float(term.detach()):.4g}" for name, term in terms.items())
         gradient = "not yet computed" if norm is None else f"{norm:.4g}"
         raise TrainingError(
-            f"Training diverged at step {step}: {what} not finite ({numbers}; learning rate "
-            f"{rate:.3g}, "
-            f"gradient norm {gradient}). Lower the learning rate, or look at the data that "
-            "it saw."
+            f"Training diverged at step {step}: {what} not finite ({numbers}; learning rate {rate:.3g}, "
+            f"gradient norm {gradient}). Lower the learning rate, or look at the data that it saw."
         )
 
 
@@ -244,9 +241,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
     if wrong:
         raise TrainingError(
             f"{path} was made by a network of another configuration: they differ in "
-            f"{wrong[0]}"
-            f"{f' and {len(wrong) - 1} more' if len(wrong) > 1 else ''}. "
-            "Use the profile and settings that it was trained with, or train again."
+            f"{wrong[0]}{f' and {len(wrong) - 1} more' if len(wrong) > 1 else ''}. Use the profile and "
+            "settings that it was trained with, or train again."
         )
     model.load_state_dict(state)
 
@@ -290,8 +286,7 @@ def load(path: Path) -> dict:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as problem:
         raise TrainingError(
-            f"{path} cannot be read as a checkpoint ({type(problem).__name__}). Delete it "
-            "and run again; "
+            f"{path} cannot be read as a checkpoint ({type(problem).__name__}). Delete it and run again; "
             "only what came after the checkpoint before it is lost."
         ) from problem
 
@@ -320,7 +315,6 @@ def write_bytes(path: Path, content: bytes) -> None:
         paths.write_bytes(path, content)
     except OSError as problem:
         raise TrainingError(
-            f"{path} could not be written ({problem.strerror}). Make room on the disk and "
-            "run again: "
+            f"{path} could not be written ({problem.strerror}). Make room on the disk and run again: "
             "training continues from the last checkpoint."
         ) from problem
