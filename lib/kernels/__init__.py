@@ -1,1 +1,2 @@
-"""The arithmetic of `losses` and `glow`, faster. Each has an oracle in tests/ and a record in benchmarks/."""
+"""Faster arithmetic for `losses` and `glow`. Each has a reference version in tests/ and timings in
+benchmarks/."""

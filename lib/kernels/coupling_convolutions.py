@@ -1,7 +1,7 @@
-"""The three convolutions of Glow's coupling network, with their backward pass written out.
+"""The three convolutions of Glow's coupling network, with an explicit backward pass.
 
-The arithmetic is that of `torch.nn.functional.conv2d` and `relu`; `benchmarks/flow_step.py` says what the
-rest gains.
+The arithmetic is that of `torch.nn.functional.conv2d` and `relu`; `benchmarks/flow_step.py` measures the
+speed.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from torch.autograd.function import once_differentiable
 
 
 class ThreeConvs(torch.autograd.Function):
-    """conv3(relu(conv2(relu(conv1(x))))), the coupling network, with its backward pass written out.
+    """conv3(relu(conv2(relu(conv1(x))))), the coupling network, with an explicit backward pass.
 
-    Nearly all time and memory of a flow are in here. Written out, the two hidden maps are all that is kept,
-    and both rectifiers work in place, in both directions. With recompute not even these are kept: they are
-    computed again from x, by the same operations on the same numbers, so that the gradients are the same to
-    the last digit.
+    A flow spends nearly all its time and memory here. The explicit backward pass keeps only the two hidden
+    maps, and both rectifiers work in place, forward and backward. With `recompute` the hidden maps are not
+    kept either: they are computed again from x, by the same operations on the same numbers, so that the
+    gradients are exactly the same.
     """
 
     @staticmethod
@@ -44,15 +44,15 @@ class ThreeConvs(torch.autograd.Function):
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Convolution that keeps the size, padded with zeros."""
+    """Convolution that keeps the size, padded with zeros: (B, C, H, W) -> (B, C', H, W)."""
     if weight.shape[-1] == 1 and len(x) < 16:
         return _from_strips(F.conv2d(_strips(x), weight, bias), x.shape)
     return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
 
 
 def convolve_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of `convolve` with respect to x, weight and bias. On a CPU the sum is several times as fast
-    as the bias gradient of the convolution."""
+    """Gradients of `convolve` for x, weight and bias. On a CPU the sum is several times as fast as the bias
+    gradient of torch's convolution."""
     shape, padding = x.shape, weight.shape[-1] // 2
     if weight.shape[-1] == 1 and len(x) < 16:
         grad, x = _strips(grad), _strips(x)
@@ -63,12 +63,11 @@ def convolve_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, 
 
 
 def _strips(x: Tensor) -> Tensor:
-    """The pixels of all images of x (B, C, H, W) laid out as n images of one row: (n, C, 1, B*H*W/n), n from
-    16 to 63.
+    """The pixels of all images of x (B, C, H, W) as n images of one row: (n, C, 1, B*H*W/n), n from 16 to 63.
 
-    To a 1x1 convolution all pixels are alike. On one thread of a CPU torch gives it to a slower kernel if
-    there are fewer than 16 images: 7.1 ms against 3.3 for 4x256x30x45. If no n divides the pixels, they stay
-    one image. In the layout channels_last this copies nothing.
+    A 1x1 convolution treats all pixels alike. On one thread of a CPU torch uses a slower kernel for fewer
+    than 16 images: 7.1 ms instead of 3.3 for 4x256x30x45. If no such n divides the pixels, they stay one
+    image. In the layout channels_last nothing is copied.
     """
     pixels = x.permute(0, 2, 3, 1).flatten(0, 2)
     n = next((n for n in range(16, 64) if len(pixels) % n == 0), 1)
@@ -76,7 +75,7 @@ def _strips(x: Tensor) -> Tensor:
 
 
 def _from_strips(strips: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Back to the B images of H x W pixels that shape (B, ., H, W) says. Leaves such images as they are."""
+    """Back to B images of H x W pixels, with `shape` (B, ., H, W). Leaves such images unchanged."""
     return strips.permute(0, 2, 3, 1).reshape(shape[0], *shape[2:], -1).permute(0, 3, 1, 2)
 
 

@@ -1,7 +1,7 @@
-"""SSIM of one scale, its mean over a frame and the gradient of that mean, on every frame of a window.
+"""SSIM of one scale: its mean over a frame and the gradient of that mean, for every frame of a window.
 
-A filter is a few shifted additions of the flattened frames, a few frames at a time while they are in the
-cache, and the gradient is computed on the same occasion. `benchmarks/ms_ssim.csv` says what that gains.
+A filter is computed as a few shifted additions of the flattened frames, for a few frames at a time so that
+they stay in the cache, and the gradient is computed in the same pass. `benchmarks/ms_ssim.csv` has the speed.
 """
 
 from __future__ import annotations
@@ -14,18 +14,20 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 SIGMA = 1.5  # of the Gaussian window, in pixels at every scale
-CACHED_PIXELS = 2**18  # of a few frames worked on at once on a CPU; measured
+CACHED_PIXELS = 2**18  # processed at once on a CPU; measured
 K1, K2 = 0.01, 0.03  # stabilising constants of SSIM, Wang et al. 2004
 
 
 class MeanSimilarity(torch.autograd.Function):
-    """Mean contrast-structure similarity of each frame, times luminance if asked: (N, H, W) twice -> (N,).
+    """Mean contrast-structure similarity of each frame, times luminance if asked for: (N, H, W) each -> (N,).
 
-    A frame's mean depends on that frame alone, so the gradient with respect to `y` is computed along with the
-    mean, a few frames at a time while they are in the cache, and only scaled in the backward pass. With G the
-    filter, the means mx = G x and my = G y, S = G(xx + yy) and X = G(xy) (only the sum of the two variances
-    is ever needed):
-        cs = (2 (X - mx my) + C2) / (S - mx mx - my my + C2),  lum = (2 mx my + C1) / (mx mx + my my + C1)
+    The mean of a frame depends on that frame alone, so the gradient with respect to `y` is computed together
+    with the mean, a few frames at a time while they are in the cache, and only scaled in the backward pass.
+    With the filter G, the means mx = G x and my = G y, S = G(xx + yy) and X = G(xy) (only the sum of the two
+    variances is needed):
+
+        cs = (2 (X - mx my) + C2) / (S - mx mx - my my + C2)
+        lum = (2 mx my + C1) / (mx mx + my my + C1)
         gradient = G'(d/dmy) + 2 y G'(d/dS) + x G'(d/dX)
     """
 
@@ -69,12 +71,12 @@ def _similarity(
     `MeanSimilarity`."""
     C1, C2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
     n, H, W = x.shape
-    h, w = H - len(taps) + 1, W - len(taps) + 1  # where the window lies wholly inside
+    h, w = H - len(taps) + 1, W - len(taps) + 1  # positions where the window is inside
     maps = x.new_empty(4, n, H, W)
     maps[0], maps[1] = x, y
     torch.mul(x, x, out=maps[2]).addcmul_(y, y)
     torch.mul(x, y, out=maps[3])
-    mx, my, S, X = _filter(_filter(maps, taps, step=W), taps, step=1)  # (n, H, W) each, of use in [:h, :w]
+    mx, my, S, X = _filter(_filter(maps, taps, step=W), taps, step=1)  # (n, H, W) each, valid in [:h, :w]
     D = S.addcmul_(mx, mx, value=-1).addcmul_(my, my, value=-1).add_(C2)
     cs = X.addcmul_(mx, my, value=-1).mul_(2).add_(C2).div_(D)
     if luminance:
@@ -107,10 +109,11 @@ def _gaussian(window: int) -> list[float]:
 
 
 def _filter(maps: Tensor, taps: list[float], *, step: int) -> Tensor:
-    """out[i] = sum over k of taps[k] * maps[i + k * step], of the flattened maps; 0 where that ends outside.
+    """out[i] = sum over k of taps[k] * maps[i + k * step], on the flattened maps; 0 where that index is
+    outside.
 
-    With step 1 that filters along rows, with step W along columns. Where the window runs over the end of a
-    row or of a column it mixes in what follows, so the last len(taps) - 1 columns and rows are of no use.
+    Step 1 filters along rows, step W along columns. At the end of a row or column the window runs into the
+    next one, so the last len(taps) - 1 columns and rows are invalid.
     """
     out = torch.zeros_like(maps)
     length = maps.numel() - (len(taps) - 1) * step
@@ -133,7 +136,7 @@ def _filter_transposed(maps: Tensor, taps: list[float], *, step: int) -> Tensor:
 def halve(x: Tensor) -> Tensor:
     """Mean over 2x2 pixels, (N, H, W) -> (N, ceil(H/2), ceil(W/2)).
 
-    An odd side gets a zero at both ends, as in pytorch-msssim, so that values can be compared.
+    An odd side is padded with a zero at both ends, as in pytorch-msssim, so that values are comparable.
     """
     padding = (x.shape[-2] % 2, x.shape[-1] % 2)
     return F.avg_pool2d(x[:, None], kernel_size=2, padding=padding)[:, 0]

@@ -1,1 +1,2 @@
-"""The values that the paper and the profiles give to parameters, and how a person's text becomes a value."""
+"""The values that the paper and the profiles give to parameters, and the parsing of values typed by the
+user."""

@@ -1,5 +1,5 @@
-"""What the paper says for each data set, and what the profiles change of it, by the full names of parameters
-in `config`."""
+"""The paper's values for each data set, and the changes of each profile, by full names of parameters
+(`config`)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 _UCSD = {
     "data.channels": 1,
-    # "reduced to 1/4": one stride of 2 becomes 1. Read as the third, so that Conv1 and Conv2 shrink as on
-    # other sets.
+    # "reduced to 1/4": one stride of 2 becomes 1. Taken to be the third, so that Conv1 and Conv2 are the same
+    # as on the other sets.
     "model.spatial_strides": (2, 2, 1, 1),
     "model.decoder_strides": (1, 1, 2, 2),
     "loss.ms_ssim_weight": 1.0,
@@ -19,7 +19,7 @@ _UCSD = {
     "flow.lr": 5e-4,
     "score.reduce": "largest_patch_mean",
 }
-# What the paper says for each data set ("Implementations"), and for the generated set what suits its size.
+# The paper's values for each data set ("Implementations"); for the generated set, values that suit its size.
 PAPER: dict[str, dict[str, Any]] = {
     "synthetic": {
         "data.height": 64,
@@ -33,8 +33,8 @@ PAPER: dict[str, dict[str, Any]] = {
         "error.patch": 60,
         "error.patch_stride": 15,  # 16 and 4 pixels of a 64x96 frame
     },
-    # Not in the paper; its frames are 158x238, and 160x240 is the nearest size that the network and one
-    # squeeze can halve.
+    # Not in the paper. Its frames are 158x238; 160x240 is the nearest size that the network and one squeeze
+    # can halve.
     "ped1": _UCSD | {"data.height": 160, "data.width": 240, "loss.ms_ssim_window": 9},
     "ped2": _UCSD | {"data.height": 240, "data.width": 360},
     "avenue": {"autoencoder.batch_size": 4, "autoencoder.lr": 1e-3, "flow.batch_size": 32, "flow.lr": 5e-4},
@@ -43,7 +43,7 @@ PAPER: dict[str, dict[str, Any]] = {
         "autoencoder.lr": 2e-4,
         "flow.batch_size": 16,
         "flow.lr": 1e-4,
-        # "following (Abati et al. 2019)", who blacken what the network sees and has to give back
+        # "following (Abati et al. 2019)", who blacken the background in the network's input and target
         "error.background": "input",
     },
     "own": {},
@@ -72,11 +72,11 @@ _SMALL = _QUARTER | {
     "selection.larger_flows": False,
     "machine.threads": 1,
 }
-# Profiles are only values: what is smaller or faster than the paper's. "all" holds for every data set. On a
-# CPU a training gets one thread: measured on two cores at `small`, two autoencoders side by side see 25
-# windows a second, one after the other 17. A step has two windows, the paper's batch on UCSD. Test windows
-# never lie a multiple of tau apart: the appearance path sees every tau-th frame, which it reconstructs
-# better, so then the error of frames zigzags.
+# Profiles are only values, smaller or faster than the paper's. "all" applies to every data set. On a CPU a
+# training gets one thread: measured on two cores at `small`, two autoencoders side by side process 25 windows
+# per second, one after another 17. A step has two windows, the paper's batch on UCSD. The stride of test
+# windows is never a multiple of tau: the appearance path sees every tau-th frame and reconstructs it better,
+# so the errors of successive frames would zigzag.
 PROFILES: dict[str, dict[str, dict[str, Any]]] = {
     "quick": {
         "all": _EIGHTH
@@ -98,7 +98,7 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         **_HALF_SIZE,
     },
     "small": {"all": _SMALL, **_HALF_SIZE},
-    # The networks of `small` with eleven times the windows, 44,000 each, and all test windows, as in the
+    # The networks of `small` with eleven times as many windows, 44,000 each, and all test windows, as in the
     # paper.
     "long": {
         "all": _SMALL

@@ -1,5 +1,5 @@
-"""What a person types as the value of a parameter: its type, its limits, and the nearest name where a name is
-wrong."""
+"""Values of parameters typed by the user: their types, their limits, and the nearest name for an unknown
+one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DATASETS = ("synthetic", "ped1", "ped2", "avenue", "shanghaitech", "own")
 
 
 def nearest(word: str, known) -> str:
-    """', did you mean X?' if some known word is close to `word`, else the whole list."""
+    """ "Did you mean X?" if a known word is similar to `word`, otherwise a list of all known words."""
     lower = {k.lower(): k for k in known}
     close = [lower[m] for m in difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.5)] or [
         k for k in lower.values() if k.endswith("." + word)
@@ -22,15 +22,18 @@ def nearest(word: str, known) -> str:
 
 
 def check_name(kind: str, word: str, known) -> str:
-    """`word` if it is known; otherwise ConfigError names the nearest that is."""
+    """`word` if it is known. Otherwise raises ConfigError with the nearest known word."""
     if word not in known:
         raise ConfigError(f"There is no {kind} '{word}'. {nearest(word, known)}")
     return word
 
 
 def cast(name: str, value: Any, wanted: Any) -> Any:
-    """`value` in the type `wanted` of parameter `name`. Text is read as on a command line; JSON numbers and
-    lists come as they are."""
+    """`value` converted to the type `wanted` of parameter `name`.
+
+    Text is read as typed on a command line; JSON numbers and lists are accepted too. Raises ConfigError for
+    another type.
+    """
     if typing.get_origin(wanted) is Literal:
         choices = typing.get_args(wanted)
         if value not in choices:
@@ -70,9 +73,7 @@ def _in_words(wanted: Any) -> str:
     return words.get(wanted, "whole numbers separated by commas")
 
 
-FORMATS = ("svg", "png", "pdf")  # of a figure
-
-
+FORMATS = ("svg", "png", "pdf")  # of figures
 _AT_LEAST_ONE = (
     "steps",
     "cycles",
@@ -103,6 +104,7 @@ _AT_LEAST_ONE = (
 
 
 def check(name: str, value: Any) -> None:
+    """Raise ConfigError if a value of the right type is outside the limits of parameter `name`."""
     short = name.split(".")[1]
     if short in _AT_LEAST_ONE and value < 1:
         raise ConfigError(f"{name} must be at least 1; it is {value}.")
@@ -126,5 +128,5 @@ def check(name: str, value: Any) -> None:
 
 
 def listed(text: str) -> tuple[str, ...]:
-    """The words of a list that is separated by commas."""
+    """The words of a comma-separated list."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
