@@ -1,1 +1,1 @@
-"""The steps, their records, what has to run and why, and how one notebook runs."""
+"""The steps, their records, which of them have to run and why, and how one notebook is run."""

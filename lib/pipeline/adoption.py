@@ -1,9 +1,8 @@
-"""From a finished selection to the file by which runs take its choices.
+"""Adopting a finished selection: writing the file from which runs take its choices.
 
-A selection (notebook 16) is a run like others, and its record says what it chose. Adopting it writes these
-choices into data/selection/<data set>.json; `config.resolve` reads them from there. The file is small and
-is committed, and that happens before a test score is made with it: then the history shows that no test
-score took part in the choice.
+A selection (notebook 16) is a run like any other, and its record has its choices. Adopting it writes them
+into data/selection/<data set>.json, where `config.resolve` reads them. The file is small and is committed
+before a test score is made with it, so that the history shows that no test score influenced the choice.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from lib.pipeline.steps import Job
 
 
 def adopt(profile: str, dataset: str) -> str:
-    """Writes the choices of a profile's finished selection, and says in words what was written and what to
-    do next.
+    """Write the choices of a profile's finished selection. Returns what was written and what to do next, in
+    words.
 
     Raises RunError if there is no finished selection.
     """

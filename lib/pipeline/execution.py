@@ -1,9 +1,8 @@
-"""How one job is run: its notebook through papermill, its record, its progress.
+"""Running one job: its notebook through papermill, its record, its progress.
 
-    python -m lib.pipeline.execution --plan reports/quick/.state/call/plan.json
-    ped2/autoencoder/two_path/seed0
+    python -m lib.pipeline.execution --plan reports/quick/.state/call/plan.json ped2/flow/mot/seed0
 
-is what Snakemake calls for each job. Whether it has to run stands in the plan.
+is the command that Snakemake calls for each job. The plan says whether the job has to run.
 """
 
 from __future__ import annotations
@@ -31,11 +30,12 @@ from lib.pipeline.terminal import duration, headline, say, show_progress, tell
 
 
 def execute(plan: Plan, line: Line) -> None:
-    """Runs a job's notebook and writes its record, as the plan has it. Raises JobError."""
+    """Run a job's notebook and write its record, according to the plan. Raises JobError."""
     job = from_name(plan.profile, line.job)
     with locks.alone(state(plan.profile) / "locks" / line.marker, job.name, waiting=tell):
         if not plan.by_hand and ran(plan, line) and records.read(job.folder)["status"] == "complete":
-            # A node that had lost touch with its cluster finished what was given to another one meanwhile.
+            # The cluster gave this job to a second node after losing contact with the first, which finished
+            # it.
             say(job, "complete already")
         elif not line.certain and unchanged(plan, line):
             say(job, "unchanged: its inputs came out as before")
@@ -115,7 +115,7 @@ def _execute(plan: Plan, line: Line, job: Job) -> None:
             "error": str(told),
             "exit_code": told.exit_code,
         }
-        with contextlib.suppress(OSError):  # of a full disk
+        with contextlib.suppress(OSError):  # the disk may be full
             paths.write_json(folder / "run.json", record | ended)
         raise told from problem
     seconds = time.time() - started
@@ -150,10 +150,10 @@ def as_job_error(problem: BaseException) -> JobError:
 
 
 def set_aside(job: Job) -> None:
-    """Keeps a finished run that is about to be replaced, beside it, until the next one is replaced.
+    """Keep a finished run that is about to be replaced, beside it, until the next one is replaced.
 
-    Of trainings and scores everything is kept; of the steps between and before them the record alone, which
-    says how they were made (`./run_all.sh compare before now` reads it).
+    Trainings and scores are kept whole; of the other steps only the record, which says how they were made
+    (`./run_all.sh compare before now` reads it).
     """
     folder, record = job.folder, records.read(job.folder)
     if not record or record["status"] != "complete" or STEPS[job.step].per == "all":
@@ -176,15 +176,14 @@ def notebook_parameters(notebook: Path) -> set[str]:
 
 
 def run_notebook(notebook: Path, output: Path, given: dict, order: dict, watch: Watch) -> None:
-    """Executes a notebook with papermill in the kernel of this environment. Raises JobError."""
+    """Execute a notebook with papermill in the kernel of this environment. Raises JobError."""
     import papermill
     from nbclient.exceptions import DeadKernelError
 
     environment = {"KIT_RUN": json.dumps(order), "KIT_PROGRESS": str(watch.channel)}
     os.environ.update(
         environment,
-        # Jupyter's own folder, and before that of the environment: unlike JUPYTER_PATH it is not split at
-        # colons.
+        # Use this folder before the environment's; unlike JUPYTER_PATH, this variable is not split at colons.
         JUPYTER_DATA_DIR=str(install_kernel()),
         JUPYTER_PREFER_ENV_PATH="0",
         PYDEVD_DISABLE_FILE_VALIDATION="1",
@@ -226,7 +225,7 @@ def run_notebook(notebook: Path, output: Path, given: dict, order: dict, watch: 
 
 
 def interrupt(*_):
-    """Ends this process as Ctrl-C does, so that the record says so."""
+    """End this process as Ctrl-C does, so that the record says so."""
     raise KeyboardInterrupt
 
 
@@ -236,10 +235,10 @@ def as_template(path: Path) -> str:
 
 
 def install_kernel() -> Path:
-    """A kernel specification for the Python that runs this, in the checkout, with lib importable."""
+    """Write a kernel specification for this Python into the checkout, with lib importable. Returns its
+    folder."""
     folder = paths.KERNELS / "kernels" / "python3"
-    # A kernel that is told to stop while it answers now and then logs a socket error of its own; no run
-    # suffers from it.
+    # A kernel that is stopped while it answers sometimes logs a harmless socket error.
     quiet = "__import__('logging').getLogger('tornado.general').setLevel('CRITICAL')"
     spec = {
         "argv": [
@@ -256,13 +255,12 @@ def install_kernel() -> Path:
         "env": {
             "PYTHONPATH": str(paths.ROOT),
             "PYTHONHASHSEED": "0",
-            # What a home folder says to IPython (startup files) and matplotlib (styles) is no part of a run.
+            # Keep IPython startup files and matplotlib styles of the home folder out of runs.
             "IPYTHONDIR": str(paths.KERNELS / "ipython"),
             "MPLCONFIGDIR": str(paths.KERNELS / "matplotlib"),
         },
     }
-    # A history is a database, which processes of many nodes would share on a file system that may not bear
-    # it.
+    # No history: it is a database, and many nodes would share it on a file system that may not support that.
     settings = paths.KERNELS / "ipython" / "profile_default" / "ipython_kernel_config.json"
     if not settings.exists():
         paths.write_json(settings, {"HistoryManager": {"hist_file": ":memory:"}})
@@ -285,9 +283,8 @@ def section_of(output: Path) -> str:
 
 
 class Watch:
-    """While a notebook runs: its progress on the terminal, and the largest memory of its kernel (`peak`, in
-    bytes).
-    """
+    """Shows progress on the terminal while a notebook runs, and measures the peak memory of its kernel
+    (`peak`, bytes)."""
 
     def __init__(self, job: Job, folder: Path):
         self.job, self.channel, self.peak = job, folder / "progress", 0
@@ -311,13 +308,13 @@ class Watch:
             try:
                 self.peak = max(self.peak, sum(p.memory_info().rss for p in me.children(recursive=True)))
             except psutil.Error:
-                continue  # a child ended between the list and the look
+                continue  # a child ended in the meantime
             line = last_line(self.channel)
             if line:
                 done, total, text = line
                 left = (time.time() - started) * (total - done) / max(done, 1)
                 status = f"{self.job.name}  {done} of {total}  {text}  {duration(left)} left"
-                # A terminal is written over; a log gets a line every half minute.
+                # A terminal line is overwritten; a log gets a line every half minute.
                 if sys.stderr.isatty():
                     show_progress(status)
                 elif time.time() - printed > 30:
@@ -355,12 +352,12 @@ def main(arguments=None) -> int:
     except OSError as problem:
         if problem.errno not in surroundings.DISK:
             raise
-        # there may be no record that could say it
+        # perhaps no record could be written
         tell(f"\n✗ {line.job}: {surroundings.disk_sentence(problem)}\n")
         return EXIT_DISK
     except errors.KitError as problem:
         show_progress(None)
-        # The call that made the plan tells the reasons, from the records, when the other jobs have ended.
+        # The call that made the plan reports the reasons, from the records, after all jobs have ended.
         tell(f"\n✗ {line.job}: {problem}\n" if plan.by_hand else f"  {line.job:<46} failed")
         return problem.exit_code
     return 0

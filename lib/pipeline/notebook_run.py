@@ -1,13 +1,13 @@
 """What a notebook needs to take part in the pipeline, and to be run by hand.
 
     run = begin("autoencoder", profile=profile, dataset=dataset, variant=variant, seed=seed,
-    settings=settings)
+                settings=settings)
     ...  run.config, run.input("prepare"), run.folder, run.tick, run.say  ...
     run.finish(metrics={...}, outputs=["autoencoder.pt"])
 
-In the pipeline the run's folder is given by the process that runs the notebook, which writes the record when
-all is well. By hand the folder lies under `reports/<profile>/by_hand/`, nothing of the pipeline's is touched,
-and inputs are taken from runs by hand where there are some, otherwise from the pipeline's.
+In the pipeline the run's folder is given by the process that runs the notebook; that process writes the
+record when the notebook has succeeded. By hand the folder is below `reports/<profile>/by_hand/`, nothing of
+the pipeline is changed, and inputs are taken from runs by hand if there are any, otherwise from the pipeline.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _begun: Run | None = None  # by this process's notebook
 
 @dataclass
 class Run:
-    """One run of a notebook: its configuration, its inputs, and where its results go."""
+    """One run of a notebook: its configuration, its inputs, and the folder of its results."""
 
     job: Job
     config: Config
@@ -43,12 +43,12 @@ class Run:
     identity: str
     inputs: dict[str, Path]  # folders of the runs it reads, by name of the job
     started: float = field(default_factory=time.perf_counter)
-    taken: dict | None = None  # which file of the reference its weights are, where they were not trained here
+    taken: dict | None = None  # file of the kept weights, if they were not trained here
     _ticked: float = 0.0
     _bar: object = None  # of tqdm, while something long runs by hand
 
     def input(self, step: str, variant: str = "") -> Path:
-        """The folder of the one run that this run reads of a step."""
+        """The folder of the one run of a step that this run reads."""
         return self.inputs[self.job.other(step, variant).name]
 
     def inputs_of(self, step: str) -> dict[Job, Path]:
@@ -61,9 +61,11 @@ class Run:
         return records.read(self.inputs[job.name])
 
     def kept(self, name: str, weights: str) -> Path:
-        """The file of this name that `reports/reference/` keeps of this very run (`weights` "reference"), or
-        the one of the same run on another data set, from here or else from the reference. Raises RunError if
-        there is none."""
+        """A file of kept weights instead of a training. Raises RunError if there is none.
+
+        With `weights` "reference", the file of this run in `reports/reference/`; with the name of a data set,
+        the file of the same run on that set, from here or else from the reference.
+        """
         top = paths.REFERENCE / self.job.profile / "runs"
         job = self.job if weights == "reference" else dataclasses.replace(self.job, dataset=weights)
         path = top / job.folder.relative_to(paths.report(job.profile) / "runs") / name
@@ -80,8 +82,7 @@ class Run:
         return path
 
     def tick(self, done: int, total: int, text: str = "") -> None:
-        """Progress: for the terminal at most twice a second, by hand as a bar in the notebook. Nothing of it
-        is kept."""
+        """Report progress: to the terminal at most twice a second, by hand as a bar in the notebook."""
         if self.by_hand:
             self._show_bar(done, total, text)
         channel, clock = os.environ.get("KIT_PROGRESS"), time.perf_counter()
@@ -108,9 +109,12 @@ class Run:
     def finish(
         self, *, metrics: dict, outputs=(), notes: dict | None = None, prepared: Path | None = None
     ) -> None:
-        """Declares what came out. `metrics`: numbers in full precision; `outputs`: files in the folder that
-        later steps read; `notes`: what should be on record and is no result, such as a rate; `prepared`: the
-        folder of arrays that step prepare made."""
+        """Declare the results.
+
+        `metrics`: numbers in full precision; `outputs`: files in the folder that later steps read; `notes`:
+        what is recorded but is no result, such as a rate; `prepared`: the folder of the arrays of step
+        prepare.
+        """
         notes = dict(notes or {}) | {"notebook_seconds": time.perf_counter() - self.started}
         notes |= {"weights": self.taken} if self.taken else {}
         torch = sys.modules.get("torch")
@@ -150,7 +154,7 @@ class Run:
             print("Done. The record is run.json beside this notebook.")
 
     def _show_beside_the_pipeline(self, metrics: dict) -> None:
-        """The numbers of a run by hand beside those of the pipeline's run of the same name, where there is
+        """Print the numbers of a run by hand beside those of the pipeline's run of the same name, if there is
         one."""
         record = records.read(self.job.folder)
         if not record or record["status"] != "complete":
@@ -178,7 +182,7 @@ def begin(
     seed: int | None = None,
     settings: dict | None = None,
 ) -> Run:
-    """Resolves the configuration of a run, finds its inputs and makes its folder.
+    """Resolve the configuration of a run, find its inputs and make its folder.
 
     Raises ConfigError for unknown names, RunError if an input has not been made yet.
     """
@@ -188,7 +192,7 @@ def begin(
     config = resolve(profile, dataset if dataset != "all" else "synthetic", settings, literal=kind.literal)
     job = Job(profile, dataset, step, variant, seed if kind.per == "seed" else None)
     given = os.environ.get("KIT_RUN")
-    if given:  # the pipeline says where the inputs are and where the results go
+    if given:  # set by the pipeline: the inputs and the folder of the results
         order = json.loads(given)
         folder = Path(order["folder"])
         inputs = {name: from_name(profile, name).folder for name in order["inputs"]}
@@ -209,7 +213,7 @@ def begin(
 
 
 def inputs_by_hand(job: Job, model: str = "") -> dict[str, Path]:
-    """Where a run by hand finds its inputs: in runs by hand first, then in the pipeline's. `model` as in
+    """The inputs of a run by hand: from runs by hand if possible, otherwise from the pipeline. `model` as in
     `upstream`."""
     scored = tuple(j for j, _ in records.find(job.profile) if j.step in ("score", "reference"))
     found = {}
@@ -234,9 +238,10 @@ def inputs_by_hand(job: Job, model: str = "") -> dict[str, Path]:
 
 
 def settings_table(config: Config, *groups: str):
-    """The parameters of some groups, folded: value here, what it is, its default and where that comes from.
+    """The parameters of some groups, folded: value, description, default and its origin.
 
-    Where a selection was adopted for the data set of the run that this notebook has begun, it says of which.
+    If a selection was adopted for the data set of the run that this notebook has begun, a column names its
+    record.
     """
     import pandas as pd
     from IPython.display import HTML
@@ -268,13 +273,12 @@ def settings_table(config: Config, *groups: str):
 
 
 def chosen_by(line: dict | None, value) -> str:
-    """Where a value comes from that the selection has chosen; nothing for another value, or without a
-    selection."""
+    """The origin of a value that the selection has chosen; empty for another value or without a selection."""
     return f"chosen by selection, record {line['record']}" if line and line["value"] == value else ""
 
 
 def show_source(*functions):
-    """The source of library functions, as the library has them, to be shown in a notebook."""
+    """The source of library functions, for display in a notebook."""
     import inspect
 
     from IPython.display import Markdown
@@ -287,7 +291,7 @@ def show_source(*functions):
 
 
 def check(claim: str, holds: bool) -> None:
-    """A check that a reader sees as ✓ or ✗, and that stops the run when it fails."""
+    """Print a check as ✓ or ✗. Raises CheckError if it does not hold."""
     print(("✓ " if holds else "✗ ") + claim)
     if not holds:
         raise CheckError(claim)
@@ -296,8 +300,8 @@ def check(claim: str, holds: bool) -> None:
 def adds_up(total, *terms) -> bool:
     """Whether `total` (n,) is the sum of the terms, (n, ...) each, up to the rounding of float32.
 
-    Adding k numbers can be off by k times the rounding of their magnitudes. So that is the tolerance; one
-    relative to the total would lose a run whose terms nearly cancel, as those of a likelihood do.
+    The sum of k numbers can be off by k times the rounding of their magnitudes, which is the tolerance. A
+    tolerance relative to the total would fail for terms that nearly cancel, as those of a likelihood do.
     """
     parts = np.concatenate([np.asarray(term, np.float64).reshape(len(total), -1) for term in terms], axis=1)
     tolerance = parts.shape[1] * np.finfo(np.float32).eps * np.abs(parts).sum(1)
@@ -313,8 +317,8 @@ def _use_style() -> None:
 
 
 def open_data(run: Run, of: Job | None = None):
-    """The prepared data set (`datasets.prepared.Prepared`) that a run reads, or that one of its inputs, `of`,
-    was made from."""
+    """The prepared data set (`datasets.prepared.Prepared`) that a run reads, or from which its input `of` was
+    made."""
     from lib.datasets.prepared import open_prepared
 
     return open_prepared(records.prepared_of(run.record((of or run.job).other("prepare"))))

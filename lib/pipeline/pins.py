@@ -1,6 +1,6 @@
 """Whether the packages of an environment are those of requirements.txt. Needs nothing but Python and pip.
 
-python lib/pipeline/pins.py            exit status 0 if every pin is met, 1 if not; prints what differs
+python lib/pipeline/pins.py    exits with 0 if every pin is met, otherwise with 1; prints the differences
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"
 
 
 def unmet(requirements: Path = REQUIREMENTS) -> list[str]:
-    """The pins that this environment does not meet, as 'name==wanted (found)'. Pins for other systems do not
-    count."""
+    """The pins that this environment does not meet, as 'name==wanted (found)', without pins for other
+    systems."""
     try:
         from packaging.requirements import Requirement
     except ImportError:
@@ -32,7 +32,7 @@ def unmet(requirements: Path = REQUIREMENTS) -> list[str]:
         except importlib.metadata.PackageNotFoundError:
             found.append(f"{pin.name}{pin.specifier} (not installed)")
             continue
-        # Compared as text: another build of the same release (2.14.1+cpu) is not what the pins mean.
+        # Compared as text, because another build of the same release (2.14.1+cpu) does not meet a pin.
         if version != str(pin.specifier).removeprefix("=="):
             found.append(f"{pin.name}{pin.specifier} ({version})")
     return found

@@ -1,8 +1,7 @@
-"""What one call of run_all.sh covers, which of its jobs have to run, and why; and afterwards, which of them
-are not complete.
+"""Which jobs one call of run_all.sh covers, which of them have to run and why, and afterwards which are not
+complete.
 
-Both follow from records: parameters, code and results, never from the times of files and never from how
-Snakemake ended.
+Both follow from records (parameters, code and results), never from file times or from how Snakemake ended.
 """
 
 from __future__ import annotations
@@ -29,14 +28,13 @@ MISSING_INPUTS = "its inputs are missing"
 
 @dataclass(frozen=True)
 class Grid:
-    """What one call of run_all.sh covers: a profile, data sets, seeds, and settings that differ from the
-    profile's."""
+    """The profile, data sets, seeds and changed settings of one call of run_all.sh."""
 
     profile: str
     datasets: tuple[str, ...]
     seeds: tuple[int, ...]
     settings: tuple[tuple[str, object], ...] = ()
-    again: tuple[str, ...] = ()  # names of jobs, or of steps, to run though their records hold
+    again: tuple[str, ...] = ()  # names of jobs, or of steps, to run even if up to date
 
     @staticmethod
     def from_dict(raw: dict) -> Grid:
@@ -49,23 +47,24 @@ class Grid:
         )
 
     def to_dict(self) -> dict:
-        """As plain data, as a plan keeps it."""
+        """As plain data, for the plan."""
         return json.loads(json.dumps(asdict(self)))
 
     def config(self, job: Job):
-        """The configuration of a job. What covers all data sets reads no parameter that differs between
-        them."""
+        """The configuration of a job. Jobs over all data sets read no parameter that differs between them."""
         dataset = self.datasets[0] if job.dataset == "all" else job.dataset
         return _config(self.profile, dataset, self.settings, STEPS[job.step].literal)
 
     def scored(self) -> tuple[Job, ...]:
-        """The score jobs that tables and figures cover: those of this grid, and those that were run
-        before."""
+        """The score jobs that tables and figures cover: those of this grid and those run before."""
         return _scored(self)
 
     def runs(self, job: Job) -> bool:
-        """Whether a job is one of this grid's. The results of other data sets and seeds, which tables cover
-        too, are taken as they are: they were made with settings of their own, and may have taken a night."""
+        """Whether a job belongs to this grid.
+
+        Results of other data sets and seeds, which tables cover too, are not run again: they were made with
+        settings of their own, and may have taken a night.
+        """
         return (
             job.dataset == "all"
             or job.dataset in self.datasets
@@ -78,7 +77,7 @@ class Grid:
         return [needed for needed in upstream(job, self.scored(), model) if self.runs(needed)]
 
     def jobs(self, targets) -> tuple[Job, ...]:
-        """The jobs that targets name, and all of this grid's that these read, inputs first."""
+        """The jobs of the targets, and all jobs of this grid that they read, inputs first."""
         wanted = [job for target in targets for job in jobs_for(self, target)]
         order: dict[Job, None] = {}
 
@@ -128,14 +127,13 @@ def jobs_for(grid: Grid, target: str) -> list[Job]:
 
 
 def target_names() -> tuple[str, ...]:
-    """Everything that can be asked for."""
+    """All names that can be asked for."""
     variants = [v for step in STEPS.values() for v in step.variants if v]
     return tuple(dict.fromkeys([*TARGETS, *STEPS, *variants]))
 
 
 def threads_of(job: Job, config: Config) -> int:
-    """Threads that a job keeps busy: those of one training; a selection has several trainings side by
-    side."""
+    """Threads that a job uses: those of one training, times the parallel trainings of a selection."""
     if not STEPS[job.step].trains:
         return 1
     return config.machine.threads * (config.selection.workers if job.step == "selection" else 1)
@@ -145,10 +143,10 @@ def threads_of(job: Job, config: Config) -> int:
 
 
 def make(grid: Grid, lines: dict[str, Line], folder: Path, by_hand: bool = False) -> Plan:
-    """Writes what was decided into a folder, which is emptied before."""
+    """Write a plan with these lines into a folder, which is emptied first."""
     shutil.rmtree(folder, ignore_errors=True)
     environment = {name: os.environ[name] for name in plans.HANDED_DOWN if os.environ.get(name)}
-    environment["KIT_HOME"] = paths.home()  # what ~ stands for, on nodes where HOME is another folder too
+    environment["KIT_HOME"] = paths.home()  # the meaning of ~, also on nodes with another HOME
     plan = Plan(secrets.token_hex(8), grid.profile, grid.to_dict(), environment, by_hand, lines, folder)
     plan.write()
     return plan
@@ -187,22 +185,22 @@ def decide(grid: Grid, jobs) -> dict[str, Line]:
 
 
 def why_stale(job: Job, config: Config, scored: tuple[Job, ...]) -> str:
-    """Why a job has to run, in words; empty if its record holds. The inputs' own state is not looked at
-    here."""
+    """Why a job has to run; empty if its record is up to date. Does not check whether its inputs are up to
+    date."""
     return why_stale_itself(job, config) or why_inputs_changed(
         job, upstream(job, scored, config.figure.model)
     )
 
 
 def why_stale_itself(job: Job, config: Config) -> str:
-    """Why a job has to run whatever its inputs are; empty if nothing but its inputs can be the reason."""
+    """Why a job has to run whatever its inputs are; empty if only its inputs can be a reason."""
     record = records.read(job.folder)
     if record is None:
         return "not run yet"
     if record["status"] != "complete":
         return f"the last run {record['status']}"
     now, then = records.parameters_of(job, config), record["parameters"]
-    # what is recorded beside these does not matter to the job, or is no parameter any more
+    # other recorded parameters do not affect the job, or no longer exist
     for name in sorted(now):
         if now[name] != then.get(name):
             return f"{name} is {now[name]}, was {then.get(name)}"
@@ -229,8 +227,7 @@ def why_stale_itself(job: Job, config: Config) -> str:
 
 
 def why_inputs_changed(job: Job, reads) -> str:
-    """How the results that a job reads differ from those that its record was made from; empty if they do
-    not."""
+    """How the results that a job reads differ from those in its record; empty if they do not."""
     before, results = records.read(job.folder)["inputs"], {}
     for needed in reads:
         record = records.read(needed.folder)
@@ -242,22 +239,21 @@ def why_inputs_changed(job: Job, reads) -> str:
     return f"the result of {changed[0]} changed" if changed else ""
 
 
-# -- what came of it -----------------------------------------------------------------------------------------
+# -- afterwards ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a job that was planned is not complete."""
+    """Why a planned job is not complete."""
 
     text: str
     exit_code: int
-    waits_for: str = ""  # the job without which it could not begin
+    waits_for: str = ""  # the job without which it could not start
     not_started: bool = False
 
 
 def incomplete(plan: Plan) -> dict[str, Problem]:
-    """The jobs of a plan that have to run and are not complete, each with the reason. Records alone are
-    asked."""
+    """The jobs of a plan that had to run and are not complete, with the reasons. Uses records only."""
     found: dict[str, Problem] = {}
     for line in plan.to_run():
         job = from_name(plan.profile, line.job)
@@ -277,14 +273,13 @@ def incomplete(plan: Plan) -> dict[str, Problem]:
 
 
 def ran(plan: Plan, line: Line) -> bool:
-    """Whether a job was run for this plan, however it ended."""
+    """Whether a job was run for this plan, whatever the outcome."""
     record = records.read(from_name(plan.profile, line.job).folder)
     return bool(record) and record.get("plan") == plan.id
 
 
 def unchanged(plan: Plan, line: Line) -> bool:
-    """Whether a job that only had to wait for its inputs can stay as it is, because they came out as they
-    were."""
+    """Whether a job that had to wait for its inputs can stay as it is, because they did not change."""
     job = from_name(plan.profile, line.job)
     record = records.read(job.folder)
     if line.certain or record is None or record["status"] != "complete":
@@ -293,7 +288,7 @@ def unchanged(plan: Plan, line: Line) -> bool:
 
 
 def stands(job: Job) -> bool:
-    """Whether a job is complete and its result, and all that it was made from, is still there."""
+    """Whether a job is complete, and its result and everything it was made from still exists."""
     record = records.read(job.folder)
     if (
         not record
@@ -307,10 +302,10 @@ def stands(job: Job) -> bool:
 
 
 def raw_listing(dataset: str, config: Config) -> str | None:
-    """A hash of the names and contents of a raw data set's files, None where there is none to look at.
+    """A hash of the names and contents of a raw data set's files, None if there are none.
 
-    The generated set has none: it follows from its parameters. A file is read again only when its size or
-    times changed.
+    The generated set has none: it follows from its parameters. A file is read again only if its size or times
+    changed.
     """
     if dataset == "synthetic":
         return None

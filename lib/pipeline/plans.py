@@ -1,14 +1,13 @@
 """The plan of one call: its jobs, which of them have to run, and why.
 
 A plan is made once, by `planning.make`, and written into a folder of its own below
-`reports/<profile>/.state/`. Everybody else reads it there: the Snakefile for what depends on what, each job's
-process for its line. So whether a job runs is decided in one place and at one time, however many processes,
-or nodes of a cluster, take part. Files alone connect them.
+`reports/<profile>/.state/`. It is read there by the Snakefile, for the dependencies, and by the process of
+each job, for its line. So whether a job runs is decided once, however many processes or cluster nodes take
+part. They communicate through files only.
 
-In the same folder lie the markers, one empty file per job that is done, which are all that Snakemake looks
-at.
+The same folder has the markers, one empty file per finished job, which are all that Snakemake looks at.
 
-This module needs the standard library alone, because Snakemake reads the Snakefile in many processes.
+This module imports only the standard library, because Snakemake reads the Snakefile in many processes.
 """
 
 from __future__ import annotations
@@ -28,41 +27,38 @@ HANDED_DOWN = ("KIT_DATA_ROOT", "KIT_REPORTS", "KIT_OFF_PINS", "KIT_HOME")
 
 @dataclass(frozen=True)
 class Line:
-    """What a plan says of one job. Jobs are called by their names, such as
-    ped2/autoencoder/two_path/seed0."""
+    """One job of a plan. Jobs are identified by their names, such as ped2/autoencoder/two_path/seed0."""
 
     job: str
     step: str
-    why: str  # why it runs; empty if its record holds
-    certain: (
-        bool  # False: it reads jobs that run, and is left as it is if their results come out as they were
-    )
+    why: str  # why it runs; empty if its record is up to date
+    certain: bool  # False: it runs only if a result of the jobs that it waits for changes
     waits_for: tuple[str, ...]  # the jobs of this plan that it reads
-    reads: tuple[str, ...]  # all jobs that it reads, those of earlier calls included
+    reads: tuple[str, ...]  # all jobs that it reads, including those of earlier calls
     threads: int
     trains: bool
-    memory: int  # MB, and
-    minutes: int  # of run time, that it asks of a cluster
+    memory: int  # MB that it requests from a cluster
+    minutes: int  # of run time that it requests
     gpus: int
-    raw: str | None = None  # of a job that prepares data: a hash of the raw files when the plan was made
+    raw: str | None = None  # for step prepare: a hash of the raw files when the plan was made
 
     @property
     def marker(self) -> str:
-        """The name of the file that says it is done."""
+        """The name of the file that marks the job as finished."""
         return self.job.replace("/", ".")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What one call covers. Lines are in the order in which jobs can run."""
+    """Everything that one call covers. Lines are in an order in which jobs can run."""
 
-    id: str  # of the call; in the record of each job that it ran
+    id: str  # of the call; recorded by each job that it ran
     profile: str
     grid: dict  # see planning.Grid
     environment: dict  # variables of the call that its jobs need, wherever they run
-    by_hand: bool  # made for Snakemake by hand: no call holds the profile's lock, or tells what came of it
+    by_hand: bool  # for Snakemake by hand: no call holds the profile's lock or reports the outcome
     lines: dict[str, Line]
-    folder: Path  # where the plan and the markers lie
+    folder: Path  # of the plan and the markers
 
     @property
     def file(self) -> Path:
@@ -72,7 +68,7 @@ class Plan:
         return [line for line in self.lines.values() if line.why]
 
     def write(self) -> None:
-        """Writes the plan and the markers of what is done already. They carry one time, so that none looks
+        """Write the plan and the markers of finished jobs. All have the same time, so that none looks
         newer."""
         paths.write_json(
             self.file,
@@ -93,8 +89,7 @@ class Plan:
 
 
 def read(file: Path) -> Plan:
-    """A plan that was written. Raises RecordError if there is none, or another version of the kit wrote
-    it."""
+    """A stored plan. Raises RecordError if there is none, or if another version of the kit wrote it."""
     file = Path(os.path.abspath(file))
     try:
         raw = json.loads(file.read_text(encoding="utf-8"))
@@ -123,22 +118,22 @@ def read(file: Path) -> Plan:
 
 
 def take_environment(plan: Plan) -> None:
-    """Gives this process the plan's variables of the kit and no others: those of a node say nothing."""
+    """Set this process's variables of the kit to those of the plan, and remove all others of a node."""
     for name in [name for name in os.environ if name.startswith("KIT_")]:
         del os.environ[name]
     os.environ.update(plan.environment)
 
 
 def state(profile: str) -> Path:
-    """Where a profile's plans and locks lie."""
+    """The folder of a profile's plans and locks."""
     return paths.report(profile) / ".state"
 
 
 def by_hand(profile: str) -> Path:
-    """The plan for Snakemake by hand."""
+    """The plan for running Snakemake by hand."""
     return state(profile) / "by_hand" / "plan.json"
 
 
 def hold(profile: str):
-    """Holds the lock of a profile. Raises BusyError if another call runs it."""
+    """Hold the lock of a profile. Raises BusyError if another call is running it."""
     return locks.alone(state(profile) / "lock", f"Profile {profile}")

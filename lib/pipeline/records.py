@@ -1,14 +1,14 @@
-"""The record of a run, `run.json`: what was run, on what, with what, and what came out.
+"""The record of a run, `run.json`: what was run, on what, with what, and the results.
 
-A record is written last and in one piece, by the process that ran the notebook. A run has succeeded when its
-record says so, never because its notebook looks finished (a killed kernel leaves a notebook whose cells all
-claim to have run).
+A record is written last and atomically, by the process that ran the notebook. A run has succeeded only if its
+record says so; the notebook is no evidence (a killed kernel leaves a notebook whose cells all seem to have
+run).
 
 **Code version.** A run depends on the code cells of its notebook and on the library modules that they import,
-directly or through one another. What counts is a hash of their syntax trees without comments and docstrings,
-so that a better sentence costs nobody a night of training. The granularity is the module; a table of the
-kit's that it reads (TABLES) is part of it. Modules that only pass values and files around (PLUMBING) are left
-out themselves: what they pass, the parameters and the inputs, is compared by its value.
+directly or indirectly. What is compared is a hash of their syntax trees without comments and docstrings, so
+that rewording a docstring does not repeat a night of training. It covers whole modules, and the tables of the
+kit that they read (TABLES). Modules that only pass values and files around (PLUMBING) are left out: what they
+pass, parameters and inputs, is compared by value.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from lib.settings.values import DATASETS
 
 FORMAT = 1
 PREVIOUS = "run.previous.json"  # the record of a run that was replaced
-PLUMBING = ("config", "paths", "settings", "pipeline", "commands")  # modules of the top level, and rooms
-# drawn at the head of a notebook; no result stands on it or on what it imports
+PLUMBING = ("config", "paths", "settings", "pipeline", "commands")  # modules of the door, and rooms
+# drawn at the head of a notebook; no result depends on it or its imports
 DECORATION = ("figures.you_are_here",)
-# Tables that code reads beside runs, by their names in `paths`.
+# Tables that code reads in addition to runs, by their names in `paths`.
 TABLES = {
     "PAPER_RESULTS": paths.PAPER_RESULTS,
     "AVENUE_INTERVALS": paths.AVENUE_INTERVALS,
@@ -67,8 +67,8 @@ PACKAGES = (
 def code_of_source(source: str) -> ast.Module:
     """The syntax tree of some code without its docstrings and without its imports from lib.
 
-    Comments and layout are not in a tree to begin with. Where a module lies is no part of what it does: the
-    modules that some code imports are compared by themselves.
+    A syntax tree has no comments or layout. Where a module's file is does not change what it does: the
+    imported modules are compared themselves.
     """
     tree = _WithoutImportsOfLib().visit(ast.parse(source))
     for node in ast.walk(tree):
@@ -84,7 +84,7 @@ def code_of_source(source: str) -> ast.Module:
 
 
 class _WithoutImportsOfLib(ast.NodeTransformer):
-    """Takes out `from lib... import ...`, and leaves `pass` where nothing else would be left."""
+    """Removes `from lib... import ...`, and leaves `pass` in a body that would be empty."""
 
     def visit_ImportFrom(self, node: ast.ImportFrom):
         return None if _room_of(node) is not None else node
@@ -98,8 +98,8 @@ class _WithoutImportsOfLib(ast.NodeTransformer):
 
 
 def _room_of(node: ast.ImportFrom) -> str | None:
-    """What an import takes from lib, "" for its top level and "lib"'s room or module otherwise; None for
-    other imports."""
+    """The module from which an import takes names, without "lib."; "" for lib itself, None for other
+    packages."""
     module = node.module or ""
     return (
         module.removeprefix("lib").removeprefix(".") if module == "lib" or module.startswith("lib.") else None
@@ -112,8 +112,8 @@ def hash_of(source: str) -> str:
 
 
 def imports_of(source: str) -> set[str]:
-    """The modules of lib that some code imports, by name: `scoring`, `training.stage1`. No code of the kit
-    says `import lib...`."""
+    """The modules of lib that some code imports, such as `scoring` or `training.stage1`. The kit never uses
+    `import lib...`."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         room = _room_of(node) if isinstance(node, ast.ImportFrom) else None
@@ -127,8 +127,7 @@ def imports_of(source: str) -> set[str]:
 
 
 def notebook_source(path: Path) -> str:
-    """The code cells of a notebook but for the one with its parameters, whose values are compared by
-    themselves."""
+    """The code cells of a notebook except the one with its parameters, which are compared by value."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     return "\n".join(
         "".join(cell["source"])
@@ -151,12 +150,11 @@ def tables_of(source: str) -> frozenset[str]:
 
 @functools.cache
 def code_version(notebook: str) -> dict[str, str]:
-    """Hashes of a notebook's code and of every module that it stands on, by the module's own name.
+    """Hashes of a notebook's code and of every module that it depends on, by module name.
 
-    A module keeps its name when its file moves to another room, so a move runs nothing again (names are
-    unique in lib).
-
-    Raises RecordError if the notebook or a module is not valid Python.
+    The name is that of the module without its room, so moving a file to another room runs nothing again
+    (names are unique in lib). Raises RecordError if the notebook or a module is not valid Python, or is
+    missing.
     """
     try:
         source = notebook_source(paths.NOTEBOOKS / f"{notebook}.ipynb")
@@ -191,7 +189,7 @@ def code_version(notebook: str) -> dict[str, str]:
 # -- what a run is made of -----------------------------------------------------------------------------------
 
 
-# What Eq. 8 and the last term of Eq. 9 read, which a model without flows does not have.
+# Parameters of Eq. 8 and of the last term of Eq. 9, which a model without flows does not have.
 OF_LIKELIHOODS = (
     "score.likelihood_frames",
     "score.likelihood_scale",
@@ -203,14 +201,14 @@ OF_LIKELIHOODS = (
 
 
 def parameters_of(job: Job, config: Config) -> dict:
-    """The effective values of all parameters that matter to a job."""
+    """The values of all parameters that can affect a job."""
     groups = [g for g in STEPS[job.step].reads if g not in DATASETS or g == job.dataset]
     without = cannot_matter(job, config)
     return {name: value for name, value in flat(config, groups).items() if name not in without}
 
 
 def cannot_matter(job: Job, config: Config) -> set[str]:
-    """Parameters of groups that a job reads whose value makes no difference to this very job."""
+    """Parameters of groups that a job reads whose value makes no difference to this job."""
     without = set()
     if not STEPS[job.step].sees_labels or job.dataset != "avenue":
         without.add("data.avenue_labels")
@@ -223,7 +221,7 @@ def cannot_matter(job: Job, config: Config) -> set[str]:
     elif job.step in ("autoencoder", "features"):
         network = job.variant
     else:
-        network = ""  # it explains or shows both
+        network = ""  # explains or shows both
     if network == "two_path":
         without.add("model.one_path_frames")
     elif network == "one_path":
@@ -237,19 +235,19 @@ def digest(value) -> str:
 
 
 def identity(job: Job, config: Config, inputs: dict[str, str]) -> str:
-    """One hash of all that determines a job's result: its name, parameters, code and inputs."""
+    """One hash of everything that determines a job's result: its name, parameters, code and inputs."""
     return digest([job.name, parameters_of(job, config), code_version(STEPS[job.step].notebook), inputs])
 
 
 def result_digest(record: dict) -> str:
-    """A hash of what a run produced, metrics and artefacts, that does not depend on how long it took."""
+    """A hash of a run's metrics and files that does not depend on how long it took."""
     return digest([record["metrics"], {o["file"]: o["sha256"] for o in record["outputs"]}])
 
 
 def input_digest(reader: Job, record: dict) -> str:
-    """A hash of what a job reads of another's result: all of it, or of prepared data the frames if it sees no
-    labels."""
-    # only of prepared data; in older records frames and labels are one
+    """A hash of what a job reads of another's result. For prepared data, if it sees no labels, of the frames
+    only."""
+    # only in records of prepared data; older ones have one digest of frames and labels
     frames = record["metrics"].get("frames")
     return frames if frames and not STEPS[reader.step].sees_labels else result_digest(record)
 
@@ -258,7 +256,7 @@ def input_digest(reader: Job, record: dict) -> str:
 
 
 def previous(folder: Path) -> Path:
-    """Where the run that a run replaced is kept, beside it; its record is called PREVIOUS there."""
+    """The folder of the run that a run replaced, beside it; its record there is PREVIOUS."""
     return folder.with_name(folder.name + ".previous")
 
 
@@ -272,21 +270,21 @@ def read(folder: Path, name: str = "run.json") -> dict | None:
 
 
 def prepared_of(record: dict) -> Path | None:
-    """The folder of the arrays that a run of step prepare made, the one place where this is known; None if it
-    made none."""
-    # records of before this had an entry of its own have it among their notes
+    """The folder of the arrays of a run of step prepare, None if it made none. Only this function looks it
+    up."""
+    # older records have it among their notes
     told = record.get("prepared") or record.get("notes", {}).get("prepared")
     return paths.given(told) if told else None
 
 
 def prepared_stands(record: dict) -> bool:
-    """Whether the arrays that a run of step prepare made are still there."""
+    """Whether the arrays of a run of step prepare still exist."""
     folder = prepared_of(record)
     return folder is not None and (folder / "manifest.json").exists()
 
 
 def find(profile: str) -> list[tuple[Job, dict]]:
-    """All complete records of a profile, with the jobs they belong to."""
+    """All complete records of a profile, with their jobs."""
     from lib.pipeline.steps import from_name
 
     found = []
@@ -305,8 +303,8 @@ def now() -> str:
 
 
 def git_state() -> dict:
-    """The commit, and whether tracked files differ from it. None for both where this checkout has no git of
-    its own."""
+    """The commit, and whether tracked files differ from it. Both are None if this checkout has no git of its
+    own."""
     if why_no_commit():
         return {"commit": None, "dirty": None}
     commit, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
@@ -332,10 +330,10 @@ def why_no_commit() -> str:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git says about the checkout, None if it says nothing.
+    """The output of a git command on the checkout, None if it fails.
 
-    The variables that point git at another repository are left out. A checkout that belongs to another user
-    is read all the same: its code is being run, after all.
+    Variables that point git at another repository are removed. A checkout that belongs to another user is
+    accepted, since its code is being run anyway.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
@@ -352,7 +350,7 @@ def _git(*arguments: str) -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages on which numbers can depend."""
+    """Versions of Python and of the packages that can affect numbers."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

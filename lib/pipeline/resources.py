@@ -1,13 +1,12 @@
-"""What a job asks of a cluster: memory, run time and GPUs, by profile and step.
+"""What a job requests from a cluster: memory, run time and GPUs, by profile and step.
 
-The values are data, chosen from the reference records with room to spare: no run at half the paper's size
-has needed 2 GiB, and times are several times those measured on two CPU cores. A job that is tried again
-asks for as much memory once more, and for no more time, which a partition might not allow: trainings and
-features go on from where they were.
+The values are chosen from the reference records with a margin: no run at half the paper's size has needed 2
+GiB, and times are several times those measured on two CPU cores. A retried job requests more memory, but not
+more time, which a partition might not allow: trainings and features continue where they stopped.
 
-A lab overrides them for a step in its Snakemake profile (`set-resources: {autoencoder: {runtime:
-2880}}`) or after `--` on the command line (`-- --set-resources autoencoder:mem_mb=16000`). On one
-machine nothing limits them.
+A lab can override them for a step in its Snakemake profile (`set-resources: {autoencoder: {runtime: 2880}}`)
+or after `--` on the command line (`-- --set-resources autoencoder:mem_mb=16000`). On one machine they limit
+nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from lib.pipeline.steps import STEPS, Job
 
 @dataclass(frozen=True)
 class Need:
-    """`memory` in MB, `minutes` of run time, and what is added for every thousand frames of the data set."""
+    """`memory` in MB, `minutes` of run time, and the additions per thousand frames of the data set."""
 
     memory: int
     minutes: int
@@ -29,7 +28,7 @@ class Need:
     minutes_per_1000: int = 0
 
 
-# Tables, figures, verdict and the explaining notebooks: they read records, or train for a minute.
+# Tables, figures, verdict and the explaining notebooks read records, or train for a minute.
 DRAWS = Need(3000, 60)
 SMALL = {
     "prepare": Need(4000, 30, memory_per_1000=10, minutes_per_1000=1),
@@ -48,7 +47,7 @@ NEEDS = {
     | {"selection": Need(4000, 240), "growth": Need(4000, 240)},
     "small": SMALL,
     "long": SMALL | {"autoencoder": Need(4000, 1440)},
-    # With a GPU. No record of it is kept yet: sizes are those of `small` by the pixels of a frame.
+    # With a GPU. There is no record yet: the values of `small`, scaled by the pixels of a frame.
     "paper": SMALL
     | {
         "autoencoder": Need(16000, 2880),
@@ -60,24 +59,24 @@ NEEDS = {
     },
 }
 ON_GPU = ("paper",)  # profiles whose trainings ask for a GPU; the others are made for CPUs
-UNKNOWN_FRAMES = 20_000  # what one's own video is taken to have, before it was looked at
+UNKNOWN_FRAMES = 20_000  # assumed for your own video before it was inspected
 
 
 def need(job: Job) -> tuple[int, int]:
-    """Memory in MB and minutes of run time that a job asks for when it is tried first."""
+    """Memory in MB and minutes of run time that a job requests at its first attempt."""
     own = NEEDS[job.profile].get(job.step, DRAWS)
     thousands = -(-frames(job.dataset) // 1000)
     return own.memory + own.memory_per_1000 * thousands, own.minutes + own.minutes_per_1000 * thousands
 
 
 def gpus(job: Job, config: Config) -> int:
-    """GPUs that a job asks for: one for trainings of a profile made for GPUs, or by `machine.device`."""
+    """GPUs that a job requests: one for trainings of a profile made for GPUs, or by `machine.device`."""
     wanted = config.machine.device == "cuda" or (config.machine.device == "auto" and job.profile in ON_GPU)
     return int(STEPS[job.step].trains and wanted)
 
 
 def frames(dataset: str) -> int:
-    """Frames of a data set, as far as they are known before anything runs."""
+    """Frames of a data set, as far as known before anything runs."""
     if dataset in ("all", "synthetic"):
         return 1000
     known = KNOWN.get(dataset)

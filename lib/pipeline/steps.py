@@ -1,12 +1,12 @@
-"""The pipeline as data: which steps there are, what each reads, and which notebook is which.
+"""The pipeline as data: its steps, what each of them reads, and its notebook.
 
-    prepare -> autoencoder (one_path | two_path) -> features -> flow (app_none | app_intensity | app_error |
-    mot)
+    prepare -> autoencoder (one_path | two_path) -> features
+            -> flow (app_none | app_intensity | app_error | mot)
             -> score (a row or column of Tables 2-4) -> tables, figures, sensitivity, verdict -> index
             -> selection (of open choices, on normal video alone), growth (of the AUC with training)
 
 A job is one run of one step: profile x data set x variant x seed. Work that several cells of a table share is
-one job: one autoencoder stands under five columns of Table 3.
+one job: five columns of Table 3 use the same autoencoder.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from lib import paths
 
 FLOWS = ("app_none", "app_intensity", "app_error", "mot")
 
-# The scored models: which autoencoder, which flows. Table 3's "+ F_app" is Table 4's "Intensity" (its numbers
-# agree).
+# The scored models: autoencoder and flows. Table 3's "+ F_app" is Table 4's "Intensity" (the numbers agree).
 MODELS = {
     "one_path": ("one_path", ()),
     "two_path": ("two_path", ()),
@@ -35,12 +34,12 @@ TABLE4 = ("app_none", "app_intensity", "app_error")
 
 
 class Shown(NamedTuple):
-    """What a figure reads: the scores of which models, and the results of which steps under them."""
+    """What a figure reads: the scores of some models, and the results of some steps under them."""
 
     models: tuple[str, ...] = tuple(MODELS)
     beside: tuple[str, ...] = ()
-    one_run: bool = False  # of the lowest seed alone
-    chosen: bool = False  # of another model too, where `figure.model` names one
+    one_run: bool = False  # only the run with the lowest seed
+    chosen: bool = False  # and the model that `figure.model` names
 
 
 FULL = "app_intensity_mot"
@@ -63,8 +62,11 @@ FIGURES = tuple(SHOWN)
 
 @dataclass(frozen=True)
 class Step:
-    """One kind of job. `reads`: the groups of parameters that matter to it, or single parameters by their
-    full names; `per`: a run of the grid, of a data set, or one for all."""
+    """One kind of job.
+
+    `reads`: the groups of parameters that affect it, or single parameters by their full names; `per`: whether
+    there is one run per seed, per data set, or one for all.
+    """
 
     notebook: str
     reads: tuple[str, ...]
@@ -72,8 +74,8 @@ class Step:
     help: str
     variants: tuple[str, ...] = ("",)
     trains: bool = False
-    sees_labels: bool = True  # where not, other labels leave it as it is
-    literal: bool = False  # starts from the literal readings, whatever a selection has chosen
+    sees_labels: bool = True  # if not, other labels do not affect it
+    literal: bool = False  # uses the literal readings, even if a selection was adopted
 
 
 NETWORK = ("data", "synthetic", "model", "loss", "autoencoder", "error.background", "machine")
@@ -161,7 +163,7 @@ class Job:
     """One run of one step."""
 
     profile: str
-    dataset: str  # "all" for what covers every data set
+    dataset: str  # "all" for jobs that cover every data set
     step: str
     variant: str = ""
     seed: int | None = None
@@ -172,7 +174,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        """As people and records call it, e.g. ped2/autoencoder/two_path/seed0."""
+        """Its name in records and messages, e.g. ped2/autoencoder/two_path/seed0."""
         parts = [self.dataset, self.step, self.variant, None if self.seed is None else f"seed{self.seed}"]
         return "/".join(part for part in parts if part)
 
@@ -184,15 +186,18 @@ class Job:
 
 
 def from_name(profile: str, name: str) -> Job:
-    """The job that is called so."""
+    """The job with this name."""
     parts = name.split("/")
     seed = int(parts.pop()[4:]) if parts[-1].startswith("seed") else None
     return Job(profile, parts[0], parts[1], parts[2] if len(parts) > 2 else "", seed)
 
 
 def upstream(job: Job, scored: tuple[Job, ...], model: str = "") -> tuple[Job, ...]:
-    """The jobs whose results a job reads. `scored` are the score jobs that tables and figures are to cover;
-    `model` is the one whose scores a figure is to show in the place of the full one's (`figure.model`)."""
+    """The jobs whose results a job reads.
+
+    `scored` are the score jobs that tables and figures cover; `model` is the model that a figure shows
+    instead of the full one (`figure.model`).
+    """
     match job.step:
         case "start" | "prepare" | "explain_glow":
             return ()
@@ -245,7 +250,7 @@ def upstream(job: Job, scored: tuple[Job, ...], model: str = "") -> tuple[Job, .
 
 
 def _upstream_of_figure(job: Job, scored: tuple[Job, ...], model: str) -> tuple[Job, ...]:
-    """The scored runs that a figure shows, and what it reads of the steps under them."""
+    """The scored runs that a figure shows, and the steps under them that it reads."""
     what = SHOWN[job.variant]
     models = (*what.models, model) if model and what.chosen else what.models
     shown = [j for j in scored if j.variant in models]

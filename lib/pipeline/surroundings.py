@@ -1,9 +1,7 @@
-"""What the kit's processes take from the machine around them, made fit for use: a home folder, a user, cores,
-variables.
+"""The environment of the kit's processes, made usable: home folder, user, cores, variables.
 
-Containers and clusters run with a user id that has no account, with a home that is missing or may not be
-written to, or with variables that steer Snakemake or Python. None of this may decide what is run or whether
-it succeeds.
+On containers and clusters the user id may have no account, the home folder may be missing or read-only, and
+variables may configure Snakemake or Python. None of this may decide what is run or whether it succeeds.
 """
 
 from __future__ import annotations
@@ -23,20 +21,20 @@ OWN_CGROUP = Path("/proc/self/cgroup")
 
 
 def settle() -> None:
-    """Prepares this process and all that it starts. Raises ConfigError where that is not possible."""
-    for stream in (sys.stdout, sys.stderr):  # names that are not UTF-8 are shown with escapes
+    """Prepare this process and all that it starts. Raises ConfigError if that is not possible."""
+    for stream in (sys.stdout, sys.stderr):  # show names that are not UTF-8 with escapes
         stream.reconfigure(errors="backslashreplace")
     if not paths.is_utf8(str(paths.ROOT)):
         raise ConfigError(
             f"This checkout lies in {ascii(str(paths.ROOT))}, whose name is not UTF-8. Rename that folder."
         )
     for name in list(os.environ):
-        # Snakemake's own settings, and what keeps Python from finding lib in the current folder
+        # Snakemake's settings, and variables that keep Python from finding lib in the current folder
         if name.startswith("SNAKEMAKE_") or name in ("PYTHONSAFEPATH", "PYTHONSTARTUP", "PYTHONINSPECT"):
             del os.environ[name]
     for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR"):
         if name in os.environ and not _usable(os.environ[name]):
-            del os.environ[name]  # everything falls back on a folder below HOME
+            del os.environ[name]  # the default is a folder below HOME
     account = _account()
     if account is None:  # getpass.getuser() looks here first
         os.environ.setdefault("USER", f"uid{os.getuid()}")
@@ -57,7 +55,7 @@ def _usable(folder: str) -> bool:
 
 
 def _own_home() -> Path:
-    """A home folder in the checkout, for what Jupyter, Snakemake and matplotlib keep there."""
+    """A home folder in the checkout, for files of Jupyter, Snakemake and matplotlib."""
     home = paths.KERNELS / "home"
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -70,7 +68,7 @@ def _own_home() -> Path:
 
 
 def cores() -> int:
-    """Processor cores that this process may use: those it is bound to, or fewer where a container has a
+    """Processor cores that this process may use: those it is bound to, or fewer if a container has a
     quota."""
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota()
@@ -78,10 +76,9 @@ def cores() -> int:
 
 
 def cpu_quota(cgroups: Path = CGROUPS, own: Path = OWN_CGROUP) -> float | None:
-    """The cores' worth of time that control groups (version 2 or 1) give to this process; None where there is
-    no limit.
+    """The number of cores that control groups (version 2 or 1) give to this process; None without a limit.
 
-    A limit on any group above counts too. In a container, groups are often seen from the container's own on.
+    Limits of all parent groups count too. A container often sees only the groups from its own on.
     """
     found = []
     try:
@@ -118,7 +115,7 @@ DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def disk_sentence(problem: OSError) -> str:
-    """An error of the operating system that is about the disk, as a sentence."""
+    """An error of the operating system about the disk, as a sentence."""
     where = problem.filename or "A file"
     if problem.errno in (errno.ENOSPC, errno.EDQUOT):
         return (

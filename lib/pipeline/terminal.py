@@ -14,8 +14,7 @@ def say(job: Job, text: str) -> None:
 
 
 def tell(text: str) -> None:
-    """A line, written in one piece: print writes the end of a line apart, and those of jobs that run side by
-    side would mix."""
+    """Write one line at once. `print` writes the newline separately, so lines of parallel jobs would mix."""
     sys.stderr.write(text + "\n")
 
 
@@ -26,7 +25,7 @@ def show_progress(text: str | None) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the way people say them."""
+    """Seconds as text: 45 s, 12 min, 3 h 20 min."""
     seconds = int(round(seconds))
     if seconds < 90:
         return f"{seconds} s"
@@ -35,5 +34,5 @@ def duration(seconds: float) -> str:
 
 
 def headline(metrics: dict) -> str:
-    """The one number of a run that is worth a place on its line."""
+    """A run's AUC for its line on the terminal; empty if it has none."""
     return f", AUC {metrics['auc']:.3f}" if isinstance(metrics.get("auc"), float) else ""

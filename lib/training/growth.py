@@ -1,11 +1,11 @@
-"""How the AUC grows with training: R, L and S at the snapshots of one autoencoder, on two sets of clips.
+"""The growth of the AUC with training: R, L and S at the snapshots of one autoencoder, on two sets of clips.
 
-The autoencoder learns from the training clips that the selection leaves to it. At each of its snapshots, its
-features get flows of their own, trained from the start, and both sets of clips are scored: copies of the
-held-out clips with pasted anomalies, and the test clips. Nothing is chosen by what comes out.
+The autoencoder is trained on the training clips that the selection does not hold out. At each of its
+snapshots, flows are trained from scratch on its features, and two sets of clips are scored: copies of the
+held-out clips with pasted anomalies, and the test clips. Nothing is chosen by the results.
 
-A point that is measured is kept in a file of its own, so that a run that was interrupted goes on with the
-next and ends with the same result.
+Each finished point is stored in a file of its own, so that an interrupted run continues with the next one and
+ends with the same result.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ HELD_OUT, TEST = "held out", "test"
 def train(
     config: Config, clips: Prepared, *, seed: int, folder: Path, identity: str, tick: Callable, say: Callable
 ) -> dict[int, dict]:
-    """Trains the two-path autoencoder on the training clips of `clips` and returns its weights at its
-    snapshots, by step; read where they are there.
+    """Train the two-path autoencoder on the training clips of `clips` and return its snapshots: step ->
+    weights.
 
-    Raises TrainingError where the configuration keeps no snapshots, and what `stage1.train_autoencoder`
-    raises.
+    A finished training is read instead. Raises TrainingError if the configuration keeps no snapshots, and the
+    errors of `stage1.train_autoencoder`.
     """
     if not config.autoencoder.snapshots:
         raise TrainingError(
@@ -63,11 +63,12 @@ def measure(
     identity: str,
     tick: Callable,
 ) -> list[dict]:
-    """One point: a row per set of clips with `step`, `windows` seen, `clips`, and the AUC of R, F_app, F_mot,
-    L and S by the paper's protocol. Read where it is there.
+    """One point: a row per set of clips with `step`, `windows` seen, `clips`, and AUCs by the paper's
+    protocol.
 
-    `clips` is what `selection_trials.prepare_clips` gave, `data` the whole data set. Where its test clips
-    have no labels of both kinds, there is no row of them. Scored windows start `STRIDE` frames apart.
+    The AUCs are those of R, F_app, F_mot, L and S. A finished point is read instead. `clips` is the result of
+    `selection_trials.prepare_clips`, `data` the whole data set; if its test clips do not have labels of both
+    kinds, there is no row for them. Scored windows start `STRIDE` frames apart.
     """
     kept = folder / f"point-{step}-{identity[:12]}.json"
     if not kept.exists():
