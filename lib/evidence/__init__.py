@@ -1,1 +1,1 @@
-"""What is known from records: scored runs, tables, how they are set, the verdict."""
+"""Results from stored records: scored runs, tables and their typesetting, data for figures, the verdict."""

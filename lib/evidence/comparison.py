@@ -1,6 +1,5 @@
-"""Two sets of scored runs side by side: their numbers, the interval of each difference, and what differs
-beneath them.
-"""
+"""Two sets of scored runs compared: their numbers, the interval of each difference, and what differs beneath
+them."""
 
 from __future__ import annotations
 
@@ -20,13 +19,13 @@ COLUMNS = ("dataset", "model", "first", "n_first", "second", "n_second", "differ
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two: what it is called, and its scored runs."""
+    """One of the two sets: its name and its scored runs."""
 
     name: str
     results: tuple[Result, ...]
 
     def runs(self, dataset: str, model: str) -> list[Result]:
-        """The labelled runs of a model, those under the conditions of the lowest seed."""
+        """The labelled runs of a model that have the same conditions as its lowest seed."""
         own = [
             r for r in self.results if (r.job.step, r.job.dataset, r.job.variant) == ("score", dataset, model)
         ]
@@ -35,10 +34,9 @@ class Side:
 
 
 def cells(first: Side, second: Side, *, protocol: Protocol, resamples: int) -> pd.DataFrame:
-    """A row per data set and model that both sides have, columns COLUMNS; the difference is second − first.
+    """One row per data set and model of both sides, with columns COLUMNS; the difference is second − first.
 
-    Where both have the same seeds on the same test frames, the difference is that of pairs and has an
-    interval.
+    If both have the same seeds on the same test frames, the difference is paired and has an interval.
     """
     rows = []
     for dataset in names.DATASETS:
@@ -88,7 +86,7 @@ def _same_frames(a: Result, b: Result) -> bool:
 
 
 def what_differs(first: Side, second: Side) -> dict[str, list[str]]:
-    """What is not the same beneath the two sides, in words: under "parameters", "code" and "data"."""
+    """What differs beneath the two sides, in words, under "parameters", "code" and "data"."""
     found: dict[str, dict[str, None]] = {"parameters": {}, "code": {}, "data": {}}
     for dataset in names.DATASETS:
         for model in names.MODELS:
@@ -104,7 +102,7 @@ def what_differs(first: Side, second: Side) -> dict[str, list[str]]:
 
 
 def face(table: pd.DataFrame, first: Side, second: Side) -> Face:
-    """The comparison as people read it."""
+    """The comparison as a table for people."""
     head = ["Model", first.name, "n", second.name, "n", "Change", "95 % interval of the change", "Note"]
     found = Face(head, corner="Data set")
     for row in table.itertuples():
@@ -117,8 +115,10 @@ def face(table: pd.DataFrame, first: Side, second: Side) -> Face:
 
 @dataclass(frozen=True)
 class Curves:
-    """One clip as both sides score it: `labels` (n,) bool, `scores` two arrays (n,) normalised as the
-    protocol says, `aucs` within the clip, None where it has frames of one kind.
+    """One clip as both sides score it.
+
+    `labels` (n,) bool; `scores`, two arrays (n,) normalised by the protocol; `aucs` within the clip, None if
+    all its frames have the same label.
     """
 
     dataset: str
@@ -130,10 +130,10 @@ class Curves:
 
 
 def curves(first: Side, second: Side, table: pd.DataFrame, protocol: Protocol) -> Curves | None:
-    """The clip of median AUC of the first side, of the last model in the table that both scored on the same
+    """The clip of median AUC (the first side's) for the last model in the table that both scored on the same
     frames.
 
-    None if there is none. Of an even number of clips the lower median is taken.
+    For an even number of clips, the lower median. None if there is no such clip.
     """
     for row in table[::-1].itertuples():
         a, b = (side.runs(row.dataset, row.model)[0] for side in (first, second))

@@ -1,19 +1,17 @@
-"""What was run, as the figures read it, and the rules by which they choose clips and frames.
+"""The data of figures, and the rules by which their clips and frames are chosen.
 
-A figure shows what a rule picks, never what looks best:
+A figure shows what a rule chooses, so that nothing is picked for its looks:
 
-    clip    the clip of median AUC among those with normal and abnormal frames; where two clips are shown,
-            those at the lower and upper quartile; on the generated set, among the clips with the paper's kind
-            of event; where nothing is labelled, the clip of median length
-    frame   the abnormal frame of median score in its clip; where several are shown, abnormal frames evenly
-            spread
+    clip    the clip of median AUC among those with normal and abnormal frames; for two clips, those at the
+            lower and upper quartile; on the generated set, among the clips with the paper's kind of event;
+            without labels, the clip of median length
+    frame   the abnormal frame of median score in its clip; for several frames, abnormal frames evenly spread
 
-The AUC of a clip and the score of a frame are the full model's (or, where that was not run, those of the next
-in RANKING). Of an even number the lower median is taken. Figures of one run show the lowest seed; those of
-several average only seeds that were run under the same conditions.
+The AUC of a clip and the score of a frame are those of the full model (if it was not run, of the next model
+in RANKING). For an even number, the lower median is used. Figures of one run show the lowest seed; figures of
+several average only seeds run under the same conditions.
 
-Who asks for another clip, frame or model (`figure.clip` and so on) gets it, and the figure says that it was
-chosen.
+A user can ask for another clip, frame or model (`figure.clip` etc.); the figure then says that it was chosen.
 """
 
 from __future__ import annotations
@@ -35,31 +33,29 @@ from lib.pipeline.steps import MODELS, Job, from_name
 from lib.settings.values import check_name, listed
 
 RANKING = ("app_intensity_mot", "two_path", "app_intensity", "mot", "app_error", "app_none", "one_path")
-# the paper's: a jumping kid, a thrown bag or paper
+# the paper's events: a jumping child, a thrown bag or paper
 MOTION_KINDS, BOTH_KINDS = (("running", "jumping"), ("bag",))
 
 
-# How many clips, and how many frames of each, a figure of single clips shows; "fig3" has a frame for each
-# clip.
+# Numbers of clips, and of frames of each, in figures of single clips; "fig3" has one frame per clip.
 CLIPS_AND_FRAMES = {"fig1": (1, 1), "fig3": (2, 1), "fig4": (2, 0), "fig5": (1, 3)}
 
 
 @dataclass(frozen=True)
 class Results:
-    """What was run on one data set. `runs` are the folders of the runs; arrays are read when they are asked
-    for."""
+    """What was run on one data set. `runs` are the folders of the runs; arrays are read when needed."""
 
     dataset: str
     data: object  # datasets.Prepared
     runs: dict[Job, Path]
-    wanted: Figure = Figure()  # what was asked for in the place of the rules
+    wanted: Figure = Figure()  # what the user asked for instead of the rules
 
     @cached_property
     def seeds(self) -> tuple[int, ...]:
         return tuple(sorted({job.seed for job in self.runs if job.seed is not None}))
 
     def folder(self, step: str, variant: str, seed: int | None = None) -> Path | None:
-        """Of a run, with the lowest seed unless another is named; None if it was not run."""
+        """The folder of a run, with the lowest seed unless one is given; None if it was not run."""
         seed = self.seeds[0] if seed is None and self.seeds else seed
         return next(
             (
@@ -71,13 +67,13 @@ class Results:
         )
 
     def record(self, step: str, variant: str, seed: int | None = None) -> dict | None:
-        """Its record; None if it was not run."""
+        """The record of a run; None if it was not run."""
         folder = self.folder(step, variant, seed)
         return None if folder is None else records.read(folder)
 
     def scores(self, model: str) -> pd.DataFrame | None:
-        """The scores of the lowest seed, a row a test frame in the order of the arrays; None if it was not
-        run."""
+        """The scores of the lowest seed, one row per test frame in the order of the arrays; None if it was
+        not run."""
         return next(
             (
                 result.scores
@@ -88,7 +84,7 @@ class Results:
         )
 
     def array(self, step: str, variant: str, name: str) -> np.ndarray | None:
-        """A stored array, mapped from the disk; None if it was not run."""
+        """A stored array, memory-mapped; None if the run does not exist."""
         folder = self.folder(step, variant)
         return None if folder is None else np.load(folder / name, mmap_mode="r")
 
@@ -98,8 +94,7 @@ class Results:
         return open_results(dict(sorted(self.runs.items(), key=lambda item: item[0].seed or 0)))
 
     def alike(self, model: str) -> list[Result]:
-        """The runs of a model that may be averaged: those made under the same conditions as its lowest
-        seed."""
+        """The runs of a model that may be averaged: those with the same conditions as its lowest seed."""
         groups = apart(result for result in self.scored if result.job.variant == model)
         return groups[0] if groups else []
 
@@ -114,16 +109,16 @@ class Results:
         return self.wanted.model or RANKING[0]
 
     def small_print(self, caption: str) -> str:
-        """The caption as it stands under the figure: nothing, where none is wanted."""
+        """The caption for the small print under the figure; empty if none is wanted."""
         return caption if self.wanted.caption else ""
 
     def marked(self, text: str) -> str:
-        """Some words in a figure, which say so where its clip or frame was chosen."""
+        """A text in a figure, with "chosen" added if its clip or frame was chosen by the user."""
         return f"{text}, chosen" if self.wanted.clip or self.wanted.frames else text
 
     @cached_property
     def clip_auc(self) -> dict[str, float]:
-        """AUC of each test clip with frames of both kinds, by the model that ranks."""
+        """AUC of each test clip with frames of both kinds, by the ranking model."""
         record = self.record("score", self.ranking)
         aucs = {} if record is None else record["metrics"]["by_clip"]
         return {name: auc for name, auc in aucs.items() if auc is not None}
@@ -133,7 +128,7 @@ class Results:
         return slice(clip.start, clip.start + clip.length)
 
     def labels(self, clip) -> np.ndarray:
-        """(length,) bool, True where abnormal; all False for a set without labels."""
+        """(length,) bool, True for abnormal frames; all False for a set without labels."""
         labels = self.data.labels
         return np.zeros(clip.length, bool) if labels is None else np.asarray(labels[self.rows(clip)], bool)
 
@@ -142,18 +137,19 @@ class Results:
         return None if self.data.masks is None else self.data.masks[clip.start + frame]
 
     def kinds(self, name: str) -> tuple[str, ...]:
-        """The kinds of anomaly in a clip of the generated set; empty elsewhere."""
+        """The kinds of anomaly in a clip of the generated set; empty for other sets."""
         tracks = self.data.tracks
         return () if tracks is None else tuple(dict.fromkeys(tracks.loc[tracks["clip"] == name, "kind"]))
 
     def title(self, clip) -> str:
-        """A clip by name, and what happens in it where that is known."""
+        """The name of a clip, and its kinds of anomaly if known."""
         kinds = ", ".join(self.kinds(clip.name)).replace("_", " ")
         return self.marked(f"{clip.name} ({kinds})" if kinds else clip.name)
 
     @property
     def source(self) -> str:
-        """Data set, profile and seeds for the small print, and what must not be mixed silently."""
+        """Data set, profile and seeds for the small print, with a warning about runs that differ or are out
+        of date."""
         profile = next(iter(self.runs)).profile
         subset = ", incomplete (subset)" if self.data.subset else ""
         seeds = (
@@ -178,8 +174,8 @@ class Results:
 
 
 def read(profile: str, inputs: dict[str, Path], open_data) -> list[Results]:
-    """The runs that a figure reads (`Run.inputs`), by data set; `open_data(job)` opens the prepared data set
-    of a job.
+    """The runs that a figure reads (`Run.inputs`), by data set; `open_data(job)` opens the prepared data of a
+    job.
 
     Raises RecordError if nothing was run.
     """
@@ -197,14 +193,15 @@ def read(profile: str, inputs: dict[str, Path], open_data) -> list[Results]:
     return found
 
 
-# -- what was asked for --------------------------------------------------------------------------------------
+# -- what the user asked for ---------------------------------------------------------------------------------
 
 
 def ask(found: list[Results], figure: str, wanted: Figure) -> list[Results]:
-    """The results with what was asked for a figure, of those data sets that have it; checked.
+    """The results of the data sets that have what the user asked for (`figure.*`), checked.
 
-    What a figure does not read, such as the clip of the ROC curves, is left out. Raises ConfigError for what
-    is not there."""
+    Settings that a figure does not use, such as the clip of the ROC curves, are ignored. Raises ConfigError
+    for something that does not exist.
+    """
     if wanted.dataset:
         there = [results.dataset for results in found]
         if wanted.dataset not in there:
@@ -229,7 +226,7 @@ def ask(found: list[Results], figure: str, wanted: Figure) -> list[Results]:
 
 
 def asked_name(figure: str, wanted: Figure) -> str:
-    """What the name of a figure's files says beyond its data set: everything that is not the default."""
+    """The part of a figure's file name after its data set: all settings that differ from the default."""
     parts = []
     if figure in CLIPS_AND_FRAMES:
         parts += [
@@ -297,19 +294,19 @@ def _count(number: int, what: str) -> str:
 
 
 def at_quantiles(items, count: int) -> list:
-    """`count` of some items in order, at the middles of as many equal parts; of two candidates the lower.
+    """`count` of some ordered items, at the middles of that many equal parts; of two candidates the lower.
 
-    1: the median; 2: the quartiles.
+    For 1 this is the median, for 2 the quartiles.
     """
     return [items[math.ceil((i + 0.5) / count * len(items)) - 1] for i in range(count)]
 
 
 def choose_clips(results: Results, *kinds: tuple[str, ...]) -> list:
-    """One test clip for each tuple of kinds of anomaly, by the rule above. A tuple is () where any kind will
-    do.
+    """One test clip for each tuple of kinds of anomaly, by the rule above. An empty tuple stands for any
+    kind.
 
-    Where no clip has such a kind (on real sets kinds are not known), clips at the quantiles of AUC take their
-    places."""
+    If no clip has such a kind (it is unknown on real sets), clips at the quantiles of AUC are used.
+    """
     clips = {clip.name: clip for clip in results.data.clips("test")}
     if results.wanted.clip:
         return [clips[name] for name in listed(results.wanted.clip)]
@@ -324,10 +321,10 @@ def choose_clips(results: Results, *kinds: tuple[str, ...]) -> list:
 
 
 def choose_frame(results: Results, clip, place: int = 0) -> int:
-    """The abnormal frame of median total score in a clip (of all frames, if none is abnormal), counted from
-    0.
+    """The abnormal frame of median total score in a clip, counted from 0; among all frames if none is
+    abnormal.
 
-    Of frames that were asked for, the one at `place`.
+    If frames were asked for, the one at `place`.
     """
     if results.wanted.frames:
         return results.wanted.frames[place]
@@ -337,15 +334,15 @@ def choose_frame(results: Results, clip, place: int = 0) -> int:
 
 
 def spread_frames(results: Results, clip, count: int) -> list[int]:
-    """Abnormal frames of a clip, evenly spread over all of them (over all frames, if none is abnormal), or
-    those that were asked for."""
+    """Evenly spread abnormal frames of a clip (among all frames if none is abnormal), or the frames that were
+    asked for."""
     if results.wanted.frames:
         return list(results.wanted.frames)
     return [int(frame) for frame in at_quantiles(abnormal_frames(results, clip), count)]
 
 
 def abnormal_frames(results: Results, clip) -> np.ndarray:
-    """The abnormal frames of a clip, from the clip's first; all, if none is."""
+    """The abnormal frames of a clip, counted from its first; all frames if none is abnormal."""
     labels = results.labels(clip)
     return np.flatnonzero(labels if labels.any() else ~labels)
 
@@ -367,7 +364,7 @@ def rule_for_clips(results: Results, *kinds: tuple[str, ...]) -> str:
 
 
 def rule_for_frames(results: Results, *clips, spread: bool = False) -> str:
-    """The rule by which `choose_frame`, or `spread_frames`, chose in some clips, in words."""
+    """The rule by which `choose_frame` or `spread_frames` chose in some clips, in words."""
     if results.wanted.frames:
         return f"{'Frames' if len(results.wanted.frames) > 1 else 'Frame'} chosen by hand."
     labelled = all(results.labels(clip).any() for clip in clips)

@@ -1,6 +1,6 @@
-"""What data sets, models and flows are called, in one place: in rows of tables, in legends, in sentences.
+"""The display names of data sets, models and flows, for rows of tables, legends and sentences.
 
-What a model consists of stands in `pipeline.steps.MODELS`; how it is drawn in `figures.style.MODELS`.
+The parts of a model are in `pipeline.steps.MODELS`, its colours in `figures.style.MODELS`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ PAPER_SETS = ("ped2", "avenue", "shanghaitech")
 
 
 class Name(NamedTuple):
-    """One thing: `row` of a table, `legend` of a figure (with mathematics), and as a `sentence` has it."""
+    """The names of one model or flow: a `row` of a table, the `legend` of a figure (with mathematics), and
+    within a `sentence`."""
 
     row: str
     legend: str
@@ -41,14 +42,13 @@ FLOWS = {
     "app_error": Name("Error map", "$F_{app}$ (error map)", "F_app with the error map"),
     "mot": Name("F_mot", "$F_{mot}$", "F_mot"),
 }
-# as the paper's Table 2 has it
+# as in the paper's Table 2
 TABLE2 = {"two_path": "ITAE", "app_intensity_mot": "ITAE + Generative Modeling"}
 
 
 def in_table(table: str, model: str) -> Name:
-    """What a model is called in "table2", "table3" or "table4"; in Table 4 it goes by what its flow is
-    given.
-    """
+    """The names of a model in "table2", "table3" or "table4". In Table 4 it is named after the extra input of
+    its flow."""
     if table == "table4":
         return FLOWS[model]
     if table == "table2":

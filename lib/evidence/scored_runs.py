@@ -1,8 +1,8 @@
-"""Scored runs with all that they stand on, and which of them may stand in one cell of a table.
+"""Scored runs with all runs that they depend on, and which of them can share a cell of a table.
 
-A score run says little by itself about how its networks were trained: that is in the records of the runs
-beneath it. A `Result` holds both, so that two seeds trained for different numbers of steps are seen to differ
-although their scoring was the same.
+The record of a score run says little about how its networks were trained; that is in the records of the runs
+beneath it. A `Result` holds both, so that two seeds trained for different numbers of steps are recognised as
+different although they were scored in the same way.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from lib.evaluation.protocols import PROTOCOLS, Interval, Protocol
 from lib.pipeline import records
 from lib.pipeline.steps import Job, from_name
 
-# The tables apply one protocol to all runs, whatever the runs were told; and how something was computed is no
-# condition of the result beyond rounding.
+# The tables apply one protocol to all runs, whatever theirs was; and device, layout and threads affect
+# results only by rounding.
 NOT_COMPARED = ("evaluate.", "machine.device", "machine.layout", "machine.threads")
 
 
@@ -33,7 +33,7 @@ NOT_COMPARED = ("evaluate.", "machine.device", "machine.layout", "machine.thread
 class Result:
     """One scored run (step score or reference), its record, and the records of all runs beneath it, by name.
 
-    `changed` names those beneath it that are gone, or whose result is no longer the one that was read.
+    `changed` names those beneath it that no longer exist, or whose result has changed since it was read.
     """
 
     job: Job
@@ -48,15 +48,14 @@ class Result:
 
     @property
     def commit(self) -> str:
-        """The commit, shortened, with a + where the tree had other changes."""
+        """The commit, shortened, with a + if the tree had other changes."""
         git = self.record.get("git") or {}
         return f"{git['commit'][:7]}{'+' if git.get('dirty') else ''}" if git.get("commit") else "no commit"
 
     @functools.cached_property
     def conditions(self) -> dict[tuple[str, str], frozenset[str]]:
-        """Everything that has to agree between runs of one cell, by (step, name): profile, data, parameters,
-        code.
-        """
+        """Everything that must be equal for runs of one cell, by (step, name): profile, data, parameters,
+        code."""
         found: dict[tuple[str, str], set[str]] = {
             ("", "profile"): {self.job.profile},
             ("", "subset"): {str(self.subset).lower()},
@@ -73,9 +72,8 @@ class Result:
         return {key: frozenset(values) for key, values in found.items()}
 
     def parameters(self) -> dict:
-        """The values of all parameters that the run or one beneath it read; the first step's where steps
-        differ.
-        """
+        """The values of all parameters of the run and those beneath it; if steps differ, that of the
+        first."""
         merged = {}
         for record in (self.record, *self.beneath.values()):
             merged = record["parameters"] | merged
@@ -83,9 +81,7 @@ class Result:
 
     @functools.cached_property
     def trouble(self) -> str:
-        """What is wrong with the stored scores, in words; empty if they are those that the record
-        describes.
-        """
+        """Why the stored scores cannot be used; empty if they are those that the record describes."""
         file = self.record["outputs"][0]
         path = self.folder / file["file"]
         if not path.exists():
@@ -98,18 +94,19 @@ class Result:
 
     @functools.cached_property
     def scores(self) -> pd.DataFrame:
-        """The stored scores, a row a test frame. Raises ResultError if they are missing or not those of the
-        record.
-        """
+        """The stored scores, one row per test frame. Raises ResultError if they are missing or not those of
+        the record."""
         if self.trouble:
             raise ResultError(f"{self.trouble}. Run it again: {self.record.get('command', 'its notebook')}")
-        # Avenue's are called 01 to 21
+        # Avenue's clips are named 01 to 21
         return pd.read_csv(self.folder / self.record["outputs"][0]["file"], dtype={"clip": str})
 
     @property
     def rounding(self) -> float:
-        """How far an AUC computed from the stored scores may be from the one on record: as far as one
-        computed by sorting from one by counting pairs; further where curated scores are rounded.
+        """How far an AUC computed from the stored scores may be from the recorded one.
+
+        An AUC computed by sorting differs slightly from one computed by counting pairs, and curated scores
+        are rounded.
         """
         return 1e-4 if self.record["outputs"][0].get("digits") else 1e-6
 
@@ -133,28 +130,28 @@ class Result:
 
     @property
     def terms(self) -> list[tuple[float, np.ndarray]]:
-        """The weighted terms of Eq. 9 as the paper's protocol takes them."""
+        """The weights and terms of Eq. 9 under the paper's protocol."""
         return self.terms_for(PROTOCOLS["paper"])
 
     def terms_for(self, protocol: Protocol) -> list[tuple[float, np.ndarray]]:
-        """The weighted terms of Eq. 9, which each protocol normalises in its own way.
+        """The weights and terms of Eq. 9, which each protocol normalises in its own way.
 
-        L has the lambdas of the scope that goes with the protocol.
+        The lambdas of L have the scope that belongs to the protocol.
         """
         terms = [(1.0, self.scores["R"].to_numpy())]
         if "L" in self.scores:
             column = protocols.column_of_likelihood(protocol)
-            column = column if column in self.scores else "L"  # of one flow there are no lambdas
+            column = column if column in self.scores else "L"  # a single flow has no lambdas
             terms.append((self.record["parameters"]["score.lambda_L"], self.scores[column].to_numpy()))
         return terms
 
     @property
     def train_stats(self) -> list | None:
-        """The extremes of each term on the training frames; None where there were none."""
+        """The extremes of each term on the training frames; None if there are none."""
         return self.record["metrics"].get("train_extremes")
 
     def auc(self, protocol: Protocol) -> float:
-        """The AUC on record, or where that protocol is not on record, from the stored scores."""
+        """The recorded AUC or, if that protocol is not recorded, one from the stored scores."""
         if protocol == PROTOCOLS["paper"]:
             return self.record["metrics"]["auc"]
         recorded = self.record["metrics"]["protocols"].get(protocol.name)
@@ -165,7 +162,7 @@ class Result:
 
 
 def open_results(folders: dict[Job, Path]) -> tuple[Result, ...]:
-    """The scored runs that are complete, with what they stand on; others are left out."""
+    """The complete scored runs, with the runs that they depend on; others are left out."""
     found = []
     for job, folder in folders.items():
         record = records.read(folder)
@@ -180,8 +177,9 @@ def of_profile(profile: str) -> tuple[Result, ...]:
 
 
 def before(profile: str) -> tuple[Result, ...]:
-    """The scored runs of a profile as they were before the last change: those that were replaced, where there
-    are such, on what they were made from; the others as they are.
+    """The scored runs of a profile before the last change.
+
+    Runs that were replaced are given as they were, with what they were made from; the others as they are.
     """
     found = []
     for result in of_profile(profile):
@@ -196,9 +194,9 @@ def before(profile: str) -> tuple[Result, ...]:
 def _beneath(
     profile: str, record: dict, *, replaced: bool = False
 ) -> tuple[dict[str, dict], tuple[str, ...]]:
-    """The records beneath a run by name, and the names of those that are not the ones that it read any more.
+    """The records beneath a run by name, and the names of those that are no longer the ones it read.
 
-    With `replaced`, a record that was replaced since is looked for too.
+    With `replaced`, records that were replaced since are searched too.
     """
     found, changed, todo = {}, {}, [record]
     while todo:
@@ -220,12 +218,12 @@ def _beneath(
 
 
 def differences(a: Result, b: Result) -> tuple[str, ...]:
-    """What differs between the conditions of two results; nothing: they may be compared.
+    """What differs between the conditions of two results; if nothing, they may be compared.
 
-    `autoencoder.steps is 240 against 2500`, `module glow of flow is of two versions`, `module loop is under
-    one autoencoder only`. Only steps that both stand on are compared: a model without flows and one with them
-    share an autoencoder. What one side of such a step lacks is a difference, but for parameters that another
-    kind of model has no use for.
+    Examples: `autoencoder.steps is 240 against 2500`, `module glow of flow is of two versions`,
+    `module loop is under one autoencoder only`. Only steps beneath both are compared: a model without flows
+    and one with them share an autoencoder. Within such a step, something that only one side has is a
+    difference, except for parameters that another kind of model does not use.
     """
     one, other = a.conditions, b.conditions
     shared = {step for step, _ in one} & {step for step, _ in other}
@@ -249,9 +247,7 @@ def differences(a: Result, b: Result) -> tuple[str, ...]:
 
 
 def apart(results: Iterable[Result]) -> list[list[Result]]:
-    """Results in groups within which nothing differs, in the order they came: only a group may be
-    averaged.
-    """
+    """Results in groups without differences, in their order. Only results of one group may be averaged."""
     groups: list[list[Result]] = []
     for result in results:
         home = next(
@@ -272,8 +268,9 @@ def protocol_of(*, normalise: str, smoothing: float) -> Protocol:
 
 @functools.lru_cache(maxsize=1000)
 def interval(group: tuple[Result, ...], protocol: Protocol, resamples: int) -> Interval | None:
-    """The 95 % interval of the mean AUC of a group of seeds; None below eight clips, for a subset, without
-    scores.
+    """The 95 % interval of the mean AUC of a group of seeds.
+
+    None for fewer than eight clips, for a subset, or without usable scores.
     """
     if any(r.subset or r.trouble for r in group):
         return None

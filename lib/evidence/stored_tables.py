@@ -1,12 +1,11 @@
-"""Each table, and the verdict, is computed once per set of runs; whatever shows it reads it.
+"""Each table, and the verdict, is computed once per set of runs and stored; all other code reads it here.
 
-    table = stored_tables.table("table3", runs, protocol=protocol, resamples=1000,
-    folder=paths.tables("quick"))
+    table = stored_tables.table("table3", runs, protocol=protocol, resamples=1000, folder=folder)
 
 `table3.csv` has the cells in full precision, `table3.json` the rest and a key: a hash of the records of the
-runs and of all beneath them, of the stored scores, the protocol, the number of resamples, and the code that
-makes the table. Where the key in the folder is another, the table is computed and stored there, with Markdown
-and LaTeX beside it. The findings of the verdict are stored in the same way, as `verdict.json`.
+runs and of all beneath them, of the stored scores, the protocol, the number of resamples, and the code of the
+table. If the stored key differs, the table is computed and stored, with Markdown and LaTeX versions. The
+findings of the verdict are stored in the same way, as `verdict.json`.
 """
 
 from __future__ import annotations
@@ -29,10 +28,9 @@ from lib.pipeline.steps import STEPS
 def table(
     name: str, results, *, protocol: Protocol, resamples: int, folder: Path, keep: bool = True
 ) -> tables.Table:
-    """Table 2, 3 or 4 of some scored runs: read from `folder` if it is there, otherwise computed.
+    """Table 2, 3 or 4 of some scored runs: read from `folder` if it is stored there, otherwise computed.
 
-    What was computed is stored in `folder` unless `keep` is False. Of the runs only those count that the
-    table shows.
+    A computed table is stored in `folder` unless `keep` is False. Only runs that the table shows are used.
     """
     shown = [r for r in results if r.job.step == "reference" or r.job.variant in tables.ROWS[name]]
     how = {"protocol": protocol, "resamples": resamples}
@@ -49,9 +47,10 @@ def table(
 def findings(
     results, *, protocol: Protocol, resamples: int, folder: Path, keep: bool = True
 ) -> list[verdict.Finding]:
-    """The findings of the verdict on some scored runs: read from `folder` if they are there, otherwise made.
+    """The findings of the verdict on some scored runs: read from `folder` if stored there, otherwise
+    computed.
 
-    They are made from the three tables, which are read or made in the same way.
+    They are computed from the three tables, which are read or computed in the same way.
     """
     how = {"protocol": protocol, "resamples": resamples}
     key, path = key_of("verdict", results, **how), folder / "verdict.json"
@@ -66,7 +65,7 @@ def findings(
 
 
 def key_of(name: str, results, *, protocol: Protocol, resamples: int) -> str:
-    """A hash of all that determines a table."""
+    """A hash of everything that determines a table."""
     runs = [
         [r.job.profile, r.job.name, r.record, r.beneath, r.changed, r.trouble]
         for r in sorted(results, key=lambda r: (r.job.profile, r.job.name))
@@ -76,7 +75,8 @@ def key_of(name: str, results, *, protocol: Protocol, resamples: int) -> str:
 
 
 def write(found: tables.Table, folder: Path, key: str) -> list[str]:
-    """Stores a table: csv and json to be read again, Markdown and LaTeX for people. Returns their names."""
+    """Store a table: csv and json for reading it back, Markdown and LaTeX for people. Returns the names of
+    the files."""
     written = typesetting.write(found, folder)
     regions = None if found.regions is None else found.regions.to_dict("list")
     stored = {
@@ -91,9 +91,9 @@ def write(found: tables.Table, folder: Path, key: str) -> list[str]:
 
 
 def read(folder: Path, name: str, key: str = "") -> tables.Table | None:
-    """The stored table; None if there is none with this key, or if its csv is not the one that was stored.
+    """The stored table; None if there is none with this key, or if its csv has changed since it was stored.
 
-    Without a key, the table is taken as it is stored.
+    Without a key, the table is read whatever its key.
     """
     stored, path = _load(folder / f"{name}.json"), folder / f"{name}.csv"
     if (
@@ -116,7 +116,7 @@ def read(folder: Path, name: str, key: str = "") -> tables.Table | None:
 
 
 def _load(path: Path) -> dict:
-    """A stored file; empty if there is none, or none that can be read."""
+    """The content of a stored file; empty if there is none that can be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
@@ -124,7 +124,7 @@ def _load(path: Path) -> dict:
 
 
 def _alone(folder: Path, name: str):
-    """Notebooks that run side by side wait for each other here instead of computing the same table twice."""
+    """A lock, so that notebooks running side by side wait here instead of computing the same table twice."""
     return alone(
         folder.parent / ".state" / f"{name}.lock", f"{name} in {paths.shown(folder)}", lambda _: None
     )

@@ -1,14 +1,14 @@
-"""Tables 2, 3 and 4: the paper's numbers, ours from records and stored scores, and what separates them.
+"""Tables 2, 3 and 4: the paper's numbers, ours from records and stored scores, and the differences.
 
-A table is made in two steps: `cells`, one row a number with everything known about it (the csv), and from
-them the table that people read (Markdown, LaTeX, notebook, report), rounded to the paper's three digits.
-Nothing is shown that is not in a cell. Rules:
+A table is made in two steps: `cells`, one row per number with everything known about it (the csv), and from
+these the table for people (Markdown, LaTeX, notebook, report), rounded to the paper's three digits. Every
+number shown is in a cell. Rules:
 
-* Only seeds that were run under the same conditions are averaged (`results.apart`); others stand in a row of
-  their own, with a note that says what differs.
-* A change is taken between runs with the same seeds and under the same conditions; otherwise a note says why
-  there is none.
-* What was not run says so.
+* Only seeds run under the same conditions are averaged (`scored_runs.apart`); others get a row of their own,
+  with a note that says what differs.
+* A change is computed between runs with the same seeds and conditions; otherwise a note says why there is
+  none.
+* What was not run is marked as such.
 """
 
 from __future__ import annotations
@@ -93,9 +93,10 @@ NUMBERS = (
 
 @dataclass(frozen=True)
 class Table:
-    """`cells` has one row per number, columns FIELDS: NUMBERS are floats, "subset" is bool, the rest text.
-    `notes` are the footnotes a, b, c...; `under` the lines beneath; `regions`, of Table 3 alone, where in the
-    frame the models look (see `regions_of`).
+    """`cells` has one row per number and columns FIELDS: NUMBERS are floats, "subset" is bool, the rest text.
+
+    `notes` are the footnotes a, b, c...; `under` the lines beneath; `regions`, only in Table 3, the
+    localisation results of `regions_of`.
     """
 
     name: str
@@ -113,7 +114,7 @@ class Table:
 
 
 def paper_results(path: Path = paths.PAPER_RESULTS) -> list[dict]:
-    """The rows of data/paper_results.csv; value is a number, or None where the paper prints a dash."""
+    """The rows of data/paper_results.csv; value is a number, or None if the paper prints a dash."""
     with open(path, encoding="utf-8", newline="") as file:
         return [
             row | {"value": float(row["value"]) if row["value"] else None} for row in csv.DictReader(file)
@@ -121,7 +122,7 @@ def paper_results(path: Path = paths.PAPER_RESULTS) -> list[dict]:
 
 
 def paper_value(paper: list[dict], table: int, variant: str, dataset: str) -> float | None:
-    """What a table of the paper says of one of our models; None if it says nothing."""
+    """The number of one of our models in a table of the paper; None if there is none."""
     return next(
         (
             row["value"]
@@ -140,7 +141,7 @@ def _mean(values) -> float:
 
 
 def seeds_of(group) -> str:
-    """seed 0; seeds 0, 1"""
+    """The seeds of a group as text: "seed 0" or "seeds 0, 1"."""
     seeds = list(dict.fromkeys(r.job.seed for r in group))
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
@@ -154,7 +155,7 @@ def _why_no_interval(group: tuple[Result, ...]) -> str:
 
 
 def _describe(group: list[Result]) -> dict:
-    """What a cell says of its runs."""
+    """The fields of a cell that describe its runs."""
     return {
         "n": len(group),
         "subset": any(r.subset for r in group),
@@ -166,7 +167,7 @@ def _describe(group: list[Result]) -> dict:
 
 
 def _conditions(group: list[Result]) -> list[str]:
-    """Notes on a group of runs by itself."""
+    """Notes on a group of runs."""
     said = [
         f"{r.job.name} was made from results that are no longer there: {', '.join(r.changed)}"
         for r in group
@@ -192,9 +193,9 @@ def measured(
     """The cells of one of our models on one data set: one for each group of seeds run under the same
     conditions.
 
-    With none there is one cell whose status says so. `against` is the variant whose AUC is subtracted;
-    `label` is what the row is called, if not as in Table 3. Where there are several groups, `separate` names
-    the seeds of each.
+    Without runs there is one cell whose status says so. `against` is the variant whose AUC is subtracted;
+    `label` is the name of the row, if not that of Table 3. With several groups, `separate` names the seeds of
+    each.
     """
 
     def runs(name):
@@ -247,9 +248,8 @@ def measured(
 
 
 def _difference(cell: dict, group: list[Result], baselines: list[list[Result]], protocol, resamples) -> dict:
-    """The fields of a cell that compare it, paired seed by seed, with the baseline run under the same
-    conditions.
-    """
+    """The fields of a cell that compare it, paired by seed, with the baseline run under the same
+    conditions."""
     said, name = list(cell["said"]), names.MODELS[cell["against"]].row
     equal = [b for b in baselines if not differences(b[0], group[0])]
     if not equal:
@@ -271,9 +271,9 @@ def _difference(cell: dict, group: list[Result], baselines: list[list[Result]], 
 
 
 def references(results, dataset: str, *, protocol: Protocol, resamples: int) -> list[dict]:
-    """The cells of the reference scorers on one data set; labels come from a score run on the same frames."""
+    """The cells of the reference scorers on one data set. Labels come from a score run on the same frames."""
     cells, shown = [], protocol
-    # of a single score it changes the scale alone, and so no AUC over pooled frames
+    # for a single score it only changes the scale, and not the AUC over pooled frames
     if protocol.normalise == "train":
         protocol = dataclasses.replace(protocol, normalise="none")
     for group in apart(r for r in results if r.job.step == "reference" and r.job.dataset == dataset):
@@ -330,9 +330,10 @@ def references(results, dataset: str, *, protocol: Protocol, resamples: int) -> 
 
 
 def regions_of(results) -> pd.DataFrame:
-    """Where models without flows and the frame difference look: a row each with dataset, row, separate, rbdc,
-    rbdc_sd, tbdc, tbdc_sd, n, subset, runs. Only runs with labelled pixels count; those under other
-    conditions stand in rows of their own, `separate` names their seeds.
+    """RBDC and TBDC of models without flows and of the frame difference, one row each.
+
+    Columns are dataset, row, separate, rbdc, rbdc_sd, tbdc, tbdc_sd, n, subset, runs. Only runs with labelled
+    pixels count; runs under other conditions have rows of their own, with their seeds in `separate`.
     """
     rows = []
     for dataset in order_of(results):
@@ -389,7 +390,7 @@ def order_of(results) -> list[str]:
 
 
 def _table(name: str, results, cells: list[dict], protocol: Protocol, resamples: int) -> Table:
-    """Numbers the notes and writes the lines beneath."""
+    """A table from its cells: numbers the notes and writes the lines beneath."""
     notes = list(dict.fromkeys(said for cell in cells for said in cell["said"]))
     rows = [
         cell
@@ -431,7 +432,7 @@ def _table(name: str, results, cells: list[dict], protocol: Protocol, resamples:
 
 
 def _provenance(cells: pd.DataFrame, results, dataset: str) -> str:
-    """Where the numbers of a data set come from, in one line."""
+    """The provenance of a data set's numbers, in one line."""
     jobs = list(dict.fromkeys(run for runs in cells["runs"] for run in runs.split()))
     mine = [r for r in results if r.job.name in jobs]
     said = [f"profile {', '.join(dict.fromkeys(r.job.profile for r in mine))}"]
@@ -452,12 +453,12 @@ def _provenance(cells: pd.DataFrame, results, dataset: str) -> str:
 
 
 def _about_commit(*commits: str) -> str:
-    """What the + after a commit means, where there is one."""
+    """The meaning of the + after a commit, if there is one."""
     return " (+: with other changes)" if any(commit.endswith("+") for commit in commits) else ""
 
 
 def table2(results, paper: list[dict], *, protocol: Protocol, resamples: int) -> Table:
-    """The paper's rows as it prints them, our two models as measured, and the reference scorers."""
+    """The paper's rows as printed, our two models as measured, and the reference scorers."""
     cells = [
         {
             "dataset": row["dataset"],
@@ -485,13 +486,13 @@ def table2(results, paper: list[dict], *, protocol: Protocol, resamples: int) ->
 
 
 def table3(results, paper: list[dict], *, protocol: Protocol, resamples: int) -> Table:
-    """One path, two paths, and the flows; and where in the frame the first two look."""
+    """One path, two paths, and the flows; and the localisation results of the models without flows."""
     table = _ablation("table3", TABLE3, results, paper, protocol, resamples)
     return dataclasses.replace(table, regions=regions_of(results))
 
 
 def table4(results, paper: list[dict], *, protocol: Protocol, resamples: int) -> Table:
-    """What the appearance flow is given beside the pooled features."""
+    """Additional information for the appearance flow."""
     return _ablation("table4", TABLE4, results, paper, protocol, resamples)
 
 

@@ -1,9 +1,8 @@
-"""A table as people read it: Markdown, LaTeX, HTML, a notebook's table, and a few sentences; all from its
-cells.
+"""Tables for people: Markdown, LaTeX, HTML, notebook tables, and a few sentences, all from a table's cells.
 
-A table becomes a `Face` first, text in rows and columns with what is known about each cell; LaTeX, HTML and
-notebooks get it through pandas' Styler. Italics are the paper's numbers and upright ones ours, everywhere.
-Numbers are rounded here, once, to three digits.
+A table is first converted to a `Face`: text in rows and columns, with what is known about each cell; LaTeX,
+HTML and notebook tables are made from it with pandas' Styler. The paper's numbers are in italics everywhere,
+ours upright. Numbers are rounded here only, to three digits.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ GROUPS = {
 
 @dataclass
 class Face:
-    """Text in rows and columns, and what writings need to know of it.
+    """Text in rows and columns, and what the output formats need to know about it.
 
-    blocks    the name of the block of rows that each row belongs to, in place of a first column; empty: none
-    corner    what stands above the names of blocks
+    blocks    the block to which each row belongs, shown instead of a first column; empty if there are none
+    corner    heading of the column of blocks
     paper     (row, column) of the paper's numbers
     marks     (row, column) -> letters of footnotes
-    parts     (row, column) -> [(value, its interval or "")] where a cell holds such; its text is made of them
-    runs      (row, column) -> for each part of a cell, the names of the runs that it is from
+    parts     (row, column) -> [(value, its interval or "")], the parts that make the text of a cell
+    runs      (row, column) -> for each part of a cell, the names of its runs
     """
 
     head: list[str]
@@ -58,7 +57,7 @@ class Face:
     runs: dict[tuple[int, int], list[list[str]]] = field(default_factory=dict)
 
     def add(self, texts: list[str | list[tuple[str, str]]], block: str | None = None) -> int:
-        """Adds a row, in which a cell may be given by its parts; returns its index."""
+        """Add a row, in which a cell may be given by its parts; returns its index."""
         i = len(self.rows)
         row = []
         for j, given in enumerate(texts):
@@ -77,7 +76,7 @@ class Face:
 
 
 def number(value) -> str:
-    """0.973, or a dash where there is none."""
+    """0.973, or a dash for NaN."""
     return DASH if pd.isna(value) else f"{value:.3f}".replace("-", "−")
 
 
@@ -101,7 +100,7 @@ def interval_of_change(low, high) -> str:
 
 
 def measured(cell) -> str:
-    """0.973 ± 0.004, or why there is no number."""
+    """0.973 ± 0.004, or the reason why there is no number."""
     if cell.status:
         return cell.status
     spread = "" if pd.isna(cell.sd) else f" ± {cell.sd:.3f}"
@@ -109,7 +108,7 @@ def measured(cell) -> str:
 
 
 def row_name(cell) -> str:
-    """What a row is called; where seeds were run under different conditions, with its own."""
+    """The name of a row, with its seeds if seeds were run under different conditions."""
     return f"{cell.row} ({cell.separate})" if cell.separate else cell.row
 
 
@@ -190,7 +189,7 @@ def _result(cell) -> tuple[str, str]:
 
 
 def _runs(cells) -> list[list[str]]:
-    """The names of the runs of each of some cells; none of what was not run."""
+    """The names of the runs of each cell; empty if it was not run."""
     return [cell.runs.split() if isinstance(cell.runs, str) else [] for cell in cells]
 
 
@@ -199,7 +198,7 @@ def _interval_or_nothing(cell) -> str:
 
 
 def _marks_of(cells) -> str:
-    """The letters of the footnotes of some cells, each once."""
+    """The footnote letters of some cells, without repetition."""
     return " ".join(dict.fromkeys(letters for cell in cells for letters in cell.marks.split()))
 
 
@@ -224,7 +223,7 @@ def references_face(table: Table) -> Face | None:
 
 
 def regions_face(table: Table) -> Face | None:
-    """Where in the frame the models look; None if no run has labelled pixels."""
+    """The localisation results; None if no run has labelled pixels."""
     if table.regions is None or table.regions.empty:
         return None
     found = Face(["Error map of", "RBDC", "TBDC", "n"], corner="Data set")
@@ -320,13 +319,13 @@ TEX = {
 
 
 def tex(text: str) -> str:
-    """Text with everything escaped that LaTeX reads as a command."""
+    """Text with all characters escaped that have a meaning in LaTeX."""
     escaped = "".join(TEX.get(letter, letter) for letter in text)
     return escaped.replace("F\\_app", r"$F_{app}$").replace("F\\_mot", r"$F_{mot}$")
 
 
 def latex(table: Table) -> str:
-    """The same as a LaTeX table (package booktabs)."""
+    """The table as LaTeX (package booktabs), with the same parts."""
     lines = [
         f"% {table.name}, written from records; needs \\usepackage{{booktabs}}",
         r"\begin{table*}",
@@ -354,7 +353,7 @@ def styler(found: Face, write: Callable[[Face, int, int], str], escape: Callable
     frame = pd.DataFrame(cells, columns=[escape(name) for name in found.head])
     if not found.blocks:
         return Styler(frame, uuid="", cell_ids=False).hide(axis="index")
-    # pandas wants names to be unique
+    # pandas needs unique names
     numbers = [len(set(found.blocks[: i + 1])) for i in range(len(found.rows))]
     blocks = [escape(name) for name in found.blocks]
     frame.index = pd.MultiIndex.from_arrays([blocks, numbers, range(len(blocks))])
@@ -383,13 +382,11 @@ def _latex_cell(found: Face, i: int, j: int) -> str:
     return tex(found.rows[i][j]) + (rf" \textsuperscript{{{marks}}}" if marks else "")
 
 
-Place = Callable[[str], tuple[str, str]]  # of a run by its name: its address, and why it is out of date or ""
+Place = Callable[[str], tuple[str, str]]  # name of a run -> its address, and why it is out of date or ""
 
 
 def _html_cell(found: Face, i: int, j: int, place: Place | None = None) -> str:
-    """The text of a cell in HTML, each interval in small print below its number; a link if `place` is
-    given.
-    """
+    """The HTML of a cell, each interval in small print below its number; with links if `place` is given."""
     lines = []
     parts = found.parts.get((i, j), [(found.rows[i][j], "")])
     runs = found.runs.get((i, j)) or [[] for _ in parts]
@@ -403,7 +400,7 @@ def _html_cell(found: Face, i: int, j: int, place: Place | None = None) -> str:
 
 
 def _kinds(found: Face, i: int, j: int) -> list[str]:
-    """What a cell of HTML is: classes that a style sheet can use."""
+    """The CSS classes of a cell."""
     text, kinds = found.rows[i][j], []
     if (i, j) in found.paper:
         kinds.append("paper")
@@ -420,7 +417,7 @@ def _classes(found: Face, shown: Styler) -> pd.DataFrame:
 
 
 def _linked(value: str, own: list[str], place: Place) -> str:
-    """A number as a link to its first run; where it is a mean, links to the others follow."""
+    """A number as a link to its first run; for a mean, links to the other runs follow."""
     places = [place(name) for name in own]
     linked = f'<a href="{places[0][0]}" title="{html.escape(own[0])}">{value}</a>'
     for name, (address, _) in list(zip(own, places))[1:]:
@@ -431,11 +428,13 @@ def _linked(value: str, own: list[str], place: Place) -> str:
 
 
 def html_table(found: Face, place: Place | None = None) -> str:
-    """A face as an HTML table, without any style; classes say what a cell is. With `place` each number is a
-    link to its run, and says so if that is out of date."""
+    """A face as an HTML table without styles; CSS classes say what a cell is.
+
+    With `place` each number is a link to its run, marked if that is out of date.
+    """
     shown = styler(found, functools.partial(_html_cell, place=place), html.escape)
     text = shown.set_td_classes(_classes(found, shown)).to_html()
-    # a heading without words is none: readers of screens would say "blank"
+    # an empty heading becomes a plain cell, because screen readers would read it as "blank"
     text = re.sub(r"<th class=\"blank[^>]*>&nbsp;</th>", "<td></td>", text)
     return "<table>" + text[text.index("<table") :].partition(">")[2]  # without pandas' style and random id
 
@@ -455,7 +454,7 @@ def styled(found: Face) -> Styler:
 
 
 def words(table: Table) -> list[tuple[str, list[str]]]:
-    """What a table shows on each data set that was run, in sentences that follow from its cells."""
+    """The results on each data set that was run, in sentences made from the table's cells."""
     said = []
     for dataset, own in table.cells[table.cells["auc"].notna()].groupby("dataset", sort=False):
         ours = [cell for cell in own.itertuples() if cell.group == "this kit"]
@@ -479,7 +478,7 @@ def words(table: Table) -> list[tuple[str, list[str]]]:
 
 
 def absent(table: Table) -> str:
-    """Which data sets were not run, in a sentence; empty if all were."""
+    """A sentence on the data sets that were not run; empty if all were."""
     ours = table.cells[table.cells["group"] == "this kit"]
     missing = [
         names.DATASETS[dataset]
@@ -490,13 +489,13 @@ def absent(table: Table) -> str:
 
 
 def sentences(table: Table) -> str:
-    """The same as Markdown, for a notebook."""
+    """The sentences of `words` and `absent` as Markdown, for a notebook."""
     blocks = [f"**{name}**\n\n" + "\n".join(f"- {part}" for part in parts) for name, parts in words(table)]
     return "\n\n".join([*blocks, absent(table)])
 
 
 def _effect(cell) -> str:
-    """How a row differs from the one it is compared with."""
+    """A sentence on the difference between a row and its baseline."""
     name, other = (names.in_table(cell.table, model).sentence for model in (cell.variant, cell.against))
     seeds = f" ({cell.separate})" if cell.separate else ""
     told = f"{name[0].upper()}{name[1:]}{seeds}: {number(cell.auc)}"
@@ -531,9 +530,8 @@ def notes(table: Table) -> str:
 
 
 def write(table: Table, folder: Path) -> list[str]:
-    """Writes the csv (cells, in full precision), Markdown and LaTeX, with Table 3 regions.csv; returns their
-    names.
-    """
+    """Write the csv (cells in full precision), Markdown, LaTeX and, for Table 3, regions.csv. Returns the
+    names of the files."""
     folder.mkdir(parents=True, exist_ok=True)
     table.cells.astype({"n": "Int64"}).to_csv(folder / f"{table.name}.csv", index=False, lineterminator="\n")
     paths.write_text(folder / f"{table.name}.md", markdown(table))

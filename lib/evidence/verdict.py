@@ -1,17 +1,17 @@
-"""What of the paper's claims these runs replicate: each claim by a rule stated before the numbers.
+"""Which of the paper's claims these runs replicate, each by a rule stated before the numbers.
 
-A claim is *tested* on a data set if all its runs are there, made under the same conditions, on the whole set,
-and the paper has a number for it. Then:
+A claim is *tested* on a data set if all its runs exist, were made under the same conditions and on the whole
+set, and the paper has a number for it. Then:
 
 * a claim that something is larger (C1 to C4) is **replicated** if the paired 95 % interval of the difference
   lies on the claimed side of 0; **not established** if the difference has the claimed sign but its interval
-  contains 0, or none can be given; **not replicated** if the sign is another;
+  contains 0, or there is no interval; **not replicated** if the sign is another;
 * a claim that something is largest on one data set is replicated if its interval there lies above the
   differences on other sets; not established if only the difference itself does; otherwise not replicated;
 * an AUC (C5) is replicated if ours is no more than MARGIN below the paper's; not established if it is lower,
   but our interval contains the paper's value; otherwise not replicated.
 
-A verdict is about these runs, in their configuration: `deviations` lists where that is not the paper's.
+A verdict is about these runs in their configuration: `deviations` lists the differences from the paper's.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from lib.pipeline import records
 from lib.settings.profiles import PAPER
 
 REPLICATED, NOT_REPLICATED, OPEN, NOT_TESTED = "replicated", "not replicated", "not established", "not tested"
-MARGIN = 0.01  # one point of AUC: twice the half point that the paper claims as a gain
-MOTION = ("running", "jumping", "wrong_way")  # kinds of the generated set that look like everyone else
+MARGIN = 0.01  # one point of AUC, twice the gain of half a point that the paper claims
+MOTION = ("running", "jumping", "wrong_way")  # kinds of the generated set whose people look like all others
 CLAIMS = {
     "C1": "Two paths are better than one, most of all on CUHK Avenue (Table 3).",
     "C2": "The flows add to the two-path autoencoder, most of all on ShanghaiTech; on CUHK Avenue the motion "
@@ -47,7 +47,7 @@ CLAIMS = {
     "C4": "Additional information, intensity or error map, helps the appearance flow (Table 4).",
     "C5": "The whole method reaches the AUC that the paper reports (Table 2).",
 }
-# Parameters that say how something is computed or reported, not what.
+# Parameters of how something is computed or reported, not of what.
 NO_DEVIATION = (
     "machine.device",
     "machine.layout",
@@ -59,7 +59,7 @@ NO_DEVIATION = (
 )
 
 
-READINGS = ("model", "loss", "autoencoder", "features", "error", "score")  # groups with readings of the paper
+READINGS = ("model", "loss", "autoencoder", "features", "error", "score")  # groups with open readings
 LITERAL, SELECTED, NEITHER = "literal", "selected", "neither"
 
 
@@ -121,7 +121,7 @@ def judge_largest(findings: dict[str, Finding], where: str) -> tuple[str, str]:
 
 
 def _cells(table: Table, dataset: str, variant: str):
-    """The measured cells of a row: one per set of conditions that its seeds were run under."""
+    """The measured cells of a row: one per group of seeds run under the same conditions."""
     cells = table.cells
     own = cells[
         (cells["group"] == "this kit") & (cells["dataset"] == dataset) & (cells["variant"] == variant)
@@ -134,7 +134,7 @@ def _value(number: float) -> float | None:
 
 
 def _difference(claim, quantity, cell, said: float | None, sign: int) -> Finding:
-    """The finding on a claimed difference from the cell that shows it; `said` is the paper's difference."""
+    """The finding on a claimed difference, from its cell; `said` is the paper's difference."""
     ours, low, high = map(_value, (cell.difference, cell.difference_low, cell.difference_high))
     base = Finding(claim, quantity, cell.dataset, paper=said, n=int(_value(cell.n) or 0), runs=cell.runs)
     if cell.status or ours is None:
@@ -173,9 +173,9 @@ def kinds_of(result: Result) -> pd.DataFrame | None:
 
 
 def _motion(results, dataset, *, protocol: Protocol, resamples) -> Finding:
-    """C3: how much better F_mot's likelihood alone tells anomalies of motion from normal frames than F_app's.
+    """C3: the AUC of F_mot's likelihood alone minus F_app's, for anomalies of motion against normal frames.
 
-    Both are normalised as the protocol says on all frames; then frames with other anomalies are left out.
+    Both are normalised by the protocol on all frames; then frames with other anomalies are left out.
     """
     quantity = "AUC of F_mot − AUC of F_app, likelihood alone, motion anomalies"
     base = Finding("C3", quantity, dataset)
@@ -230,7 +230,7 @@ def findings(
 ) -> list[Finding]:
     """Every part of every claim, on every data set of the paper and on those that were run.
 
-    `made` are Tables 2, 3 and 4 of the same runs; all but C3 is read from their cells.
+    `made` are Tables 2, 3 and 4 of the same runs; everything but C3 is read from their cells.
     """
     found: list[Finding] = []
 
@@ -265,7 +265,7 @@ def findings(
 
 
 def overall(found: list[Finding]) -> dict[str, str]:
-    """One verdict a claim: the worst of its tested parts, and whether all parts were tested."""
+    """One verdict per claim: the worst of its tested parts, and whether all parts were tested."""
     summary = {}
     for claim in CLAIMS:
         parts = [f.verdict for f in found if f.claim == claim and f.dataset in PAPER_SETS]
@@ -276,8 +276,9 @@ def overall(found: list[Finding]) -> dict[str, str]:
 
 
 def deviations(results, dataset: str) -> pd.DataFrame:
-    """Where the configuration of the runs on a data set is not the paper's: parameter, this run, paper's,
-    stated by.
+    """The parameters in which the runs on a data set differ from the paper's configuration.
+
+    Columns are parameter, these runs, profile paper, stated by.
     """
     specs, paper = parameters(), flat(resolve("paper", dataset))
     values = [r.parameters() for r in results if r.job.dataset == dataset and r.job.step == "score"]
@@ -306,16 +307,15 @@ def deviations(results, dataset: str) -> pd.DataFrame:
 def choices(results, dataset: str) -> pd.DataFrame:
     """How the runs on a data set read what the paper leaves open: choice, these runs, literal, kind, record.
 
-    The kind is "literal" where the value is the one that the kit holds for printed, "selected" where it was
-    chosen on normal video alone (`record` says by which run), and "neither" otherwise. Empty if nothing was
-    scored.
+    The kind is "literal" if the value is the one that the kit considers literal, "selected" if it was chosen
+    on normal video alone (`record` says by which run), and "neither" otherwise. Empty if nothing was scored.
     """
     chosen, values = selected(dataset), [r.parameters() for r in results if r.job.dataset == dataset]
     rows = []
     for name, spec in parameters().items():
         if name not in chosen and not _is_reading(name):
             continue
-        printed = PAPER.get(dataset, {}).get(name, spec.default)  # of this data set, such as UCSD's patches
+        printed = PAPER.get(dataset, {}).get(name, spec.default)  # for this data set, such as UCSD's patches
         literal = str(chosen[name]["literal"] if name in chosen else printed)
         seen = list(dict.fromkeys(str(v[name]) for v in values if name in v))
         if not seen:
@@ -330,14 +330,14 @@ def choices(results, dataset: str) -> pd.DataFrame:
 
 
 def _is_reading(name: str) -> bool:
-    """Whether a parameter names one of several readings of the paper."""
+    """Whether a parameter selects one of several readings of the paper."""
     group, short = name.split(".")
     kind = typing.get_type_hints(groups()[group])[short]
     return group in READINGS and short != "weights" and typing.get_origin(kind) is typing.Literal
 
 
 def told_choices(table: pd.DataFrame) -> str:
-    """The choices in a few words each, the literal ones by name alone."""
+    """The choices as text, the literal ones by name alone."""
     said = []
     for kind in (LITERAL, SELECTED, NEITHER):
         own = table[table["kind"] == kind]
@@ -353,10 +353,11 @@ BOTH_KINDS, ALL = "clips with frames of both kinds", "all clips"
 
 
 def clip_by_clip(results, dataset: str, protocol: Protocol) -> pd.DataFrame:
-    """Where a data set's AUC is won and lost: clip, the share of its frames that is abnormal, and for each
-    model of Table 3 the AUC within the clip, a mean over seeds. A clip with frames of one kind has none.
-    Below stand the AUC by the protocol of all clips with frames of both kinds, and of all clips. Empty if no
-    model has an AUC.
+    """AUC by clip: clip, the share of its frames that is abnormal, and for each model of Table 3 the AUC
+    within the clip.
+
+    AUCs are means over seeds; a clip with frames of one kind has none. The last rows are the AUC, by the
+    protocol, of all clips with frames of both kinds, and of all clips. Empty if no model has an AUC.
     """
     models, share = {}, None
     for variant in TABLE3:
@@ -394,10 +395,11 @@ def _auc_by_clip(result: Result, protocol: Protocol) -> dict[str, float]:
 
 
 def ever_scored() -> pd.DataFrame:
-    """Every configuration that was scored on the test clips of a real data set and curated, in order of time:
-    a row a score with dataset, profile, model, seed, settings, auc (the paper's protocol), commit and ended.
-    Empty if there is none.
-    The first rows are of an exploration outside the kit that looked at test AUCs; their settings say so.
+    """Every configuration that was scored on the test clips of a real data set and curated, in order of time.
+
+    One row per score: dataset, profile, model, seed, settings, auc (the paper's protocol), commit, ended.
+    Empty if there is none. The first rows are from an exploration outside the kit that looked at test AUCs;
+    their settings say so.
     """
     columns = ["dataset", "profile", "model", "seed", "settings", "auc", "commit", "ended"]
     found = (
@@ -408,11 +410,11 @@ def ever_scored() -> pd.DataFrame:
     return found[columns]
 
 
-# -- as people read it ---------------------------------------------------------------------------------------
+# -- output --------------------------------------------------------------------------------------------------
 
 
 def face(found: list[Finding], claim: str) -> Face:
-    """The parts of one claim."""
+    """The parts of one claim as a table."""
     shown = Face(
         ["Data set", "What is compared", "Paper", "This kit", "95 % interval", "n", "Verdict", "Why"]
     )
@@ -465,7 +467,7 @@ def markdown(found: list[Finding], results, under: str) -> str:
 
 
 def write(found: list[Finding], results, under: str, folder: Path, protocol: Protocol) -> list[str]:
-    """Writes verdict.csv, verdict.md and clips.csv; returns their names."""
+    """Write verdict.csv, verdict.md and clips.csv; returns their names."""
     folder.mkdir(parents=True, exist_ok=True)
     clips = [
         clip_by_clip(results, dataset, protocol).assign(dataset=dataset) for dataset in order_of(results)
