@@ -1,9 +1,9 @@
-"""Figure 2: the framework, drawn from a configuration with the shapes of its maps. Nothing needs to have been
-run.
+"""Figure 2: the framework, drawn from a configuration with the shapes of its maps. It needs no results.
 
-The network itself says what its layers are: it is built without numbers (on torch's meta device) and asked
-for its table. Every map is a row of slabs, one a time step: few on the appearance path (T/tau steps), many on
-the motion path (T steps). Heights follow the size of the map. Coordinates are inches."""
+The layers come from the network itself, built without memory for its weights (on torch's meta device). Every
+map is a row of slabs, one per time step: few on the appearance path (T/tau steps), many on the motion path (T
+steps). Their height follows the size of the map. Coordinates are in inches.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from lib.figures import style
 
 @functools.lru_cache(maxsize=16)
 def layers(config: Config) -> list[dict]:
-    """A row a layer of the two-path autoencoder: path, layer, kernel, stride and output (C, T, H, W), as in
-    Table 1."""
-    from lib.itae import ITAE  # here, so that the other figures do without torch
+    """One row per layer of the two-path autoencoder: path, layer, kernel, stride and output (C, T, H, W), as
+    in Table 1."""
+    from lib.itae import ITAE  # imported here, so that the other figures work without torch
     from lib.training.table1 import layer_table
 
     settings = {name: value for name, value in values(config.model).items() if name != "input_range"}
@@ -33,7 +33,7 @@ def layers(config: Config) -> list[dict]:
 
 
 def flow_layers(config: Config, extra: str = "intensity") -> list[dict]:
-    """A row for the pooled maps, the extra information and each level of F_app and F_mot: shapes
+    """One row for the pooled maps, the extra information and each level of F_app and F_mot: shapes
     (C, H, W)."""
     model, rows = config.model, []
     last = {row["path"]: row["output"] for row in layers(config) if row["layer"] == "Conv4"}
@@ -55,8 +55,7 @@ def flow_layers(config: Config, extra: str = "intensity") -> list[dict]:
 
 
 def fig2(config: Config, *, title: str):
-    """The framework with the shapes that a configuration gives it. Raises ConfigError at the width of a
-    column."""
+    """The framework with the shapes of a configuration. Raises ConfigError at the width of a column."""
     from lib.figures.paper_figures import Picture
 
     if config.figure.size == "column":
@@ -90,7 +89,7 @@ HEIGHT = 3.48
 APP, MOT, DEC, F_APP, F_MOT = 2.44, 1.12, 1.78, 3.14, 0.36  # y of the lanes
 CONV = (0.90, 1.56, 2.22, 2.88)  # x of the encoders' maps
 DECONV = (3.94, 4.51, 5.08, 5.65)  # x of the decoder's
-FRAMES = "#CFCFCF"  # light, so that sampled ones stand out in grey too
+FRAMES = "#CFCFCF"  # light, so that sampled ones stand out in grey as well
 SPAN = 0.29  # a map's length in time
 
 
@@ -203,7 +202,8 @@ class Drawing:
     # strokes
 
     def stack(self, x: float, y: float, shape, colour: str, every: int = 0) -> None:
-        """A map: one slab a time step from x on, in the middle at y. One in `every` is marked as sampled."""
+        """A map: one slab per time step from x on, with its middle at y. One in `every` is marked as
+        sampled."""
         _, T, H, _ = shape
         height = 0.52 * (H / self.config.data.height) ** 0.42
         depth = 0.17 * height / 0.52

@@ -1,6 +1,7 @@
-"""Figures beyond the paper's: what a likelihood is made of and how it goes with the complexity of a frame,
-how the networks were trained, and the AUC by protocol, by clip and by kind of anomaly. As in `paper_figures`,
-a table comes first, then its drawing.
+"""Figures beyond the paper's: likelihood terms, likelihood and complexity, training curves, and AUC by
+protocol, clip and kind of anomaly.
+
+As in `paper_figures`, the table of numbers is made first and then drawn.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from lib.figures.paper_figures import FULL, NLLS, NOT_SCORED, RAW, Layout, Pictu
 from lib.pipeline.steps import MODELS
 from lib.scoring import FlowWindows, clip_ids, eq8, reading_of, spread
 
-SAMPLE = 2000  # frames whose complexity is measured, evenly spaced: a large test set takes seconds too
+SAMPLE = 2000  # evenly spaced frames whose complexity is measured, so that a large test set takes seconds
 
 
 # -- AUC by something ----------------------------------------------------------------------------------------
 
 
 def protocols(results: Results) -> Picture:
-    """The AUC of each model by each protocol, as a heat map: the same scores, other numbers."""
+    """The AUC of each model under each protocol, as a heat map: the same scores, different numbers."""
     rows = [
         {
             "protocol": name,
@@ -78,13 +79,12 @@ def mean_of_seeds(results: Results) -> str:
 
 
 def heat_map(results: Results, table: pd.DataFrame, by: str, caption: str) -> Picture:
-    """A row for each value of a column, a column for each model, from a table with columns model, seed and
-    auc."""
+    """One row per value of a column, one column per model, from a table with columns model, seed and auc."""
     names = list(dict.fromkeys(table[by]))
     models = [model for model in style.MODELS if model in set(table["model"])]
     means = table.groupby([by, "model"])["auc"].mean().unstack().reindex(index=names, columns=models)
     layout = Layout(results, own=style.PAGE)
-    narrow = layout.width <= style.COLUMN  # where names stand aslant, and two decimals have to do
+    narrow = layout.width <= style.COLUMN  # then names are slanted, and numbers have two decimals
     left, tall = 0.14 + 0.062 * max(map(len, names)), max(0.19 * len(names), 0.6)
     head = 0.9 if narrow else 0.42
     figure = style.sheet(layout.width, head + tall + 0.12, results.small_print(caption))
@@ -101,7 +101,7 @@ def heat_map(results: Results, table: pd.DataFrame, by: str, caption: str) -> Pi
 
 
 def kinds(results: Results) -> Picture:
-    """The AUC of each model for each kind of anomaly, where kinds are known: on the generated set."""
+    """The AUC of each model for each kind of anomaly, if kinds are known, as on the generated set."""
     tracks, labels, rows = results.data.tracks, results.data.labels, []
     if tracks is None or labels is None:
         return nothing("kinds of anomaly are known on the generated set only", results)
@@ -133,10 +133,10 @@ def kinds(results: Results) -> Picture:
 
 
 def frames_of_kind(results: Results, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Which test frames show a kind of anomaly, and which count in its AUC: these and the normal frames of
-    their clips.
+    """The test frames with a kind of anomaly, and the frames that count in its AUC, (N,) bool each.
 
-    Frames that are abnormal in another way count for neither side. Two of (N,) bool.
+    The latter are these frames and the normal frames of the same clips. Frames with other anomalies are left
+    out.
     """
     tracks, labels = results.data.tracks, np.asarray(results.data.labels, bool)
     abnormal, same_clip = np.zeros(len(labels), bool), np.zeros(len(labels), bool)
@@ -148,7 +148,7 @@ def frames_of_kind(results: Results, kind: str) -> tuple[np.ndarray, np.ndarray]
 
 
 def strips(results: Results, table: pd.DataFrame, by: str, caption: str) -> Picture:
-    """A band for each value of a column, in it a strip for each model with a mark for each seed."""
+    """One band per value of a column, with a strip for each model and a mark for each seed."""
     names = list(dict.fromkeys(table[by]))
     models = [model for model in style.MODELS if model in set(table["model"])]
     layout = Layout(results)
@@ -187,7 +187,7 @@ def strips(results: Results, table: pd.DataFrame, by: str, caption: str) -> Pict
     return Picture(figure, table, caption)
 
 
-# -- what a likelihood is made of ----------------------------------------------------------------------------
+# -- terms of the likelihood ---------------------------------------------------------------------------------
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 ROW = 0.3  # height of a term, in inches
@@ -212,7 +212,7 @@ def likelihood_terms(results: Results) -> Picture:
         f"the score. {'Not run: ' + ', '.join(absent) + '. ' if absent else ''}{results.source}"
     )
     layout = Layout(results, own=style.PAGE)
-    across = 4 if layout.width > style.COLUMN else 1  # a column has one flow below the other
+    across = 4 if layout.width > style.COLUMN else 1  # in a column, flows are below each other
     down = -(-len(values) // across)
     wide = (layout.width - 1.02) / min(across, len(values)) - 0.5
     step = ROW * len(names) + 0.42
@@ -249,8 +249,10 @@ def draw_terms(axis, values: dict[str, np.ndarray], labels, rows: pd.DataFrame, 
 
 
 def term_values(results: Results, flow: str) -> dict[str, np.ndarray] | None:
-    """Each term of one flow's NLL of every test frame, in bits per dimension less its training mean; None if
-    not run."""
+    """Each term of a flow's NLL for every test frame, in bits per dimension minus its training mean.
+
+    None if it was not run.
+    """
     folder = results.folder("flow", flow)
     if folder is None or results.folder("features", "two_path") is None or results.ranking is None:
         return None
@@ -279,14 +281,15 @@ def term_rows(values: dict[str, np.ndarray], flow: str, labels) -> list[dict]:
 
 
 def rule_of_likelihoods(results: Results, seed: int) -> str:
-    """`score.likelihood_frames` as models with flows were scored; those without have no such parameter."""
+    """`score.likelihood_frames` as models with flows were scored; models without flows have no such
+    parameter."""
     records = [results.record("score", model, seed) for model, (_, flows) in MODELS.items() if flows]
     found = next((record["parameters"] for record in records if record), {})
     return recorded(found, "score").likelihood_frames
 
 
 def to_frames(results: Results, values: np.ndarray) -> np.ndarray:
-    """One value a test window to one a test frame, by the rule that the scores follow: (n,) -> (N,)."""
+    """From one value per test window to one per test frame, by the rule of the scores: (n,) -> (N,)."""
     windows = results.array("features", "two_path", "test_windows.npy")
     T = results.record("features", "two_path")["parameters"]["model.T"]
     rule = rule_of_likelihoods(results, results.seeds[0])
@@ -299,12 +302,11 @@ LOOKS = {
     "normal": dict(facecolor="#8A8A8A", edgecolor="none", marker="o", s=5, alpha=0.55),
     "abnormal": dict(facecolor="none", edgecolor=style.ABNORMAL, marker="o", s=6, linewidth=0.4, alpha=0.55),
 }
-INSIDE = 0.75  # a line surrounds the densest region that holds this share of a kind's frames
+INSIDE = 0.75  # a line surrounds the densest region with this share of a kind's frames
 
 
 def complexity(results: Results) -> Picture:
-    """Likelihood of frames against their complexity: the size of the frame as PNG, as in Serrà et al.
-    2019."""
+    """Likelihood of frames against their complexity, their size as PNG (Serrà et al. 2019)."""
     scores, labels = results.scores(FULL), results.data.labels
     folders = {"nll_app": results.folder("flow", "app_intensity"), "nll_mot": results.folder("flow", "mot")}
     if scores is None or None in folders.values():
@@ -361,7 +363,7 @@ def complexity(results: Results) -> Picture:
 
 
 def surround(axis, x: pd.Series, y: pd.Series, kind: str) -> None:
-    """A line around the densest region of some points; none where they do not spread in both directions."""
+    """A line around the densest region of some points; none if they do not vary in both directions."""
     if len(x) < 10 or np.linalg.matrix_rank(np.cov(x, y)) < 2:
         return
     colour, dashes = {"normal": (style.INK, "solid"), "abnormal": (style.ABNORMAL, "dashed")}[kind]
@@ -378,7 +380,7 @@ def surround(axis, x: pd.Series, y: pd.Series, kind: str) -> None:
 
 
 def spearman(x, y) -> float:
-    """Rank correlation; NaN where one side is constant."""
+    """Rank correlation; NaN if one side is constant."""
     x, y = rankdata(x), rankdata(y)
     return float(np.corrcoef(x, y)[0, 1]) if len(x) > 1 and np.ptp(x) and np.ptp(y) else float("nan")
 
@@ -387,7 +389,7 @@ def spearman(x, y) -> float:
 
 
 class Line(NamedTuple):
-    """How something is drawn that changes while networks are trained."""
+    """The line style of a network or score along the training."""
 
     name: str
     colour: str
@@ -406,15 +408,14 @@ SUMS = {
     "L": Line("L, both flows", style.GENERATIVE, "short"),
     "S": Line("S, with R at its end", style.TOTAL, "solid"),
 }
-# Windows that published reconstruction autoencoders see on Ped2, whose training clips hold 2,310 windows of
-# 16 frames: MemAE with lyn1874's 40 epochs at the least, MemAE's own 100 at the most; LNTRA's and STEAL's
-# baseline lie between.
+# Windows that published reconstruction autoencoders see on Ped2, whose training clips have 2,310 windows of
+# 16 frames: from MemAE with lyn1874's 40 epochs to MemAE's own 100; the baselines of LNTRA and STEAL lie
+# between.
 COMPARABLE = (92_000, 231_000)
 
 
 def training(results: Results) -> Picture:
-    """Training loss of every network, and the AUC that R, L, S or a likelihood alone would have had after so
-    many windows."""
+    """Training loss of every network, and the AUC of R, L, S or a likelihood alone over the windows seen."""
     rows = []
     for seed in results.seeds:
         for step, variant in NETWORKS:
@@ -491,7 +492,7 @@ def training(results: Results) -> Picture:
 
 
 def scale_windows(axis, windows: pd.Series, *, comparable: bool) -> None:
-    """The axis of windows seen; for autoencoders logarithmic, with what comparable code sees as a band."""
+    """The axis of windows seen; logarithmic for autoencoders, with the range of comparable code as a band."""
     least, most = max(1, windows.min() if len(windows) else 1), max(2, windows.max() if len(windows) else 2)
     if comparable:
         axis.axvspan(*COMPARABLE, facecolor="#EDEDED", edgecolor="none", zorder=0)
@@ -505,8 +506,7 @@ def scale_windows(axis, windows: pd.Series, *, comparable: bool) -> None:
 
 
 def network_rows(results: Results, step: str, variant: str, seed: int) -> list[dict]:
-    """A row for each line of a network's history: step, windows seen, loss, and the AUC where weights were
-    kept."""
+    """One row per line of a network's history: step, windows seen, loss, and the AUC if weights were kept."""
     folder = results.folder(step, variant, seed)
     if folder is None:
         return []
@@ -526,8 +526,8 @@ def network_rows(results: Results, step: str, variant: str, seed: int) -> list[d
 
 
 def sum_rows(results: Results, seed: int) -> list[dict]:
-    """L of both flows of the full model (Eq. 8), and S with R of the trained autoencoder (Eq. 9), while the
-    flows are trained."""
+    """L of both flows of the full model (Eq. 8), and S with R of the trained autoencoder (Eq. 9), along the
+    training of the flows."""
     along = {
         "app": terms_over_training(results, "flow", "app_intensity", seed),
         "mot": terms_over_training(results, "flow", "mot", seed),
@@ -546,7 +546,7 @@ def sum_rows(results: Results, seed: int) -> list[dict]:
         for name, variant in (("app", "app_intensity"), ("mot", "mot"))
     }
     ranges = {name: features / f"test_{name}_range.npy" for name in stored}
-    # Neither the training windows' likelihoods nor those of single scales are kept along the training.
+    # Likelihoods of training windows and of single scales are not stored along the training.
     if (
         score.lambda_scope == "train"
         or score.likelihood_scale != "all"
@@ -586,7 +586,7 @@ def sum_rows(results: Results, seed: int) -> list[dict]:
 
 
 def auc_over_training(results: Results, step: str, variant: str, seed: int) -> dict[int, float]:
-    """AUC of R, or of one NLL, alone, by the steps at which weights were kept; empty without labels or such
+    """AUC of R, or of one NLL alone, by the steps at which weights were kept; empty without labels or such
     weights."""
     ids = clip_ids(results.data.clips("test"))
     terms = terms_over_training(results, step, variant, seed)
@@ -595,7 +595,7 @@ def auc_over_training(results: Results, step: str, variant: str, seed: int) -> d
 
 def terms_over_training(results: Results, step: str, variant: str, seed: int) -> dict[int, np.ndarray]:
     """R, or one NLL, of each test frame, (N,), by the steps at which weights were kept; empty without labels
-    or weights."""
+    or such weights."""
     labels = results.data.labels
     score = results.record("score", results.ranking, seed) if results.ranking else None
     if labels is None or score is None:
@@ -621,10 +621,10 @@ def terms_over_training(results: Results, step: str, variant: str, seed: int) ->
 
 
 def draw_history(axis, table: pd.DataFrame, column: str, line: Line, gid: str) -> None:
-    """A column of one network over the windows it has seen, a line for each seed."""
+    """A column of one network over the windows it has seen, one line per seed."""
     how = dict(color=line.colour, linestyle=style.DASHES[line.dashes], gid=gid)
     if line.colour == style.TOTAL:
         how["linewidth"] = 1.6
     for i, (_, run) in enumerate(table.groupby("seed")):
-        only = "." if len(run) == 1 else None  # a line of one point would not be seen
+        only = "." if len(run) == 1 else None  # a line of one point would be invisible
         axis.plot(run["windows"], run[column], label=line.name if i == 0 else None, marker=only, **how)

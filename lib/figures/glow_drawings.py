@@ -10,8 +10,8 @@ from lib.figures.framework import tint
 
 
 def coupling():
-    """One affine coupling, forward and backward: half of the channels pass, and say how the other half is
-    changed."""
+    """One affine coupling, forward and inverse: half of the channels pass unchanged and determine how the
+    other half is changed."""
     figure, axis = _sheet(style.PAGE, 1.9)
     for left, title, inverse in ((0.1, "forward: z = f(x)", False), (3.6, "backward: x = f⁻¹(z)", True)):
         given, made = ("z", "x") if inverse else ("x", "z")
@@ -32,8 +32,8 @@ def coupling():
 
 
 def squeeze_and_split():
-    """A squeeze of a 4x4 map, whose 2x2 neighbourhoods become channels, and a split, by which half of them
-    leaves."""
+    """A squeeze of a 4x4 map, whose 2x2 neighbourhoods become channels, and a split, by which half of these
+    leave the flow."""
     figure, axis = _sheet(style.PAGE, 1.75)
     colours = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7")
     cell = 0.24
@@ -60,7 +60,7 @@ def squeeze_and_split():
 
 
 def levels(L: int, K: int):
-    """The levels of a flow with L levels of K steps: what each is given, and what leaves after it."""
+    """The levels of a flow with L levels of K steps: the input of each, and what leaves after it."""
     figure, axis = _sheet(style.PAGE, 1.5)
     width = min(1.55, (style.PAGE - 1.2) / L - 0.3)
     _box(axis, 0.05, 0.72, 0.42, 0.4, "x", "#888888")

@@ -1,4 +1,4 @@
-"""How the AUC grows with the windows that the autoencoder has seen, as a chart."""
+"""The growth of the AUC with the windows that the autoencoder has seen, as a chart."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ SCORES = {
     "S": ("S (Eq. 9)", style.TOTAL, "solid", "D"),
 }
 PANELS = {"held out": "held-out clips, pasted anomalies", "test": "test clips"}
-# Windows of UCSD Ped2 that published trainings of comparable autoencoders have seen: epochs times the windows
-# of an epoch, from their code.
+# Windows of UCSD Ped2 seen in published trainings of comparable autoencoders: epochs times windows per epoch,
+# from their code.
 COMPARABLE = {"AE-Conv3D": 138_000, "MemAE": 231_000}
 
 
 def chart(points: pd.DataFrame, caption: str, *, comparable: bool):
     """A panel per set of clips, a line per score: AUC over windows seen, on a logarithmic axis.
 
-    `points` has `windows`, `clips` and the columns R, L and S. With `comparable`, lines mark what published
-    trainings have seen, so that one can judge what more training would do.
+    `points` has `windows`, `clips` and the columns R, L and S. With `comparable`, vertical lines mark the
+    windows seen in published trainings, for comparison.
     """
     wide, height = style.PAGE, 1.9
     present = [name for name in PANELS if name in set(points["clips"])]

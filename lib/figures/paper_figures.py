@@ -1,10 +1,10 @@
-"""The paper's Figures 1, 3, 4 and 5 and its ROC curves, from records and stored arrays alone (Figure 2:
+"""The paper's Figures 1, 3, 4 and 5 and its ROC curves, from records and stored arrays (Figure 2:
 `framework`).
 
-Each function takes the results of one data set and returns the figure, the numbers that it shows, and the
-small print under it. It first makes the table of numbers and then draws from that table, so that the csv
-beside a figure is what the figure shows. Frames and error maps are pictures already: of these the table has
-the place (clip, frame) and statistics. Frames are counted from 0 within their clip, as in scores.csv.
+Each function takes the results of one data set and returns the figure, its numbers, and the small print under
+it. It first makes the table of numbers and then draws from that table, so that the csv beside a figure has
+what the figure shows. Of frames and error maps, which are pictures, the table has the position (clip, frame)
+and statistics. Frames are counted from 0 within their clip, as in scores.csv.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lib.pipeline.steps import TABLE3, TABLE4
 from lib.scoring import normalise
 
 BINS = 20
-# for a single score, or one that is normalised already, as S of Eq. 9 is
+# for a single score, or one already normalised such as S of Eq. 9
 RAW = PROTOCOLS["micro, raw scores"]
 NLLS = {"nll_app": "appearance", "nll_mot": "motion"}
 NETWORKS = {model: names.MODELS[model].legend for model in ("one_path", "two_path")}
@@ -34,17 +34,16 @@ GAP, EDGE = 0.055, 0.05  # between pictures, and at the edge of the sheet, in in
 
 
 class Layout:
-    """Where things lie on a sheet of a certain width, in inches: a column's is laid out as the paper prints
-    it."""
+    """The positions of panels on a sheet of a certain width, in inches."""
 
     def __init__(self, results: Results, own: float = style.COLUMN):
         self.width = style.width_for(results.wanted.size, own)
-        # width of one of three pictures beside each other
+        # width of one of three pictures side by side
         self.picture = (self.width - 2 * EDGE - 2 * GAP) / 3
-        self.left = 0.40  # two plots beside each other: where they begin, and their width
+        self.left = 0.40  # two plots side by side: start of the first, and width
         self.plot = (self.width - self.left - 0.42) / 2
         self.right = self.left + self.plot + 0.38
-        self.grow = 1.0 if self.width <= style.COLUMN else 1.5  # of the heights of plots
+        self.grow = 1.0 if self.width <= style.COLUMN else 1.5  # factor of the heights of plots
 
     def lefts(self):
         return self.left, self.right
@@ -53,13 +52,13 @@ class Layout:
 class Picture(NamedTuple):
     """A drawn figure, the numbers in it, and the small print under it."""
 
-    figure: Figure | None  # None where nothing of it can be drawn; the caption then says why
+    figure: Figure | None  # None if nothing can be drawn; the caption then says why
     table: pd.DataFrame
     caption: str
 
 
 def nothing(why: str, results: Results) -> Picture:
-    """In the place of a figure of which no part can be drawn: why not."""
+    """A placeholder with the reason why nothing of a figure can be drawn."""
     return Picture(None, pd.DataFrame({"missing": [why]}), f"Not drawn: {why}. {results.source}")
 
 
@@ -82,8 +81,7 @@ def above_mean(error: np.ndarray) -> np.ndarray:
 
 
 def about_map(results: Results, autoencoder: str, clip, frame: int, panel: str) -> dict:
-    """The row of a table that stands for an error map: where it is, and what can be said about it in
-    numbers."""
+    """The row of the table for an error map: its position and statistics."""
     error, mask = error_map(results, autoencoder, clip, frame), results.mask(clip, frame)
     row = {"panel": panel, "series": autoencoder, "clip": clip.name, "frame": frame}
     if error is None:
@@ -103,7 +101,7 @@ def about_map(results: Results, autoencoder: str, clip, frame: int, panel: str) 
 
 
 def row_of_pictures(figure: Figure, results: Results, layout: Layout, top: float) -> list:
-    """Three panels beside each other, in the shape of the data set's frames."""
+    """Three panels side by side, in the shape of the data set's frames."""
     height = height_of_pictures(results, layout)
     step = layout.picture + GAP
     return [style.panel(figure, EDGE + i * step, top, layout.picture, height) for i in range(3)]
@@ -115,13 +113,13 @@ def height_of_pictures(results: Results, layout: Layout) -> float:
 
 
 def draw_frame(axis, results: Results, clip, frame: int) -> None:
-    """A test frame, and a line around what is labelled in it."""
+    """A test frame with a line around its labelled pixels."""
     style.picture(axis, results.data.frames("test")[clip.start + frame])
     style.outline(axis, results.mask(clip, frame))
 
 
 def draw_over(axis, results: Results, clip, frame: int, strength: np.ndarray) -> None:
-    """A test frame with red over it, strength (H, W) in [0, 1], and a line around what is labelled in it."""
+    """A test frame with red on it, strength (H, W) in [0, 1], and a line around its labelled pixels."""
     style.picture(axis, style.over(results.data.frames("test")[clip.start + frame], strength))
     style.outline(axis, results.mask(clip, frame))
 
@@ -132,9 +130,10 @@ def draw_over(axis, results: Results, clip, frame: int, strength: np.ndarray) ->
 def likelihood_rows(results: Results, clip, panel: str) -> list[dict]:
     """Histograms of the normalised negative bits per dimension of a clip's frames, for F_app and F_mot.
 
-    Bits per dimension are NLL / (dims ln 2), and a minimum-maximum normalisation does not see the divisor; so
-    the values are 1 - norm(NLL), 1 being the most likely frame of the clip. A row a bin, in shares of each
-    kind of frame."""
+    Bits per dimension are NLL / (dims ln 2). Min-max normalisation removes the divisor, so the values are 1 -
+    norm(NLL), 1 being the most likely frame of the clip. One row per bin, with the share of each kind of
+    frame.
+    """
     scores, labels, rows = results.scores(results.model), results.labels(clip), []
     edges = np.linspace(0, 1, BINS + 1)
     for column, name in NLLS.items():
@@ -229,22 +228,23 @@ def fig1(results: Results) -> Picture:
     return Picture(figure, table, caption)
 
 
-DOUBLINGS = 3  # of the mean error, at which the red of Fig. 3 is full
+DOUBLINGS = 3  # of the mean error, for the full red of Fig. 3
 
 
 def redness(error: np.ndarray) -> np.ndarray:
-    """How red a pixel of Fig. 3 is, in [0, 1]: nothing up to the frame's mean error, full at eight times the
-    mean.
+    """The strength of red in Fig. 3 at each pixel, (H, W) -> (H, W) in [0, 1]: from 0 at the mean error to 1
+    at eight times the mean.
 
-    The paper marks what exceeds the mean. That alone is a quarter of all pixels, so a marked one is the
-    redder the more often its error doubles the mean. (H, W) -> (H, W)."""
+    The paper marks all errors above the mean. These are a quarter of all pixels, so here a pixel is redder
+    the more often its error doubles the mean.
+    """
     doublings = np.log2(np.maximum(error, 1e-12) / max(error.mean(dtype=np.float64), 1e-12))
     return np.where(above_mean(error), np.clip(0.1 + 0.9 * doublings / DOUBLINGS, 0, 1), 0.0)
 
 
 def fig3(results: Results) -> Picture:
-    """What one path and two mark in the same abnormal frames: pixels whose error exceeds the frame's mean
-    error."""
+    """Pixels that one path and two mark in the same abnormal frames: those whose error exceeds the frame's
+    mean."""
     if results.ranking is None:
         return nothing(NOT_SCORED, results)
     clips = figure_data.choose_clips(results, MOTION_KINDS, BOTH_KINDS)
@@ -287,7 +287,7 @@ def fig3(results: Results) -> Picture:
 
 
 def key_of_redness(figure: Figure, layout: Layout, top: float) -> None:
-    """The scale of Fig. 3's red, below its last two pictures."""
+    """The colour scale of Fig. 3, below its last two pictures."""
     error = 2 ** np.linspace(0, DOUBLINGS, 200)
     strength = np.clip(0.1 + 0.9 * np.log2(error) / DOUBLINGS, 0, 1)
     ground = np.full((1, len(error), 1), 140, np.uint8)
@@ -426,7 +426,7 @@ CURVES = {"paths and flows": TABLE3, "what $F_{app}$ sees": ("two_path", *TABLE4
 
 
 def roc(results: Results) -> Picture:
-    """ROC curves of all models, those of Table 3 and of Table 4 apart; with several seeds the mean curve."""
+    """ROC curves of all models, in panels for Table 3 and Table 4; with several seeds the mean curve."""
     if not any(result.labelled for result in results.scored):
         return nothing("no scores of labelled frames", results)
     grid = np.linspace(0, 1, 501)
@@ -468,7 +468,7 @@ def roc(results: Results) -> Picture:
 
 
 def auc_in_words(metrics: list[dict]) -> str:
-    """AUC of one model: of one run with its interval, of several as mean and standard deviation."""
+    """The AUC of one model: of one run with its interval, of several as mean and standard deviation."""
     aucs = [m["auc"] for m in metrics]
     if len(aucs) > 1:
         return f"{np.mean(aucs):.3f} ± {np.std(aucs, ddof=1):.3f}"

@@ -1,4 +1,4 @@
-"""The sensitivity study as a chart: what each open choice does to the AUC."""
+"""The sensitivity study as a chart: the effect of each open choice on the AUC."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import seaborn
 
 from lib.figures import style
 
-# Kind of choice: in words, colour and mark.
+# Kind of choice -> description, colour and mark.
 KINDS = {
     "scoring": ("scoring", style.GENERATIVE, "o"),
     "evaluation": ("evaluation, the model being the same", "#6B6B6B", "s"),
@@ -16,7 +16,7 @@ KINDS = {
     "flows": ("flows trained again", style.MOTION, "D"),
     "autoencoder": ("autoencoder trained again", style.TWO_PATH, "v"),
 }
-# Choices whose names say little to somebody who has not read the code. Others go by their name.
+# Descriptions of choices whose names are not clear by themselves. Others are shown by name.
 WORDS = {
     "score.log_of": "logarithm (Eq. 7) of",
     "score.reduce": "error of a frame",
@@ -73,7 +73,7 @@ VALUES = {
 
 
 def in_words(choice: str, value) -> str:
-    """A row's name: what was chosen, and how."""
+    """The name of a row: the choice and its value."""
     name = WORDS.get(choice, choice)
     if choice == "score.likelihood_scale":
         return f"{name} {'all scales' if value == 'all' else 'the last scale'}"
@@ -84,9 +84,9 @@ def in_words(choice: str, value) -> str:
 
 
 def chart(found: pd.DataFrame, base: float, caption: str):
-    """A point for each choice, its change of the AUC with its interval: the largest effect on top.
+    """One point per choice: its change of the AUC with its interval, the largest effect on top.
 
-    `found` has choice, kind, value, auc and change, and low and high where clips are enough to resample.
+    `found` has choice, kind, value, auc and change, and low and high if there are enough clips to resample.
     """
     names = [in_words(row.choice, row.value) for row in found.itertuples()]
     widest = max((len(name) for name in names), default=10)

@@ -1,10 +1,11 @@
-"""One look for every figure: what each colour means, how wide a figure is, how it is saved.
+"""The style of every figure: the meaning of each colour, the widths of figures, how they are saved.
 
-The style sheet `kit.mplstyle` has fonts and lines; here is what has a meaning. The colours are chosen as
-Okabe and Ito chose theirs: people with colour-blindness can tell apart those that meet in one figure, and
-each has a contrast of at least 3:1 with white. No meaning rests on colour alone: each line has a dash pattern
-of its own, each mark a shape, and the abnormal bars of a histogram are hatched. For a copy in grey each
-colour has a grey of its own (`to_grey`)."""
+The style sheet `kit.mplstyle` has fonts and lines; this module has everything with a meaning. As in the
+palette of Okabe and Ito, people with colour-blindness can tell apart the colours that occur in one figure,
+and each has a contrast of at least 3:1 with white. No meaning depends on colour alone: each line has its own
+dash pattern, each mark its own shape, and the abnormal bars of a histogram are hatched. For copies in grey
+each colour has its own grey (`to_grey`).
+"""
 
 from __future__ import annotations
 
@@ -29,12 +30,12 @@ from lib.evidence import names
 
 COLUMN, PAGE = 3.3, 7.0  # widths of the paper's column and page, in inches
 SLIDE = (13.33, 7.5)  # a slide of 16:9, in inches
-# "paper": each figure as wide as the paper would print it, a column or a page. A screen shows the same,
-# larger; a slide has the layout of a page, as large as fits.
+# "paper": each figure as wide as the paper would print it, a column or a page. "screen" is the same,
+# enlarged; "slide" has the layout of a page, as large as possible.
 SIZES = ("paper", "column", "page", "screen", "slide")
 SCREEN = 1.6
 DPI = {"paper": 300, "column": 300, "page": 300, "screen": 200, "slide": 150}
-SMALL = 6  # points; nothing in a figure is smaller
+SMALL = 6  # points; the smallest text in a figure
 
 INK, FAINT = "#222222", "#6B6B6B"
 # frames by their label, and ranges of abnormal frames
@@ -45,15 +46,14 @@ APP_NONE, APP_ERROR = "#B8559E", "#00707A"  # F_app with nothing added, and with
 GENERATIVE, TOTAL = "#0B559F", "#D55E00"  # L of Eq. 8, S of Eq. 9
 ERROR = LinearSegmentedColormap.from_list("error", ["#FFFFFF", "#FDD0A2", "#F2704A", "#C8141E", "#4A0007"])
 MARK = to_rgb("#D7142A")  # a pixel whose error is marked
-AUC = LinearSegmentedColormap.from_list(  # 0.5 is chance; below it a score is worse than none
+AUC = LinearSegmentedColormap.from_list(  # 0.5 is chance
     "auc",
     list(
         zip((0, 0.25, 0.5, 0.65, 0.82, 1), ("#7A3B00", "#E8A95B", "#FFFFFF", "#C9DDEB", "#6FA3C8", "#22577F"))
     ),
 )
 
-# The greys of a copy in grey, for what is told apart by colour. What is not here gets the grey of its own
-# brightness.
+# Greys for the colours that have a meaning. Other colours get the grey of their brightness.
 GREYS = {
     ONE_PATH: "#000000",
     TWO_PATH: "#8C8C8C",
@@ -76,8 +76,8 @@ DASHES = {
     "dash-dot-dot": (0, (5, 1.4, 1, 1.4, 1, 1.4)),
 }
 
-# Scored models: name in a legend, colour, dashes, mark. What a model adds has its colour; both together are
-# the total.
+# Scored models: name in a legend, colour, dashes, mark. A model has the colour of the part that it adds, the
+# full model that of the total.
 MODELS = {
     model: (names.MODELS[model].legend, *drawn)
     for model, drawn in {
@@ -94,16 +94,15 @@ FLOWS = {flow: name.legend for flow, name in names.FLOWS.items()}
 
 
 def width_for(size: str, own: float) -> float:
-    """How wide a figure is laid out at a size, in inches, where the paper would print it `own` inches
-    wide."""
+    """The width of a figure's layout at a size, in inches; `own` is the width at which the paper would print
+    it."""
     return {"column": COLUMN, "page": PAGE, "slide": PAGE}.get(size, own)
 
 
 def sheet(width: float, height: float, caption: str) -> Figure:
-    """An empty figure of so many inches, and below them, in small print, how its clips and frames were
-    chosen.
+    """An empty figure of a size in inches, with a caption in small print below.
 
-    Panels are placed on it in inches (`panel`), so that nothing moves when a number gets longer.
+    Panels are placed on it in inches (`panel`), so that nothing moves if a number gets longer.
     """
     lines = wrap(caption, width - 0.1)
     below = (len(lines) * SMALL * 1.35 + 7) / 72 if lines else 0.0
@@ -121,9 +120,9 @@ def sheet(width: float, height: float, caption: str) -> Figure:
 
 
 def wrap(text: str, width: float) -> list[str]:
-    """Small print broken into lines of at most so many inches."""
+    """Small print broken into lines of at most `width` inches."""
     font, measure = FontProperties(size=SMALL), TextToPath()
-    points = 72 / 1.04  # on screens letters are fitted to pixels, which makes lines a little longer
+    points = 72 / 1.04  # screens align letters with pixels, which makes lines a little longer
     inches = {
         word: measure.get_text_width_height_descent(word, font, False)[0] / points
         for word in (*text.split(" "), " ")
@@ -140,7 +139,7 @@ def wrap(text: str, width: float) -> list[str]:
 
 
 def panel(figure: Figure, left: float, top: float, width: float, height: float, **options):
-    """Axes at a place in inches, counted from the figure's left and top edges."""
+    """Axes at a position in inches from the figure's left and top edges."""
     W, H = figure.get_size_inches()
     return figure.add_axes((left / W, 1 - (top + height) / H, width / W, height / H), **options)
 
@@ -151,20 +150,21 @@ def ranges(flags: np.ndarray) -> np.ndarray:
 
 
 def shade(axis, flags: np.ndarray) -> None:
-    """Shades the ranges of abnormal frames, each frame from half a step before it to half a step after it."""
+    """Shade the ranges of abnormal frames, from half a frame before the first to half a frame after the
+    last."""
     for first, end in ranges(flags):
         axis.axvspan(first - 0.5, end - 0.5, facecolor=SHADE, edgecolor=ABNORMAL, linewidth=0.4, zorder=0)
 
 
 def missing(axis, why: str) -> None:
-    """Says in a panel without a picture why it has none: "not run", for the most part."""
+    """Write into a panel without a picture why it has none, usually "not run"."""
     axis.set(xticks=[], yticks=[], facecolor="#F6F6F6")
     axis.spines[:].set_visible(False)
     axis.text(0.5, 0.5, why, transform=axis.transAxes, ha="center", va="center", fontsize=7, color=FAINT)
 
 
 def picture(axis, image: np.ndarray, **options):
-    """A frame or a map without ticks: (H, W), (H, W, 1) or (H, W, 3). Grey is 0 to 255 unless `options`
+    """A frame or map without ticks: (H, W), (H, W, 1) or (H, W, 3). Grey is 0 to 255 unless `options`
     differ."""
     image = np.asarray(image)
     if image.ndim == 3 and image.shape[-1] == 1:
@@ -176,10 +176,10 @@ def picture(axis, image: np.ndarray, **options):
 
 
 def outline(axis, mask: np.ndarray | None) -> None:
-    """A line around the labelled pixels of a frame, if there are any: dark on light, so that it is seen on
-    anything.
+    """A line around the labelled pixels of a frame, if there are any, dark on light to be visible on any
+    ground.
 
-    It keeps a little distance, so that a small object is not hidden by its own outline.
+    It keeps a small distance, so that it does not hide a small object.
     """
     if mask is not None and mask.any():
         room = binary_dilation(
@@ -198,10 +198,10 @@ def outline(axis, mask: np.ndarray | None) -> None:
 
 
 def over(frame: np.ndarray, strength: np.ndarray) -> np.ndarray:
-    """A frame with red over it: (H, W, C) uint8 and (H, W) in [0, 1] -> (H, W, 3) in [0, 1].
+    """A frame with red on it: (H, W, C) uint8 and strength (H, W) in [0, 1] -> (H, W, 3) in [0, 1].
 
-    The frame is grey and brightened, so that red is darker than what it covers and shows in a copy in grey
-    too."""
+    The frame is grey and brightened, so that red is darker than what it covers and visible in a copy in grey.
+    """
     grey = np.asarray(frame, float).mean(axis=-1, keepdims=True) / 255
     light = 0.30 + 0.70 * grey  # (H, W, 1)
     red = np.array(MARK) * (0.35 + 0.65 * grey)
@@ -210,7 +210,7 @@ def over(frame: np.ndarray, strength: np.ndarray) -> np.ndarray:
 
 
 def bars(axis, edges: np.ndarray, normal: np.ndarray, abnormal: np.ndarray) -> None:
-    """Two histograms in one panel, from shares of frames a bin: the normal frames filled, the abnormal ones
+    """Two histograms in one panel from shares of frames per bin: normal frames filled, abnormal frames
     hatched."""
     middles = (edges[:-1] + edges[1:]) / 2
     for shares, look in (
@@ -222,10 +222,9 @@ def bars(axis, edges: np.ndarray, normal: np.ndarray, abnormal: np.ndarray) -> N
 
 
 def boxes(axis, values: pd.DataFrame, order: list[str]) -> None:
-    """A pair of horizontal boxes for each term, normal frames above abnormal ones: columns term, value,
-    frames.
+    """A pair of horizontal boxes per term, normal frames above abnormal ones: columns term, value, frames.
 
-    A box ends at the quartiles, a whisker at 5 and 95 %; what lies further out is not drawn.
+    A box ends at the quartiles, a whisker at 5 and 95 %; values further out are not drawn.
     """
     seaborn.boxplot(
         values,
@@ -258,7 +257,7 @@ def boxes(axis, values: pd.DataFrame, order: list[str]) -> None:
 
 
 def key_of_bars(figure: Figure, middle: float, bottom: float, *, labelled: bool = True) -> None:
-    """The legend of `bars`, centred at a place in inches from the left and top."""
+    """The legend of `bars`, centred at a position in inches from the left and top."""
     W, H = figure.get_size_inches()
     keys = [Patch(facecolor=NORMAL, alpha=0.75, label="normal" if labelled else "all frames (no labels)")]
     if labelled:
@@ -277,13 +276,13 @@ def key_of_bars(figure: Figure, middle: float, bottom: float, *, labelled: bool 
 
 
 def line(model: str) -> dict:
-    """How a model's line is drawn."""
+    """The line style of a model."""
     _, colour, dashes, _ = MODELS[model]
     return dict(color=colour, linestyle=DASHES[dashes], linewidth=1.6 if colour == TOTAL else 1.1)
 
 
 def key_of_models(figure: Figure, left: float, top: float, numbers: dict[str, str]) -> None:
-    """A legend of lines, a row for each model, with what `numbers` says of it beside its name."""
+    """A legend of lines, one row per model, with its text from `numbers` beside its name."""
     axis = panel(figure, left, top, 2.8, 0.15 * len(numbers))
     axis.set(xlim=(0, 2.8), ylim=(len(numbers) - 0.5, -0.5))
     axis.axis("off")
@@ -308,7 +307,7 @@ def key_of_marks(figure: Figure, left: float, top: float, models) -> None:
 
 
 def heat(axis, table: pd.DataFrame, digits: int) -> None:
-    """A table of AUCs as a heat map, 0.5 white and 1 dark, with the numbers in it; what is missing stays
+    """A table of AUCs as a heat map, 0.5 white and 1 dark, with the numbers in it; missing values stay
     empty."""
     seaborn.heatmap(
         table,
@@ -328,7 +327,7 @@ def heat(axis, table: pd.DataFrame, digits: int) -> None:
 
 
 def colours(axis, image, title: str) -> None:
-    """A horizontal scale of colours for an image, with its title at the left."""
+    """A horizontal colour bar for an image, with its title at the left."""
     bar = axis.figure.colorbar(image, cax=axis, orientation="horizontal", ticks=MaxNLocator(5, prune="upper"))
     bar.outline.set_linewidth(0.4)
     axis.tick_params(labelsize=SMALL, length=2, pad=1.5)
@@ -336,7 +335,7 @@ def colours(axis, image, title: str) -> None:
 
 
 def letter(axis, text: str) -> None:
-    """(a), (b), ... and what is shown, above a panel."""
+    """(a), (b), ... and a title, above a panel."""
     axis.set_title(text, loc="left", fontsize=7, pad=3)
 
 
@@ -346,7 +345,7 @@ def under(axis, text: str) -> None:
 
 
 def write(figure: Figure, left: float, top: float, text: str, *, ha: str = "left") -> None:
-    """A line of text whose base is at a place in inches from the left and top."""
+    """A line of text whose baseline is at a position in inches from the left and top."""
     W, H = figure.get_size_inches()
     figure.text(left / W, 1 - top / H, text, ha=ha, fontsize=8)
 
@@ -361,10 +360,11 @@ def save(
     formats: tuple[str, ...] = ("svg", "png"),
     palette: str = "colour",
 ) -> list[str]:
-    """Writes a figure, and the numbers that it shows as csv, into a folder. Returns the files' names.
+    """Write a figure, and its numbers as csv, into a folder. Returns the names of the files.
 
-    `formats` are of svg, png and pdf. A drawing is enlarged for a screen or a slide; a pdf keeps the size of
-    print, since it is placed at any size."""
+    `formats` are of svg, png and pdf. A drawing is enlarged for a screen or a slide; a pdf keeps the print
+    size, because it is scaled where it is used.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     if palette == "grey":
         to_grey(figure)
@@ -384,7 +384,7 @@ def save(
 
 
 def enlargement(figure: Figure, size: str) -> float:
-    """How many times as large as it is laid out a figure is shown."""
+    """The scale at which a figure is shown, relative to its layout."""
     if size == "slide":
         width, height = figure.get_size_inches()
         return min(SLIDE[0] / width, SLIDE[1] / height)
@@ -392,8 +392,7 @@ def enlargement(figure: Figure, size: str) -> float:
 
 
 def to_grey(figure: Figure) -> None:
-    """Gives everything in a figure its grey: what is told apart by colour as GREYS says, the rest by
-    brightness."""
+    """Give everything in a figure its grey: colours with a meaning from GREYS, others by brightness."""
     for artist in figure.findobj():
         if isinstance(artist, lines.Line2D):
             artist.set(
@@ -420,7 +419,7 @@ BRIGHTNESS = np.array([0.2126, 0.7152, 0.0722])  # of red, green and blue
 
 
 def grey(colour):
-    """The grey of a colour, of the same opacity; "none" stays."""
+    """The grey of a colour, with the same opacity; "none" stays."""
     if isinstance(colour, str) and colour.lower() == "none":
         return colour
     known = GREYS.get(to_hex(colour).upper())
@@ -430,7 +429,7 @@ def grey(colour):
 
 
 def enlarge(path: Path, scale: float) -> None:
-    """Makes a drawing larger when shown; what is in it stays as it is."""
+    """Scale the displayed size of a drawing; its content stays unchanged."""
     head, mark, rest = path.read_text(encoding="utf-8").partition("<svg ")
     tag, close, body = rest.partition(">")
     parts = [

@@ -1,4 +1,4 @@
-"""The scores of one clip by two sets of runs, one above the other (`./run_all.sh compare`)."""
+"""The scores of one clip from two sets of runs, one above the other (`./run_all.sh compare`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lib.figures import style
 
 
 def draw(found: Curves, first: Side, second: Side) -> tuple[Figure, pd.DataFrame]:
-    """The figure, and the numbers that it shows: frame, label, and the score by each side."""
+    """The figure and its numbers: frame, label, and the score of each side."""
     caption = (
         f"{names.DATASETS[found.dataset]}, {found.clip}: score per frame, "
         f"{names.MODELS[found.model].sentence}. Shaded: abnormal. "

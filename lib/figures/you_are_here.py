@@ -1,4 +1,4 @@
-"""Figure 2 with the parts lit that a notebook is about: "you are here"."""
+"""Figure 2 with the parts highlighted that a notebook is about."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from lib.errors import ModelError
 from lib.figures import framework, style
 
 TOP = framework.HEIGHT
-# The parts of Figure 2 as rectangles on its drawing, in inches: left, bottom, width, height. Together they
-# tile it.
+# The parts of Figure 2 as rectangles in inches: left, bottom, width, height. Together they cover the drawing.
 PARTS = {
     "frames": ((0.0, 0.0, 0.74, TOP),),
     "appearance path": ((0.74, 1.90, 2.66, TOP - 1.90),),
@@ -26,7 +25,7 @@ FLOWS = ("F_app", "F_mot")
 
 
 def you_are_here(config: Config, *parts: str):
-    """Figure 2 as a matplotlib figure, faded but for the named parts; whole if none is named.
+    """Figure 2 as a matplotlib figure, faded except for the named parts; not faded if none is named.
 
     `parts` are names in PARTS. Raises KeyError for another name.
     """
@@ -36,7 +35,7 @@ def you_are_here(config: Config, *parts: str):
     axis.axis("off")
     try:
         framework.Drawing(axis, config).all()
-    except ModelError as problem:  # said here, and refused where the network is built
+    except ModelError as problem:  # shown here; raised where the network is built
         axis.text(0.1, TOP / 2, f"These settings describe no network. {problem}", fontsize=7)
         return figure
     lit = [PARTS[part] for part in parts]
