@@ -1,4 +1,4 @@
-"""The command line of run_all.sh: plain words in, Snakemake out, and a summary that a person can read."""
+"""The command line of run_all.sh: options are checked, Snakemake runs the plan, and a summary is printed."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from lib.pipeline.steps import STEPS, TARGETS
 from lib.settings.profiles import PROFILES
 from lib.settings.values import DATASETS, check_name, nearest
 
-WIDTH = 46  # of the column of job names
-ENGINE_LOG = "engine.log"  # Snakemake's own words, beside the plan
+WIDTH = 46  # width of the column of job names
+ENGINE_LOG = "engine.log"  # Snakemake's messages, beside the plan
 
 
 def parser() -> argparse.ArgumentParser:
@@ -170,7 +170,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse whose errors name the nearest option."""
+    """argparse with error messages that name the nearest option."""
 
     def error(self, message):
         if message.startswith("unrecognized arguments: "):
@@ -266,7 +266,7 @@ def main(arguments: list[str]) -> int:
 
 
 def agreed() -> bool:
-    """Asks whether to go on; where nobody can answer, says how to do without the question."""
+    """Ask whether to continue; without a terminal, say how to do without the question."""
     if not sys.stdin.isatty():
         print("Nothing was written: --curate asks first. Add --yes where nobody can answer.", file=sys.stderr)
         return False
@@ -274,7 +274,7 @@ def agreed() -> bool:
 
 
 def understand(options) -> tuple[planning.Grid, list[str]]:
-    """Options as a grid and targets. Raises ConfigError for anything that does not exist."""
+    """The options as a grid and targets. Raises ConfigError for anything that does not exist."""
     targets = options.targets or ["all"]
     for target in targets:
         check_name("target", target, [*planning.target_names(), "lab"])
@@ -304,7 +304,7 @@ def understand(options) -> tuple[planning.Grid, list[str]]:
         from lib.datasets.own_video import own_videos, state
 
         config = resolve(options.profile, "own", settings)
-        # raises DataError for what can be seen at once
+        # raises DataError for problems that can be found at once
         state(own_videos(**values(config.own), T=config.model.T), Digests(paths.DIGESTS))
     for step in options.again:
         check_name("step", step, STEPS)
@@ -319,13 +319,12 @@ def understand(options) -> tuple[planning.Grid, list[str]]:
 
 
 def typed(path: str) -> Path:
-    """A path as it was typed, which is relative to the folder in which run_all.sh was called; links are
-    kept."""
+    """A typed path, relative to the folder in which run_all.sh was called; links are not resolved."""
     return Path(os.path.abspath(Path(os.environ.get("KIT_CALLED_FROM", "."), os.path.expanduser(path))))
 
 
 def get(dataset: str, data_root: str | None) -> int:
-    """Downloads a benchmark. Raises DataError, which says what to do by hand, if that does not work."""
+    """Download a benchmark. Raises DataError, which says what to do by hand, if that does not work."""
     from lib.datasets import fetch
 
     check_name("data set to fetch", dataset, [name for name in DATASETS if name in fetch.ARCHIVES])
@@ -345,7 +344,7 @@ def get(dataset: str, data_root: str | None) -> int:
 
 
 def run(grid: planning.Grid, targets: list[str], options, passed_on: list[str], lock=None) -> int:
-    """Plans, lets Snakemake run what has to, and says what came of it."""
+    """Make a plan, let Snakemake run it, and report the results. Returns the exit code."""
     jobs = grid.jobs(targets)
     lines = planning.decide(grid, jobs)
     stale = [line for line in lines.values() if line.why]
@@ -384,7 +383,7 @@ def run(grid: planning.Grid, targets: list[str], options, passed_on: list[str], 
     with elsewhere.Follower(plan) if options.on else contextlib.nullcontext():
         code, interrupted = run_engine(plan, where, passed_on, lock)
     if passed_on and not any(planning.ran(plan, line) for line in stale):
-        return code  # Snakemake was asked to show something
+        return code  # Snakemake was only asked to show something
     problems = planning.incomplete(plan)
     if problems:
         return tell_problems(plan, problems, interrupted)
@@ -393,11 +392,10 @@ def run(grid: planning.Grid, targets: list[str], options, passed_on: list[str], 
 
 
 def run_engine(plan: plans.Plan, where: list[str], passed_on: list[str], lock=None) -> tuple[int, bool]:
-    """Lets Snakemake run a plan. Returns its exit code, which says nothing of the jobs, and whether Ctrl-C
+    """Let Snakemake run a plan. Returns its exit code, which says nothing about the jobs, and whether Ctrl-C
     was pressed.
 
-    `lock`: the profile's, which has to be held for as long as Snakemake lives, even if this process is
-    killed.
+    `lock` is the profile's lock, which is held while Snakemake is running, even if this process is killed.
     """
     command = [sys.executable, "-m"]
     command += ["snakemake"] if passed_on else ["lib.pipeline.engine", str(plan.folder / ENGINE_LOG)]
@@ -412,14 +410,13 @@ def run_engine(plan: plans.Plan, where: list[str], passed_on: list[str], lock=No
         f"plan={plan.file}",
     ]
     if not any(word.startswith("--workflow-profile") for word in passed_on):
-        # a folder profiles/default would be taken without being asked for
+        # otherwise Snakemake would use a folder profiles/default
         command += ["--workflow-profile", "none"]
     command += passed_on
     process = subprocess.Popen(command, cwd=paths.ROOT, pass_fds=[lock.descriptor] if lock else [])
     if lock:
         lock.add_holder(process.pid)
-    # Ctrl-C reaches Snakemake and the notebooks directly; this process waits until they have put their things
-    # in order.
+    # Ctrl-C reaches Snakemake and the notebooks directly; this process waits until they have ended properly.
     interrupted = False
     while True:
         try:
@@ -429,9 +426,8 @@ def run_engine(plan: plans.Plan, where: list[str], passed_on: list[str], lock=No
 
 
 def tell_problems(plan: plans.Plan, problems: dict[str, planning.Problem], interrupted: bool) -> int:
-    """Says of each job that was to run and is not complete why that is so. Returns the exit code."""
-    # Jobs that were stopped with the rest, or wait for one that failed, are named below those that are to
-    # blame.
+    """Print why each planned job is not complete. Returns the exit code."""
+    # Jobs that were stopped, or wait for one that failed, are named below the failed ones.
     first = {name: problem for name, problem in problems.items() if not problem.waits_for}
     failed = {n: p for n, p in first.items() if p.exit_code != errors.EXIT_INTERRUPTED and not p.not_started}
     for name, problem in failed.items():
@@ -462,7 +458,7 @@ def names(jobs: list[str], most: int = 12) -> str:
 
 
 def engine_says(log: Path) -> str:
-    """The last error in Snakemake's own words, to go on a sentence with."""
+    """The last error message of Snakemake, as the end of a sentence."""
     try:
         lines = [line.strip() for line in log.read_text(encoding="utf-8").splitlines()]
     except OSError:
@@ -475,7 +471,8 @@ def engine_says(log: Path) -> str:
 
 
 def gpus() -> int:
-    """GPUs of this machine: as many trainings may run at once, or any number where there are none."""
+    """GPUs of this machine, the number of parallel trainings; without GPUs, a number that does not limit
+    them."""
     if shutil.which("nvidia-smi"):
         found = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True)
         count = len([line for line in found.stdout.splitlines() if line.startswith("GPU")])
@@ -485,7 +482,7 @@ def gpus() -> int:
 
 
 def aucs(jobs) -> dict[str, float]:
-    """The AUC on record of each scored job, by name, of those that have one."""
+    """The recorded AUC of each scored job that has one, by name."""
     found = {job.name: records.read(job.folder) for job in jobs if job.step == "score"}
     known = {
         name: record["metrics"].get("auc")
@@ -498,8 +495,10 @@ def aucs(jobs) -> dict[str, float]:
 def show_results(
     grid: planning.Grid, targets: list[str], *, changed: bool, before: dict | None = None, all_clips: bool
 ) -> int:
-    """The headline numbers of what was asked for, beside what they were `before`, and where on the page it
-    is. The page is made anew if anything ran."""
+    """Print the main numbers of the targets, with those of `before`, and their places on the page.
+
+    The page is written again if anything ran.
+    """
     rows = [(job, records.read(job.folder)) for job in grid.jobs(targets) if job.step == "score"]
     if rows:
         print("\nFrame-level AUC by the paper's protocol:")
@@ -531,7 +530,7 @@ def result_in_words(job, record: dict, before: float | None) -> str:
 
 
 def places_on_page(grid: planning.Grid, targets: list[str]) -> list[str]:
-    """Where on the page each target is, as the end of its address; empty for all of the page."""
+    """The anchors of the targets on the page; "" for the whole page."""
     from lib.report import notebook_pages
 
     found = []
@@ -571,7 +570,7 @@ def show_list() -> int:
 
 
 def open_lab(passed_on: list[str]) -> int:
-    """JupyterLab on the notebooks, with lib importable; `passed_on` goes to JupyterLab."""
+    """JupyterLab with the notebooks and with lib importable; `passed_on` goes to JupyterLab."""
     os.environ["JUPYTER_PATH"] = str(execution.install_kernel())
     command = [
         sys.executable,
@@ -579,16 +578,16 @@ def open_lab(passed_on: list[str]) -> int:
         "jupyterlab",
         f"--ServerApp.root_dir={paths.ROOT}",
         "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb",
-        # reached from this machine alone, whatever the configuration of the person says
+        # only reachable from this machine, whatever the user's configuration
         "--ServerApp.ip=127.0.0.1",
-        "--LabApp.news_url=None",  # nor is anybody asked about news
+        "--LabApp.news_url=None",  # no question about news
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]
     if os.geteuid() == 0:
-        command.append("--allow-root")  # it refuses root only because it could be reached from elsewhere
+        command.append("--allow-root")  # root is refused only because a server could be reached from outside
     return subprocess.call([*command, *passed_on], cwd=paths.ROOT)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it without a word
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it silently
     sys.exit(main(sys.argv[1:]))

@@ -1,11 +1,12 @@
 """`./run_all.sh compare A B`: two sets of runs side by side.
 
-    ./run_all.sh compare before now                  what the last change of a setting or of code did
+    ./run_all.sh compare before now                  the effect of the last change of a setting or of code
     ./run_all.sh compare small long                  two profiles
-    ./run_all.sh compare now reference --profile small   here against the curated results
+    ./run_all.sh compare now reference --profile small   your runs against the curated results
     ./run_all.sh compare long reference/small        a profile against another that was curated
 
-`now` and `before` are of the profile that --profile names. A folder with `runs/` in it can be named too.
+`now` and `before` are those of the profile that --profile names. A side can also be a folder with `runs/` in
+it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ SAME = "Nothing differs in parameters, code or data."
 
 
 def compare(profile: str, names: list[str]) -> str:
-    """What `./run_all.sh compare A B` prints; table and figure are kept in `reports/<profile>/compare/`.
+    """The output of `./run_all.sh compare A B`; table and figure are stored in `reports/<profile>/compare/`.
 
     Raises ConfigError for sides that do not exist, or that have no model in common.
     """
@@ -92,7 +93,7 @@ def _told(found: dict[str, list[str]]) -> str:
 
 
 def _draw(first: Side, second: Side, table, folder: Path) -> list[str]:
-    """The two curves of a clip, one above the other; returns the names of the files."""
+    """Draw the two curves of a clip, one above the other; returns the names of the files."""
     found = comparison.curves(first, second, table, PROTOCOLS["paper"])
     if found is None:
         return []

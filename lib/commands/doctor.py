@@ -1,5 +1,5 @@
-"""`./run_all.sh --doctor`: what this environment and machine are, what the profile would gain from other
-settings, and which data sets are there."""
+"""`./run_all.sh --doctor`: the environment and the machine, faster settings for the profile, and the
+available data sets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DISK_GB = {"synthetic": 0.1, "ped1": 2, "ped2": 2, "avenue": 12, "shanghaitech":
 
 
 def examine(profile: str) -> int:
-    """Prints what a person should know before starting a long run."""
+    """Print what is useful to know before starting a long run."""
     _environment()
     _machine()
     _data()
@@ -94,7 +94,7 @@ def _data() -> None:
 
 
 def _pixels(found) -> str:
-    """Whether the pixels are the official ones; what is damaged is said instead."""
+    """Whether the pixels are the official ones, or the reason if they cannot be read."""
     try:
         return official.verdict(
             {
@@ -107,8 +107,7 @@ def _pixels(found) -> str:
 
 
 def _speed(profile: str) -> None:
-    """A training step of the profile's autoencoder in each precision and layout. The network and the frame
-    are Ped2's."""
+    """Time a training step of the profile's autoencoder on Ped2 in each precision and layout."""
     config = resolve(profile, "ped2")
     torch.set_num_threads(config.machine.threads)
     rows = layer_table(
@@ -150,8 +149,8 @@ def _speed(profile: str) -> None:
 
 
 def step_rate(profile: str, precision: str, layout: str) -> float:
-    """Training windows a second of a profile's autoencoder on Ped2, loss and gradient included: the best of
-    three steps."""
+    """Training windows per second of a profile's autoencoder on Ped2, including loss and gradient: the best
+    of three steps."""
     config = resolve(profile, "ped2", {"machine.precision": precision, "machine.layout": layout})
     torch.set_num_threads(config.machine.threads)
     model = build_autoencoder(config, two_path=True, seed=0)
@@ -173,7 +172,7 @@ def step_rate(profile: str, precision: str, layout: str) -> float:
 
 
 def _least(action, times: int = 3) -> float:
-    """Seconds of the quickest of some runs after one to warm up."""
+    """Seconds of the fastest of some runs, after one to warm up."""
     seconds = []
     for _ in range(times + 1):
         started = time.perf_counter()

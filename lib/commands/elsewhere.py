@@ -1,10 +1,10 @@
 """Running the steps elsewhere: `./run_all.sh --on NAME`, with any executor plugin of Snakemake.
 
 NAME is an executor (slurm, kubernetes, ...), or a folder `cluster/NAME/` with a Snakemake profile,
-`config.yaml`, which may name its executor. What the profile does not say has the values of
-DEFAULTS. Nothing else differs from a run on one machine: the same plan, the same process for each
-step, the same records. The steps and this process are connected by files alone, so the checkout and
-the data lie on a file system that all nodes share.
+`config.yaml`, which may name its executor. Options that are not in the profile have the values of DEFAULTS.
+Everything else is as on one machine: the same plan, the same process for each step, the same records. The
+steps and this process communicate through files only, so checkout and data must be on a file system that all
+nodes share.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from lib.pipeline.terminal import duration, headline, say, show_progress, tell
 from lib.settings.values import nearest
 
 PLUGIN = "snakemake_executor_plugin_"
-# Steps at once; times that a failed one is tried again; seconds until a file is seen on other nodes.
+# Parallel steps; retries of a failed step; seconds until a file is visible on other nodes.
 DEFAULTS = {"jobs": 100, "retries": 2, "latency-wait": 60, "keep-going": True}
 
 
 def executors() -> list[str]:
-    """The executors that this environment has."""
+    """The executors that are installed in this environment."""
     found = {
         m.name.removeprefix(PLUGIN).replace("_", "-")
         for m in pkgutil.iter_modules()
@@ -38,7 +38,7 @@ def executors() -> list[str]:
 
 
 def arguments(name: str) -> list[str]:
-    """What Snakemake is told. Raises ConfigError for an executor or a profile that cannot be used."""
+    """The arguments for Snakemake. Raises ConfigError for an executor or a profile that cannot be used."""
     import yaml
 
     file, given = paths.CLUSTER / name / "config.yaml", {}
@@ -64,7 +64,8 @@ def arguments(name: str) -> list[str]:
 
 
 class Follower:
-    """Tells, from files, which of the steps elsewhere are done or have failed, and how far the rest is."""
+    """Reports, from files, which of the steps elsewhere are done or have failed, and the progress of the
+    others."""
 
     def __init__(self, plan: plans.Plan):
         self.plan, self.left = plan, {line.job: line for line in plan.to_run()}
@@ -91,7 +92,7 @@ class Follower:
                 tell_a_log(status)
 
     def look(self) -> str:
-        """Tells what is new; returns how it stands in a line."""
+        """Report what is new; returns the state in one line."""
         running = []
         for name, line in list(self.left.items()):
             job = from_name(self.plan.profile, name)
@@ -116,6 +117,6 @@ class Follower:
 
 
 def tell_a_log(status: str) -> None:
-    """A line for a log; a terminal has it already."""
+    """Print a line to a log; a terminal shows it already."""
     if not sys.stderr.isatty():
         tell(f"  {status}")

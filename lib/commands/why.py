@@ -1,11 +1,11 @@
-"""`./run_all.sh why`: what stands behind a cell, a figure or a number.
+"""`./run_all.sh why`: the provenance of a cell, a figure or a number.
 
     ./run_all.sh why                          the cells of Tables 2, 3 and 4 with their numbers
     ./run_all.sh why table3:ped2:two_path     runs, parameters, commits and commands behind a cell
     ./run_all.sh why fig4:ped2                the runs that a figure is drawn from
-    ./run_all.sh why 0.870                    where a number stands, and the runs that have it
+    ./run_all.sh why 0.870                    the cells and runs that have a number
 
-What was not run here is looked for in the curated results, and the answer says so.
+What was not run here is looked up in the curated results, and the answer says so.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from lib.report.reference import profiles, reading
 from lib.settings.values import DATASETS, check_name
 
 NUMBER = re.compile(r"[+−-]?\d*\.\d+")
-RESAMPLES = 1000  # where no run says
+RESAMPLES = 1000  # if no run has a value
 
 
 def answer(profile: str, asked: str = "") -> str:
-    """What `./run_all.sh why` prints. Raises ConfigError for what does not exist."""
+    """The output of `./run_all.sh why`. Raises ConfigError for something that does not exist."""
     if NUMBER.fullmatch(asked):
         return find_number(profile, asked)
     name = re.split(r"[:-]", asked)[0]
@@ -45,10 +45,11 @@ def answer(profile: str, asked: str = "") -> str:
 
 @contextlib.contextmanager
 def nearest(profile: str, has: Callable[[str], object]) -> Iterator[tuple[str, str]]:
-    """The nearest place where `has(profile)` holds: here, or else among the curated results, the same profile
+    """The first place where `has(profile)` holds: here, or in the curated results, with the same profile
     first.
 
-    Within, records are read there. Gives the profile, and what to say of the place; "" if it is here.
+    Within this context, records are read from that place. Yields its profile and a sentence on it, "" for
+    here.
     """
     if not has(profile):
         for other in sorted(profiles(), key=lambda name: name != profile):
@@ -61,7 +62,7 @@ def nearest(profile: str, has: Callable[[str], object]) -> Iterator[tuple[str, s
 
 
 def evaluation(profile: str, results) -> dict:
-    """The protocol and the number of resamples that the tables of a profile are made with."""
+    """The protocol and the number of resamples with which the tables of a profile are made."""
     record = records.read(Job(profile, "all", "table3").folder)
     if record and record["status"] == "complete":
         values = record["parameters"]
@@ -76,7 +77,7 @@ def evaluation(profile: str, results) -> dict:
 
 
 def _cells(profile: str, curated: bool) -> pd.DataFrame:
-    """The measured cells of the three tables: as they were curated, or read if stored and else computed."""
+    """The measured cells of the three tables: as curated, or the stored ones, or else computed."""
     folder, results = paths.tables(profile), scored_runs.of_profile(profile)
     how = evaluation(profile, results) | {"folder": folder, "keep": False}
     found = []
@@ -99,7 +100,7 @@ def _number(value: float) -> str:
 
 
 def list_cells(profile: str) -> str:
-    """Every cell that has a number, by the name that `why` takes."""
+    """Every cell with a number, by the name that `why` takes."""
     with nearest(profile, scored_runs.of_profile) as (place, said):
         cells = _cells(place, curated=bool(said))
         cells = cells[cells["auc"].notna()]
@@ -122,7 +123,7 @@ def list_cells(profile: str) -> str:
 
 
 def explain_cell(profile: str, asked: str) -> str:
-    """The runs, parameters, commits and commands behind a cell, named as table3:ped2:two_path.
+    """The runs, parameters, commits and commands behind a cell, named as in table3:ped2:two_path.
 
     Raises ConfigError for a table, data set or row that does not exist.
     """
@@ -217,9 +218,9 @@ def explain_figure(profile: str, asked: str) -> str:
 
 
 def find_number(profile: str, asked: str) -> str:
-    """Where a number stands: cells and runs whose value, rounded as it is written, is this one.
+    """The cells and runs whose value, rounded to the given decimals, is this number.
 
-    Raises ConfigError if it stands nowhere.
+    Raises ConfigError if there are none.
     """
     wanted = asked.replace("−", "-").lstrip("+")
     decimals = len(wanted.partition(".")[2])
@@ -249,7 +250,7 @@ def _numbers_of_cells(profile: str, curated: bool) -> Iterator[tuple[str, float]
 
 
 def _numbers_of_runs(profile: str) -> Iterator[tuple[str, float]]:
-    """Numbers on record: whatever lies in the metrics of a run, by its place there."""
+    """The numbers in the metrics of all recorded runs, by their path."""
     for job, record in records.find(profile):
         yield from ((f"{job.name} {path}", value) for path, value in _leaves(record["metrics"]))
 

@@ -1,1 +1,1 @@
-"""What people open: index.html, notebooks as pages, the curated reference."""
+"""The report: its page, notebooks as pages, the curated reference, and what everything costs."""

@@ -1,17 +1,16 @@
-"""The clip player of the page: what a model sees, frame by frame, and the curves of Eq. 7, 8 and 9 below it.
+"""The clip player of the page: what a model sees, frame by frame, with the curves of Eq. 7, 8 and 9 below.
 
-Written beside `index.html`, so that the page works from a disk without a server:
+Its files are written beside `index.html`, so that the page works from a disk without a server:
 
-    browser/browser.js             the player itself, as it stands in the templates
-    browser/<data set>.js          clips, labels and the stored scores of every model; a script, because
-                                   a page opened from a disk may not read a file in any other way
+    browser/browser.js             the player itself, a copy of the template
+    browser/<data set>.js          clips, labels and the stored scores of every model; a script, because a
+                                   page opened from a disk cannot read other files
     browser/<data set>/<clip>/*    sheets of frames: input, reconstructions, error maps
 
-Scores are the stored ones, as float64, so that the page computes Eq. 9 and the AUC from the very numbers that
-the record's were computed from. Pictures are made small for the screen (at most WIDTH pixels wide, lossy
-WebP) and nothing is computed from them. Of the generated set every clip has pictures; of other sets those at
-the quartiles and the median of the AUC (of the length, where nothing is labelled), unless all are asked for.
-Pictures that were made and still hold are kept.
+Scores are stored as float64, so that the page computes Eq. 9 and the AUC from the same numbers as the record.
+Pictures are reduced for the screen (at most WIDTH pixels wide, lossy WebP), and nothing is computed from
+them. On the generated set every clip has pictures; on other sets those at the median and the quartiles of the
+AUC (of the length, if nothing is labelled), unless all are asked for. Pictures that are up to date are kept.
 """
 
 from __future__ import annotations
@@ -35,21 +34,24 @@ from lib.pipeline import records
 from lib.pipeline.steps import MODELS, Job
 from lib.report import notebook_pages
 
-FORMAT = 1  # of the sheets; another number makes them anew
+FORMAT = 1  # of the sheets; another number makes them again
 WIDTH = 240  # pixels of a frame on a sheet, at most
 COLUMNS, ROWS = 10, 10  # frames of a full sheet
 QUALITY = 80  # of WebP
-CHOSEN = 3  # clips with pictures of a data set that has not all
+CHOSEN = 3  # clips with pictures of other data sets
 WHOLE = ("synthetic",)  # data sets of which every clip has pictures
-OPEN = ("synthetic",)  # data sets whose frames may lie in the repository; the others belong to their owners
-ERROR_QUANTILE = 0.999  # of the errors of a data set: where the scale of the colours ends
+OPEN = ("synthetic",)  # data sets whose frames may be in the repository; others belong to their owners
+ERROR_QUANTILE = 0.999  # of the errors of a data set, for the end of the colour scale
 
 
 def write(
     profile: str, scored, known: dict[Job, dict], old: dict[Job, str], *, kept: bool, all_clips: bool
 ) -> list[dict]:
-    """Writes the files of the player. Returns the data sets that it shows, each with its script and what is
-    said of it; none if nothing was scored. Arguments as in `index_page.write`."""
+    """Write the files of the player. Returns the data sets that it shows, with their scripts and
+    descriptions.
+
+    None if nothing was scored. Arguments as in `index_page.write`.
+    """
     folder = paths.report(profile) / "browser"
     shown = []
     for dataset in tables.order_of(scored):
@@ -76,7 +78,7 @@ def _script(found: dict) -> str:
 def _data_set(
     folder: Path, dataset: str, results: list[Result], known, old, *, kept: bool, all_clips: bool
 ) -> dict:
-    """Everything that the player reads of one data set."""
+    """The data of one data set for the player."""
     results = sorted(results, key=lambda r: (list(MODELS).index(r.job.variant), r.job.seed))
     first = results[0].scores
     alike = [r for r in results if r.scores["clip"].equals(first["clip"])]
@@ -101,7 +103,7 @@ def _data_set(
 
 
 def _model(result: Result, columns: _Columns, old: dict[Job, str], seeds: set[int]) -> dict:
-    """One model of one seed: its terms as columns, and what is on record."""
+    """One model and seed: its terms as columns, and recorded values."""
     scores, metrics = result.scores, result.record["metrics"]
     label = names.MODELS[result.job.variant].row
     if result.job.variant in ("app_none", "app_error"):
@@ -125,7 +127,7 @@ def _model(result: Result, columns: _Columns, old: dict[Job, str], seeds: set[in
 
 
 class _Columns:
-    """Columns of numbers, each kept once: several models share an R."""
+    """Columns of numbers, each stored once, because several models share an R."""
 
     def __init__(self):
         self.packed: list[str] = []
@@ -147,7 +149,7 @@ def _packed(values: np.ndarray) -> str:
 def _pictures(
     folder: Path, dataset: str, results: list[Result], known, clips, *, kept: bool, all_clips: bool
 ) -> dict:
-    """Sheets of frames, and the fields of the data set that say where they are and what they show."""
+    """Sheets of frames, and the fields of the data set that describe them."""
     where = folder / dataset
     data = _frames_of(results, known, clips)
     if data is None or (kept and dataset not in OPEN):
@@ -189,7 +191,7 @@ def _pictures(
 
 
 def _frames_of(results: list[Result], known, clips) -> prepared.Prepared | None:
-    """The prepared data that the scores are of; None where they are gone or are others by now."""
+    """The prepared data to which the scores belong; None if they no longer exist or have changed."""
     record = known.get(results[0].job.other("prepare"))
     folder = None if record is None else records.prepared_of(record)
     if folder is None:
@@ -214,8 +216,8 @@ def _sources(results: list[Result]) -> dict[str, tuple[Path, dict]]:
 
 
 def _ranked(results: list[Result], data) -> list[str]:
-    """The names of the clips that have an AUC, in its order, by the model that ranks in figures too; of all,
-    in the order of length, where none has."""
+    """The names of the clips with an AUC, ordered by that of the ranking model of the figures; if none has
+    one, all by length."""
     ranking = next(r for name in figure_data.RANKING for r in results if r.job.variant == name)
     aucs = {n: a for n, a in (ranking.record["metrics"].get("by_clip") or {}).items() if a is not None}
     clips = sorted(data.clips("test"), key=lambda clip: (clip.length, clip.start))
@@ -225,7 +227,7 @@ def _ranked(results: list[Result], data) -> list[str]:
 
 
 def _said(data, pictures: dict) -> str:
-    """Which clips have pictures, in a sentence."""
+    """A sentence on which clips have pictures."""
     count = len(data.clips("test"))
     if len(pictures) == count:
         return f"Pictures of all {count} test clips."
@@ -237,8 +239,8 @@ def _said(data, pictures: dict) -> str:
 
 
 def _error_scale(sources) -> float:
-    """The error at which the colours end: the same for all autoencoders of a data set, so that they can be
-    compared."""
+    """The error at the end of the colour scale, the same for all autoencoders of a data set, for
+    comparison."""
     if not sources:
         return 1.0
     found = []
@@ -254,8 +256,7 @@ def _error_scale(sources) -> float:
 def _sheets_of_clip(
     folder: Path, clip, data, sources, scale: float, state: str, *, make: bool
 ) -> dict[str, list[str]]:
-    """The addresses of a clip's sheets by what they show: those that lie there and hold, or new ones if
-    `make`."""
+    """The addresses of a clip's sheets by kind: existing ones if up to date, or new ones if `make`."""
     note = folder / "made.json"
     made = json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
     if made.get("state") != state:
@@ -270,7 +271,7 @@ def _sheets_of_clip(
 
 
 def _write_clip(folder: Path, clip, data, sources, scale: float) -> dict[str, list[str]]:
-    """The sheets of one clip; returns their names by what they show."""
+    """Write the sheets of one clip; returns their names by kind."""
     rows = slice(clip.start, clip.start + clip.length)
     sheets = {"input": _sheets(folder, "input", data.frames("test")[rows])}
     for key, (run, _) in sources.items():
@@ -312,7 +313,7 @@ def _sheets(folder: Path, stem: str, frames: np.ndarray, colour=None) -> list[st
 
 
 def _tile(frame: np.ndarray) -> np.ndarray:
-    """One frame as it lies on a sheet: (H, W[, C]) uint8 -> (h, w, 3)."""
+    """One frame for a sheet: (H, W[, C]) uint8 -> (h, w, 3)."""
     frame = np.asarray(frame)
     frame = frame if frame.ndim == 3 else frame[..., None]
     frame = np.repeat(frame, 3, axis=2) if frame.shape[2] == 1 else frame
@@ -323,8 +324,8 @@ def _tile(frame: np.ndarray) -> np.ndarray:
 
 
 def _outlines(data, clip) -> list[list[list[int]]]:
-    """The outlines of the labelled regions of each frame, in pixels of the prepared frames: polygons x, y, x,
-    y..."""
+    """The outlines of the labelled regions of each frame, as polygons x, y, x, y... in pixels of the prepared
+    frames."""
     if data.masks is None:
         return []
     found = []

@@ -1,15 +1,16 @@
-"""What it costs to run everything: jobs, hours and disk by profile and data set, from the reference records.
+"""The cost of running everything: jobs, hours and disk by profile and data set, from the reference records.
 
-What was measured is taken as it is. The rest is extrapolated by the work of a job, from its configuration:
+Measured values are used as they are. The rest is extrapolated from the work of a job, which follows from its
+configuration:
 
     autoencoder   multiply-adds of its convolutions (`table1.layer_table`) for all windows that it sees
     features      the same, forward only, for the windows of both splits
     flow          multiply-adds of Glow's convolutions and permutations for all windows seen and scored
     sensitivity   the flows that it trains again
-    prepare, score, reference   pixels of the frames that the job goes through
+    prepare, score, reference   pixels of the frames that the job reads
 
-Seconds per unit of work are those of the records of the same step: of the same profile where there are some,
-else of all. Steps that cover all data sets (tables, figures, verdict) take seconds and count as jobs only.
+Seconds per unit of work come from the records of the same step, of the same profile if there are any,
+otherwise of all. Steps over all data sets (tables, figures, verdict) take seconds and count as jobs only.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ from lib.training.table1 import layer_table
 PAGE = paths.ROOT / "docs" / "cluster.md"
 DATASETS = ("ped2", "avenue", "shanghaitech")  # of Table 3
 SEEDS = (0, 1, 2)
-GPU_TFLOPS = 10  # what a GPU is taken to sustain in these networks until a record was made on one
-# The parameters that decide how much work a job is.
+GPU_TFLOPS = 10  # assumed for these networks until there is a record from a GPU
+# The parameters that determine the work of a job.
 SIZES = [
     *(
         "data.channels",
@@ -99,7 +100,7 @@ class Frames:
         return Frames(sum(known["train"]), len(known["train"]), sum(known["test"]), len(known["test"]))
 
     def windows(self, split: str, T: int, stride: int) -> float:
-        """Windows of T frames that start every `stride` frames, but for the one that ends each clip."""
+        """Windows of T frames at a stride, without the additional last window of each clip."""
         frames, clips = getattr(self, split), getattr(self, f"{split}_clips")
         return max(0, frames - clips * (T - 1)) / min(stride, T)
 
@@ -123,7 +124,7 @@ def network(config: Config, two_path: bool) -> Network:
 @functools.cache
 def _network(model, channels: int, height: int, width: int, two_path: bool) -> Network:
     settings = {k: v for k, v in values(model).items() if k != "input_range"}
-    side = 16  # a window of few pixels says it all: multiply-adds are proportional to them
+    side = 16  # a small window suffices: multiply-adds are proportional to its pixels
     rows = layer_table(ITAE(channels=channels, two_path=two_path, **settings), side, side)
     last = {}
     for row in rows:
@@ -159,7 +160,7 @@ def _flow_size(channels, height, width, K, L, hidden, permutation) -> tuple[int,
     work = parameters = 0
     for i, level in enumerate(one.levels):
         positions = (height >> (i + 1)) * (width >> (i + 1))
-        wide = 4 * channels * 2**i  # channels within the level: four times by the squeeze
+        wide = 4 * channels * 2**i  # channels within the level, after the squeeze
         work += K * positions * (wide**2 + sum(p.numel() for p in level.parameters() if p.ndim == 4))
         parameters += K * sum(p.numel() for p in level.parameters())
     return work, parameters
@@ -169,7 +170,7 @@ def _flow_size(channels, height, width, K, L, hidden, permutation) -> tuple[int,
 
 
 def work(config: Config, job: Job, frames: Frames) -> float:
-    """The work of a job: operations where a network runs, else pixels of the frames that it goes through.
+    """The work of a job: operations if a network runs, otherwise pixels of the frames that it reads.
 
     A multiply-add is two operations, and a training step three forward passes.
     """
@@ -206,7 +207,7 @@ def work(config: Config, job: Job, frames: Frames) -> float:
 
 
 def disk(config: Config, job: Job, frames: Frames) -> float:
-    """Bytes that a job leaves: prepared frames, features of windows, error maps, weights and snapshots."""
+    """Bytes of a job's files: prepared frames, features of windows, error maps, weights and snapshots."""
     T, pixels = config.model.T, config.data.height * config.data.width
     match job.step:
         case "prepare":
@@ -238,17 +239,17 @@ def disk(config: Config, job: Job, frames: Frames) -> float:
 
 @dataclass(frozen=True)
 class Measured:
-    """A complete reference record, and the work that it stands for."""
+    """A complete reference record and its amount of work."""
 
     job: Job
     seconds: float
     work: float
-    whole: bool  # all of the data set, so the time is that of the job in the table
+    whole: bool  # the whole data set, so the time is that of the job in the table
     gpu: bool
 
 
 def measured() -> list[Measured]:
-    """Every reference record of a job that was computed in full: weights that were taken measure nothing."""
+    """Every reference record of a job that was computed in full; one with kept weights measures nothing."""
     found = []
     for profile in profiles():
         with reading():
@@ -267,7 +268,7 @@ def measured() -> list[Measured]:
 
 
 def as_recorded(dataset: str, kept) -> Config:
-    """The configuration that some records were made with, which may not be today's of that profile."""
+    """The configuration of some records, which may differ from today's profile of that name."""
     settings = {
         name: value for record in kept for name, value in record["parameters"].items() if name in SIZES
     }
@@ -275,7 +276,7 @@ def as_recorded(dataset: str, kept) -> Config:
 
 
 def frames_of(dataset: str, counts: dict) -> Frames:
-    """The frames of a prepared data set. A part of it is taken to have clips in proportion to its frames."""
+    """The frames of a prepared data set. A subset is assumed to have clips in proportion to its frames."""
     whole = Frames.official(dataset)
     clips = [
         max(1, round(number * counts[f"{split}_frames"] / of))
@@ -296,8 +297,8 @@ def seconds(job: Job, amount: float, known: list[Measured]) -> tuple[float, bool
         if m.whole
         and (m.job.profile, m.job.dataset, m.job.step, m.job.variant)
         == (job.profile, job.dataset, job.step, job.variant)
-        and abs(m.work / amount - 1)
-        < 0.01  # a profile of that name may have been another when it was measured
+        # the profile may have changed since it was measured
+        and abs(m.work / amount - 1) < 0.01
     ]
     if own:
         return sum(own) / len(own), True
@@ -309,19 +310,19 @@ def seconds(job: Job, amount: float, known: list[Measured]) -> tuple[float, bool
 
 @dataclass
 class Cost:
-    """All jobs of one profile and data set, SEEDS seeds."""
+    """All jobs of one profile and data set, for SEEDS."""
 
     jobs: int = 0
     trainings: int = 0
     hours: float = 0.0  # of CPU
-    measured: float = 0.0  # of these hours
-    chain: float = 0.0  # hours of the jobs that can only run one after the other
+    measured: float = 0.0  # part of these hours
+    chain: float = 0.0  # hours of jobs that can only run one after another
     operations: float = 0.0  # where a network runs
     chain_operations: float = 0.0
     bytes: float = 0.0
 
     def and_also(self, other: Cost) -> Cost:
-        """Both; chains run beside one another."""
+        """The sum of both; their chains run in parallel."""
         joined = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in dataclasses.fields(Cost)}
         for name in ("chain", "chain_operations"):
             joined[name] = max(getattr(self, name), getattr(other, name))
@@ -329,7 +330,7 @@ class Cost:
 
 
 def cost(profile: str, dataset: str, known: list[Measured]) -> Cost:
-    """What a profile costs on the whole of a data set: every step of it, for SEEDS."""
+    """The cost of a profile on a whole data set: every step of it, for SEEDS."""
     config, frames, total = resolve(profile, dataset), Frames.official(dataset), Cost()
     hours, operations = defaultdict(float), defaultdict(float)  # the longest of each step
     for step in TARGETS["all"]:
@@ -357,7 +358,7 @@ def cost(profile: str, dataset: str, known: list[Measured]) -> Cost:
 
 
 def gpu_rate(known: list[Measured]) -> tuple[float, bool]:
-    """Operations a second on a GPU, and whether that was measured."""
+    """Operations per second on a GPU, and whether that was measured."""
     on_gpu = [m for m in known if m.gpu and m.job.step in TRAINED]
     if on_gpu:
         return sum(m.work for m in on_gpu) / sum(m.seconds for m in on_gpu), True
@@ -368,7 +369,7 @@ def gpu_rate(known: list[Measured]) -> tuple[float, bool]:
 
 
 def table() -> str:
-    """The costs as Markdown: a row a profile and data set."""
+    """The costs as Markdown, one row per profile and data set."""
     known = measured()
     if not known:
         return "Nothing has been measured yet.\n"
@@ -424,7 +425,7 @@ def _row(profile: str, dataset: str, c: Cost, rate: float) -> str:
 
 
 def _hours(value: float) -> str:
-    """Hours with two figures or so: 0.35, 4.1, 120."""
+    """Hours with about two digits: 0.35, 4.1, 120."""
     return f"{value:,.0f}" if value >= 20 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
 
 
@@ -440,7 +441,7 @@ def _machines() -> str:
 
 
 def update_page(path: Path = PAGE) -> None:
-    """Writes the table between its markers."""
+    """Write the table between its markers."""
     text = path.read_text(encoding="utf-8")
     block = re.sub(
         r"(<!-- costs: [^\n]*-->\n).*?(<!-- end of costs -->)",

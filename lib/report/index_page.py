@@ -1,8 +1,6 @@
-"""`reports/<profile>/index.html`: everything that the runs of a profile gave, on one page, from records
-alone.
+"""`reports/<profile>/index.html`: all results of a profile's runs on one page, made from records.
 
-The page needs nothing but itself and the files below its folder, so it can be opened from a disk, copied and
-printed.
+The page needs only the files below its folder, so it can be opened from a disk, copied and printed.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ from lib.pipeline.terminal import duration
 from lib.report import clip_player, notebook_pages, reference
 
 FULL = "app_intensity_mot"
-WIDE = 430  # CSS pixels; a wider figure takes a row of its own
+WIDE = 430  # CSS pixels; a wider figure gets a row of its own
 FIGURE_TITLES = {
     "fig1": "Figure 1. Input, errors and likelihoods of one clip",
     "fig2": "Figure 2. The network",
@@ -45,12 +43,12 @@ FIGURE_TITLES = {
 
 
 def write(profile: str, *, kept: bool = False, all_clips: bool = False) -> Path:
-    """Writes the page of a profile, the pages of its notebooks and the files of its clip player; returns the
+    """Write the page of a profile, the pages of its notebooks and the files of its clip player; returns the
     page's path.
 
-    `kept`: the records are those of the curated reference, which say what was true at their commit and are
-    not compared with the code of now; executed notebooks lie there without pictures and are linked as they
-    are. `all_clips`: the clip player shows pictures of every clip, not of a choice (see `clip_player`).
+    `kept`: the records are those of the curated reference. They belong to their commit and are not compared
+    with the current code; their executed notebooks have no pictures and are linked as they are. `all_clips`:
+    the clip player has pictures of every clip, not of a choice (see `clip_player`).
     """
     known = all_records(profile)
     scored = scored_runs.of_profile(profile)
@@ -93,7 +91,7 @@ def write(profile: str, *, kept: bool = False, all_clips: bool = False) -> Path:
             undrawn=[f["title"] for f in drawn if not f["image"]],
             groups=groups(profile, known, executed, old),
             ids={notebook_pages.run_id(job.name) for job in known},
-            makings=makings(known),
+            provenance=provenance(known),
         )
     )
     path = paths.report(profile) / "index.html"
@@ -102,7 +100,7 @@ def write(profile: str, *, kept: bool = False, all_clips: bool = False) -> Path:
 
 
 def write_kept(profile: str) -> Path:
-    """Writes the page of a profile's curated records, below `reports/reference/`; returns its path."""
+    """Write the page of a profile's curated records, below `reports/reference/`; returns its path."""
     with reference.reading():
         return write(profile, kept=True)
 
@@ -121,7 +119,7 @@ def all_records(profile: str) -> dict[Job, dict]:
 
 
 def evaluation_of(profile: str, known: dict[Job, dict]) -> dict:
-    """The values of `evaluate` that the tables were last made with; the profile's if there are no tables."""
+    """The values of `evaluate` with which the tables were last made; the profile's if there are no tables."""
     for step in ("table3", "table2", "table4", "verdict"):
         record = known.get(Job(profile, "all", step))
         if record and record["status"] == "complete":
@@ -130,8 +128,8 @@ def evaluation_of(profile: str, known: dict[Job, dict]) -> dict:
 
 
 def outdated(known: dict[Job, dict]) -> dict[Job, str]:
-    """The complete runs that would run again now, each with the reason in words; those that stand on one are
-    among them."""
+    """The complete runs that would run again now, with the reasons, including runs that depend on such
+    runs."""
     complete = {job: record for job, record in known.items() if record["status"] == "complete"}
     scored = tuple(job for job in complete if job.step in ("score", "reference"))
     found: dict[Job, str] = {}
@@ -153,7 +151,7 @@ def outdated(known: dict[Job, dict]) -> dict[Job, str]:
 
 
 def _why_stale(job: Job, record: dict, scored: tuple[Job, ...]) -> str:
-    """Why a complete run would run again now, in words; empty if it would not."""
+    """Why a complete run would run again now; empty if it would not."""
     try:
         config = resolve(
             job.profile,
@@ -166,15 +164,15 @@ def _why_stale(job: Job, record: dict, scored: tuple[Job, ...]) -> str:
 
 
 def changes(profile: str, known: dict[Job, dict]) -> list[dict]:
-    """Every parameter of a complete run that differs from its profile's: name, value, the profile's value,
-    and the runs."""
+    """The parameters of complete runs that differ from their profile: name, value, the profile's value, and
+    the runs."""
     found: dict[tuple[str, str, str], list[Job]] = {}
     for job, record in known.items():
         if record["status"] != "complete":
             continue
         profiles = flat(resolve(profile, job.dataset if job.dataset != "all" else "synthetic"))
         for name, value in record["parameters"].items():
-            # Where your own videos lie is in no profile.
+            # The paths of your own videos are in no profile.
             if name in profiles and not name.startswith("own.") and _plain(value) != _plain(profiles[name]):
                 found.setdefault((name, _plain(value), _plain(profiles[name])), []).append(job)
     return [
@@ -198,7 +196,7 @@ def kept_notebooks(known: dict[Job, dict]) -> dict[Job, Path]:
 
 
 def headline(table: tables.Table, paper: list[dict], profile: str, old: dict[Job, str]) -> list[dict]:
-    """For each data set that was run: the whole method, the paper, the best reference scorer, Table 3 as a
+    """For each data set that was run: the full method, the paper, the best reference scorer, and Table 3 as a
     chart."""
     found, position = [], _scale(table)
     for dataset, own in table.cells.groupby("dataset", sort=False):
@@ -255,7 +253,7 @@ def _lowest(table: tables.Table) -> float:
 
 
 def ticks(table: tables.Table) -> list[dict]:
-    """The tenths below the chart."""
+    """The tick labels below the chart, at tenths."""
     low, position = _lowest(table), _scale(table)
     return [
         {"at": position(low + i / 10), "text": f"{low + i / 10:.1f}"}
@@ -296,7 +294,7 @@ def claims(found: list[verdict.Finding]) -> list[dict]:
 
 
 def deviations(scored) -> list[dict]:
-    """For each data set that was run, where its configuration is not the paper's."""
+    """For each data set that was run, the differences of its configuration from the paper's."""
     found = []
     for dataset in [d for d in tables.order_of(scored) if any(r.job.dataset == d for r in scored)]:
         table = verdict.deviations(scored, dataset)
@@ -312,19 +310,19 @@ def deviations(scored) -> list[dict]:
 
 
 def _place(profile: str, old: dict[Job, str], name: str) -> tuple[str, str]:
-    """Where the page shows a run, and why it is out of date."""
+    """The link to a run on the page, and why it is out of date."""
     return f"#{notebook_pages.run_id(name)}", old.get(from_name(profile, name), "")
 
 
 def show(profile: str, table: tables.Table, old: dict[Job, str]) -> dict:
-    """A table as the page shows it, each number a link to its run."""
+    """A table for the page, with each number a link to its run."""
 
     def html(face):
         return Markup(typesetting.html_table(face, lambda name: _place(profile, old, name))) if face else ""
 
     scorers, places = typesetting.references_face(table), typesetting.regions_face(table)
     run, absent = table, None
-    # whose columns are data sets; here they are blocks, and those not run are folded
+    # in Table 2 data sets are columns; in the others they are blocks, of which those not run are folded
     if table.name != "table2":
         without = table.cells.groupby("dataset")["status"].transform(lambda own: (own == "not run").all())
         run, absent = (dataclasses.replace(table, cells=table.cells[rows]) for rows in (~without, without))
@@ -346,7 +344,7 @@ def show(profile: str, table: tables.Table, old: dict[Job, str]) -> dict:
 
 
 def figures(profile: str, known: dict[Job, dict], old: dict[Job, str]) -> list[dict]:
-    """The figures that were drawn, the paper's first and in its order, and those of them that are missing."""
+    """The drawn figures, the paper's first and in its order, and which of them are missing."""
     folder = paths.figures(profile)
     files = folder.glob("*.*") if folder.exists() else ()
     stems = sorted({path.stem for path in files if path.suffix in (".svg", ".png")})
@@ -378,7 +376,7 @@ def _figure(folder: Path, stem: str, title: str, known: dict[Job, dict], old: st
         "width": width,
         "height": height,
         "wide": width > WIDE,
-        "run": not key or any(job.dataset == key for job in known),  # Figure 2 is drawn of every data set
+        "run": not key or any(job.dataset == key for job in known),  # Figure 2 is drawn for every data set
         "old": old,
         "files": [(path.name, path.suffix[1:], size_in_words(path.stat().st_size)) for path in found],
     }
@@ -405,8 +403,7 @@ def size_in_words(size: int) -> str:
 def groups(
     profile: str, known: dict[Job, dict], executed: dict[Job, Path], old: dict[Job, str]
 ) -> list[dict]:
-    """All runs that the data sets and seeds on record call for, by data set: those there are, and those not
-    run."""
+    """All runs for the recorded data sets and seeds, by data set: those that exist, and those not run."""
     found = []
     for dataset in [d for d in names.DATASETS if any(job.dataset == d for job in known)] + ["all"]:
         mine = [job for job in known if job.dataset == dataset]
@@ -435,7 +432,7 @@ def _short(job: Job) -> str:
 
 
 def _run(profile: str, job: Job, record: dict, page: Path | None, old: str) -> dict:
-    """One line of the list of runs, and what it unfolds."""
+    """One line of the list of runs, with its details."""
     status, kind = record["status"], ""
     if status != "complete":
         kind = "failed"
@@ -481,11 +478,11 @@ def _run(profile: str, job: Job, record: dict, page: Path | None, old: str) -> d
 
 
 def _plain(value) -> str:
-    """A value as text, the same for a list read from a record and for a tuple of the configuration."""
+    """A value as text, equal for a list from a record and a tuple of the configuration."""
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def makings(known: dict[Job, dict]) -> list[dict]:
+def provenance(known: dict[Job, dict]) -> list[dict]:
     """Hardware and versions, once for all runs that share them."""
     shared: dict[str, list[Job]] = {}
     for job, record in known.items():

@@ -1,8 +1,7 @@
-"""Executed notebooks as pages beside them, each of which needs nothing but itself: pictures inside, equations
-drawn.
+"""Executed notebooks as self-contained HTML pages beside them: pictures are embedded, equations drawn.
 
-Equations are set by matplotlib's own TeX reader and put in as outlines in the colour of the text, so that
-they need no network. What that reader does not know stays as TeX.
+Equations are typeset by matplotlib's TeX parser and embedded as outlines in the colour of the text, so that
+they need no network. What that parser does not support stays as TeX.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from markupsafe import Markup
 from lib import paths
 from lib.pipeline.steps import STEPS, Job
 
-SIZE = 10  # units to one em of an equation
+SIZE = 10  # units per em of an equation
 SAME = {
     r"\lVert": r"\Vert",
     r"\rVert": r"\Vert",
@@ -46,7 +45,7 @@ def templates() -> jinja2.Environment:
 
 
 def commit_of(record: dict) -> str:
-    """The commit of a run, shortened, with a + where the tree had other changes."""
+    """The commit of a run, shortened, with a + if the tree had other changes."""
     git = record.get("git") or {}
     return f"{git['commit'][:7]}{'+' if git.get('dirty') else ''}" if git.get("commit") else "none"
 
@@ -57,7 +56,7 @@ def run_id(name: str) -> str:
 
 
 def write_all(profile: str, known: dict[Job, dict]) -> dict[Job, Path]:
-    """Turns executed notebooks into pages where they are newer than theirs; returns the page of each run with
+    """Convert executed notebooks to pages if they are newer than these; returns the page of each run with
     one."""
     found, exporter = {}, None
     for job, record in known.items():
@@ -67,9 +66,8 @@ def write_all(profile: str, known: dict[Job, dict]) -> dict[Job, Path]:
             continue
         if not page.exists() or page.stat().st_mtime < notebook.stat().st_mtime:
             if exporter is None:
-                from nbconvert import (
-                    HTMLExporter,  # takes two seconds, and is needed only where a notebook has changed
-                )
+                # takes two seconds, and is needed only if a notebook has changed
+                from nbconvert import HTMLExporter
 
                 exporter = HTMLExporter(template_name="basic")
             paths.write_text(page, _page(exporter, profile, job, record, notebook))
@@ -107,7 +105,7 @@ def _page(exporter, profile: str, job: Job, record: dict, notebook: Path) -> str
 
 
 def with_equations(page: str) -> str:
-    """A page with $...$ and $$...$$ drawn, but not in code, in output or inside a tag."""
+    """A page with $...$ and $$...$$ drawn, except in code, in output and inside tags."""
     whole = "|".join(rf"<{tag}.*?</{tag}>" for tag in ("pre", "code", "style", "script", "svg"))
     kept = re.split(rf"({whole}|<[^>]*>)", page, flags=re.S)
     text = "".join(part if i % 2 == 0 else f"\0{i}\0" for i, part in enumerate(kept))
@@ -117,7 +115,7 @@ def with_equations(page: str) -> str:
 
 
 def _drawn(escaped: str, *, block: bool) -> str | None:
-    """An equation, as it stands in a page, as an SVG outline; None if it cannot be read."""
+    """An equation as an SVG outline; None if it cannot be parsed."""
     from matplotlib.textpath import TextPath
 
     tex = " ".join(html.unescape(escaped).split())
@@ -133,7 +131,7 @@ def _drawn(escaped: str, *, block: bool) -> str | None:
     outline = _outline(path)
     (x0, y0), (x1, y1) = path.vertices.min(axis=0) - 0.3, path.vertices.max(axis=0) + 0.3
     box = f"{x0:.2f} {-y1:.2f} {x1 - x0:.2f} {y1 - y0:.2f}"
-    # Sizes in em, and moved down so that the equation's base line is that of the text.
+    # Sizes in em, shifted so that the equation's baseline is that of the text.
     scale = 1.15 / SIZE
     look = (
         f"width:{(x1 - x0) * scale:.3f}em;height:{(y1 - y0) * scale:.3f}em;vertical-align:{y0 * scale:.3f}em"
@@ -146,7 +144,7 @@ def _drawn(escaped: str, *, block: bool) -> str | None:
 
 
 def _outline(path) -> str:
-    """A matplotlib path in the words of SVG."""
+    """A matplotlib path as an SVG path."""
     words, at = [], 0
     names = {1: ("M", 1), 2: ("L", 1), 3: ("Q", 2), 4: ("C", 3), 79: ("Z", 1)}
     codes = path.codes

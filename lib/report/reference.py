@@ -1,16 +1,17 @@
-"""The curated results on real data, `reports/reference/`, and what README says of them.
+"""The curated results on real data, `reports/reference/`, and the numbers in README.
 
     ./run_all.sh --curate --profile small --dataset ped2
 
-keeps of complete runs what somebody looks at: records, histories, scores with five significant digits, what
-the figures of several seeds are made from, and the weights of the full model of the lowest seed in half
-precision, as far as there is room. Of each figure one file is kept, and no executed notebook. What was
-curated before of other seeds and data sets stays, so that seeds may come one after the other; the tables, the
-verdict and the figures that show several seeds are made anew from the records of all. `scored.csv` grows by a
-line for each configuration that was scored. Last, the blocks of README that hold numbers are written.
+keeps the parts of complete runs that people look at: records, histories, scores with five significant digits,
+the data of figures of several seeds, and the weights of the full model of the lowest seed in half precision,
+as far as there is room. Each figure is kept as one file; executed notebooks are not kept. Results of other
+seeds and data sets that were curated before stay, so that seeds can be added one by one; tables, verdict and
+figures of several seeds are made again from all records. `scored.csv` gets a line for each configuration that
+was scored. Finally, the blocks of numbers in README are written.
 
-Below `reports/reference/` lie folders of the same form as below `reports/`, one per profile, so everything
-that reads records reads these too, and `stage1.load_autoencoder` and `stage2.load_flow` read the weights.
+The folders below `reports/reference/`, one per profile, have the same structure as those below `reports/`, so
+all code that reads records can read them, and `stage1.load_autoencoder` and `stage2.load_flow` read the
+weights.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from lib.evidence.scored_runs import NOT_COMPARED
 from lib.pipeline import records, terminal
 from lib.pipeline.steps import STEPS, Job
 
-KEPT = ("run.json", "history.csv", "test_windows.npy")  # as they are
+KEPT = ("run.json", "history.csv", "test_windows.npy")  # copied unchanged
 SCORES = ("scores.csv", "reference.csv")  # rounded
 ALONG_TRAINING = ("test_errors_over_training.npz", "nll_over_training.npz")  # in half precision
 DIGITS = 5
@@ -42,17 +43,18 @@ WEIGHTS = {
     ("flow", "mot"): "flow.pt",
 }
 REAL = ("ped1", "ped2", "avenue", "shanghaitech")
-LARGEST_MB = 12  # of everything below reports/reference
-LARGEST_SVG_KB, LARGEST_WIDTH = 100, 1400  # a larger drawing is kept as a png of at most so many pixels
+LARGEST_MB = 12  # limit for everything below reports/reference
+LARGEST_SVG_KB, LARGEST_WIDTH = 100, 1400  # a larger drawing is kept as a png of this width
 README = paths.ROOT / "README.md"
-RESULTS = paths.REFERENCE / "README.md"  # all results and what they cost
-# the data set, and the profiles of which the first that was run is shown
+RESULTS = paths.REFERENCE / "README.md"  # all results and their costs
+# the data set, and profiles, of which the first that was run is shown
 HEADLINE = ("ped2", ("paper", "long", "small"))
 
 
 @contextlib.contextmanager
 def reading(folder: Path | None = None):
-    """Within, records are read from below `folder` (the reference) instead of reports/."""
+    """Within this context, records are read from below `folder` (by default the reference) instead of
+    reports/."""
     before = os.environ.get("KIT_REPORTS")
     os.environ["KIT_REPORTS"] = str(folder or paths.REFERENCE)
     try:
@@ -64,11 +66,11 @@ def reading(folder: Path | None = None):
 
 
 def curate(profile: str, datasets) -> list[Path]:
-    """Keeps the complete runs of a profile on some data sets, and makes tables and figures of all that is
-    kept.
+    """Keep the complete runs of a profile on some data sets, and make tables and figures of everything that
+    is kept.
 
-    Returns the files. Raises CurateError if nothing was scored, if a run cannot be run again (uncommitted
-    code, weights of the reference), if runs have different settings, or if it is too much to keep.
+    Returns the files. Raises CurateError if nothing was scored, if a run cannot be repeated (uncommitted
+    code, weights of the reference), if runs have different settings, or if the result is too large.
     """
     found = to_curate(profile, datasets)
     with reading():
@@ -123,10 +125,10 @@ def to_curate(profile: str, datasets) -> list[tuple[Job, dict]]:
 
 
 def _refuse_mixed(found) -> None:
-    """Raises CurateError if a parameter has two values among the runs of one data set.
+    """Raise CurateError if a parameter has two values among the runs of one data set.
 
-    How something was computed may differ; the steps that try settings (sensitivity, selection) and
-    the one that may train for longer (growth) are left out.
+    Parameters of how something is computed may differ. Steps that try settings (sensitivity, selection) or
+    may train for longer (growth) are ignored.
     """
     first: dict[tuple[str, str], tuple[Job, object]] = {}
     for job, record in found:
@@ -142,7 +144,7 @@ def _refuse_mixed(found) -> None:
 
 
 def preview(profile: str, datasets) -> str:
-    """What `curate` would do, in words; nothing is written. Raises CurateError as `curate` does."""
+    """What `curate` would do, in words; writes nothing. Raises CurateError as `curate` does."""
     found = to_curate(profile, datasets)
     with reading():
         before = {job.name: record for job, record in records.find(profile)}
@@ -177,14 +179,13 @@ def preview(profile: str, datasets) -> str:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of all files below a folder; 0 if there is none."""
+    """Bytes of all files below a folder; 0 if it does not exist."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def keep_run(folder: Path, to: Path, record: dict) -> None:
-    """Copies of a run's record and small results. The record says which files were rounded, and their new
-    hash.
-    """
+    """Copy a run's record and small results. The record says which files were rounded, with their new
+    hash."""
     to.mkdir(parents=True)
     for name in KEPT:
         if (folder / name).exists():
@@ -213,16 +214,15 @@ def keep_run(folder: Path, to: Path, record: dict) -> None:
 
 
 def _to_half(array: np.ndarray) -> np.ndarray:
-    """Floats in half precision, where they fit into it."""
+    """Floats in half precision if they fit into it; otherwise unchanged."""
     if array.dtype.kind != "f" or (array.size and np.abs(array).max() > np.finfo(np.float16).max):
         return array
     return array.astype(np.float16)
 
 
 def _keep_weights(found, source: Path, partial: Path, room: float) -> None:
-    """Keeps the weights of the full model of each data set's lowest seed, the smallest first, while there is
-    room.
-    """
+    """Keep the weights of the full model of each data set's lowest seed, the smallest first, while there is
+    room."""
     waiting = []
     for (step, variant), name in WEIGHTS.items():
         own = [job for job, _ in found if (job.step, job.variant) == (step, variant)]
@@ -240,7 +240,7 @@ def _keep_weights(found, source: Path, partial: Path, room: float) -> None:
 
 
 def _lowest_seeds(jobs) -> dict[str, int]:
-    """The lowest seed of each data set among some jobs; data sets without seeds are left out."""
+    """The lowest seed of each data set among some jobs, without data sets that have no seeds."""
     found: dict[str, int] = {}
     for job in jobs:
         if job.seed is not None:
@@ -249,7 +249,7 @@ def _lowest_seeds(jobs) -> dict[str, int]:
 
 
 def keep_earlier(before: Path, now: Path) -> set[Path]:
-    """Copies the runs that were curated before and are not among those curated now. Returns their folders."""
+    """Copy the runs that were curated before and are not curated now. Returns their folders."""
     kept = set()
     for record in before.rglob("run.json"):
         folder = now / record.parent.relative_to(before)
@@ -262,7 +262,7 @@ def keep_earlier(before: Path, now: Path) -> set[Path]:
 
 
 def _tables(profile: str, folder: Path) -> None:
-    """Tables and verdict of all records that are read at the moment."""
+    """Tables and verdict from all records below the current reports folder."""
     from lib.evaluation import protocols
     from lib.evidence import scored_runs, stored_tables, tables, verdict
 
@@ -280,10 +280,10 @@ def _tables(profile: str, folder: Path) -> None:
 
 
 def _figures(profile: str, drawn: Path, before: Path, to: Path, earlier: set[Path]) -> None:
-    """The figures of the runs, of each one file.
+    """The figures of the runs, one file each.
 
-    Where some runs of a data set are from earlier, figures of one run stay with the lowest seed's, and those
-    of several seeds are drawn anew if the prepared frames are there.
+    If some runs of a data set were curated earlier, figures of one run stay those of the lowest seed, and
+    figures of several seeds are drawn again if the prepared frames exist.
     """
     runs = {job: job.folder for job, _ in records.find(profile)}
     old = {job for job, folder in runs.items() if folder in earlier}
@@ -298,7 +298,9 @@ def _figures(profile: str, drawn: Path, before: Path, to: Path, earlier: set[Pat
     for folder in (before, drawn):
         for stem in sorted({path.stem for path in folder.glob("*.*") if path.suffix in (".svg", ".png")}):
             figure, _, dataset = stem.partition("-")
-            wanted = datasets[:1] if figure == "fig2" else datasets  # the same network on every data set
+            wanted = (
+                datasets[:1] if figure == "fig2" else datasets
+            )  # the network is the same on every data set
             is_kept = any(to.glob(f"{stem}.*"))
             if (not dataset or dataset in wanted) and not (is_kept and dataset in stays):
                 keep_figure(folder, stem, to)
@@ -308,7 +310,7 @@ def _figures(profile: str, drawn: Path, before: Path, to: Path, earlier: set[Pat
 
 
 def keep_figure(folder: Path, stem: str, to: Path) -> None:
-    """One file of a figure: the drawing if it is small, otherwise a picture at the size of a screen."""
+    """Keep one file of a figure: the drawing if it is small, otherwise a picture of screen size."""
     import cv2
 
     for path in to.glob(f"{stem}.*"):
@@ -327,7 +329,7 @@ def keep_figure(folder: Path, stem: str, to: Path) -> None:
 
 
 def _draw_several(dataset: str, runs: dict[Job, Path], to: Path) -> None:
-    """Draws the figures that show several seeds, if the prepared frames are there."""
+    """Draw the figures of several seeds, if the prepared frames exist."""
     import matplotlib.style
 
     from lib.datasets import prepared
@@ -353,9 +355,10 @@ def _draw_several(dataset: str, runs: dict[Job, Path], to: Path) -> None:
 
 
 def note_scored(found) -> None:
-    """Adds what was scored on the test clips of real data sets to the list of everything that ever was: a
-    line per score, those of the sensitivity study, of adopted selections and along a growth run included.
-    What stands in the list stays.
+    """Add the scores on test clips of real data sets to the list of everything that was ever scored.
+
+    One line per score, including those of the sensitivity study, of adopted selections and along a growth
+    run. Lines that are in the list stay.
     """
     lines = []
     for job, record in found:
@@ -390,7 +393,7 @@ def note_scored(found) -> None:
                 }
                 for choice, change in record["metrics"].get("changes", {}).items()
             ]
-        if job.dataset in REAL and job.step == "selection":  # once adopted, what was tried is scored too
+        if job.dataset in REAL and job.step == "selection":  # after adoption, all trials are scored too
             lines += [
                 line
                 | {
@@ -427,19 +430,19 @@ def note_scored(found) -> None:
 
 
 def keep_weights(path: Path, to: Path) -> None:
-    """A copy of trained weights in half precision."""
-    from lib.training import loop  # here, so that README's blocks can be written without PyTorch
+    """Copy trained weights in half precision."""
+    from lib.training import loop  # imported here, so that README's blocks can be written without PyTorch
 
     loop.save(to, {"model": loop.half(loop.load(path)["model"])})
 
 
 def profiles() -> list[str]:
-    """The profiles that the reference holds."""
+    """The profiles in the reference."""
     return sorted(path.name for path in paths.REFERENCE.glob("*") if (path / "runs").is_dir())
 
 
 def headline_block() -> str:
-    """README's one table: the paper's and our numbers on UCSD Ped2, at the largest profile that was run."""
+    """README's table: the paper's and our numbers on UCSD Ped2, at the largest profile that was run."""
     from lib.evaluation import protocols
     from lib.evidence import names, scored_runs, stored_tables, typesetting
 
@@ -468,9 +471,7 @@ def headline_block() -> str:
 
 
 def results_block() -> str:
-    """The results: for each profile and data set Table 3 as measured, from the reference records
-    alone.
-    """
+    """The results from the reference records: Table 3 as measured, for each profile and data set."""
     from lib.evaluation import protocols
     from lib.evidence import names, scored_runs, stored_tables, typesetting
 
@@ -538,7 +539,7 @@ def results_block() -> str:
 
 
 def _row(cell, commands: dict[str, str]) -> str:
-    """A line of the table of results."""
+    """A row of the table of results."""
     from lib.evidence import typesetting
 
     texts = [
@@ -554,13 +555,13 @@ def _row(cell, commands: dict[str, str]) -> str:
 
 
 def _command(commands: dict[str, str], names: list[str]) -> str:
-    """The command that makes some runs of one kind: that of the first, with the seeds of all."""
+    """The command for some runs of one kind: that of the first, with the seeds of all."""
     seeds = " ".join(name.split("/")[-1].removeprefix("seed") for name in names)
     return f"`{re.sub(r'--seeds [0-9]+', f'--seeds {seeds}', commands[names[0]])}`"
 
 
 def costs_block() -> str:
-    """The costs: time and memory of each step, from the reference records alone."""
+    """Time and memory of each step, from the reference records."""
     if not profiles():
         return "Nothing has been measured yet.\n"
     lines = [
@@ -598,7 +599,7 @@ def costs_block() -> str:
 
 
 def blocks() -> dict[Path, dict[str, str]]:
-    """What is written between markers of which file."""
+    """The blocks between markers, by file and name."""
     return {
         README: {"headline": headline_block()},
         RESULTS: {"results": results_block(), "costs": costs_block()},
@@ -606,7 +607,7 @@ def blocks() -> dict[Path, dict[str, str]]:
 
 
 def update_readme() -> None:
-    """Writes the blocks that hold numbers between their markers."""
+    """Write the blocks of numbers between their markers."""
     for path, found in blocks().items():
         text = path.read_text(encoding="utf-8")
         for name, block in found.items():
