@@ -26,6 +26,20 @@ from lib.settings.values import DATASETS, check_name, nearest
 
 WIDTH = 46  # width of the column of job names
 ENGINE_LOG = "engine.log"  # Snakemake's messages, beside the plan
+EXAMPLES = """examples
+  ./run_all.sh                                            everything, on the generated data set, in minutes
+  ./run_all.sh table3 --dataset ped2 --profile small      one table on a real data set
+  ./run_all.sh score --set score.lambda_L=0.5             one parameter changed: only what depends on it runs
+  ./run_all.sh app_intensity_mot --dataset ped2 --profile small --pretrained      scores without training
+  ./run_all.sh --fetch avenue                             download a benchmark from its owner
+  ./run_all.sh own_video --dataset own --train-videos A --score-videos B          your own video, no labels
+  ./run_all.sh selection --dataset ped2 --profile small   open choices, without a test label
+  ./run_all.sh why table3:ped2:two_path                   the provenance of a cell, a figure or a number
+  ./run_all.sh compare before now                         the effect of the last change; or two profiles
+  ./run_all.sh lab                                        JupyterLab with the notebooks
+  ./run_all.sh tables --on slurm --profile paper --dataset ped2      each step as a job of a SLURM cluster
+  ./run_all.sh --dry-run -- --dag                         everything after -- goes to Snakemake
+"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,29 +52,8 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
         description="Runs the pipeline, or the part of it that TARGET names, and whatever that needs. Only "
-        "what is missing or "
-        "stale runs.",
-        epilog="examples\n"
-        "  ./run_all.sh                                       everything, on the generated data set, in "
-        "minutes\n"
-        "  ./run_all.sh table3 --dataset ped2 --profile small one table on a real data set\n"
-        "  ./run_all.sh score --set score.lambda_L=0.5        one parameter changed; only what depends on "
-        "it runs\n"
-        "  ./run_all.sh app_intensity_mot --dataset ped2 --profile small --pretrained   scores without "
-        "training\n"
-        "  ./run_all.sh --fetch avenue                        download a benchmark from its owner\n"
-        "  ./run_all.sh own_video --dataset own --train-videos A --score-videos B   your own video, without "
-        "labels\n"
-        "  ./run_all.sh selection --dataset ped2 --profile small   open choices, without a test label\n"
-        "  ./run_all.sh why table3:ped2:two_path              what stands behind a cell, a figure or a "
-        "number\n"
-        "  ./run_all.sh compare before now                    what the last change did; or two profiles, "
-        "reference\n"
-        "  ./run_all.sh lab                                   JupyterLab on the notebooks\n"
-        "  ./run_all.sh tables --on slurm --profile paper --dataset ped2   each step as a job of a SLURM "
-        "cluster\n"
-        "  ./run_all.sh --dry-run -- --dag                    everything after -- goes to Snakemake\n\n"
-        f"exit codes\n{exits}\n",
+        "what is missing or stale runs.",
+        epilog=f"{EXAMPLES}\nexit codes\n{exits}\n",
     )
     p.add_argument(
         "targets",
@@ -90,11 +83,9 @@ def parser() -> argparse.ArgumentParser:
         help="a parameter, e.g. flow.K=8; see --list",
     )
     p.add_argument(
-        "--pretrained",
-        action="store_true",
-        help="take the weights that reports/reference/ keeps instead of training",
+        "--pretrained", action="store_true", help="use the weights in reports/reference/ instead of training"
     )
-    p.add_argument("--data-root", metavar="FOLDER", help="where the raw data sets lie (data/raw)")
+    p.add_argument("--data-root", metavar="FOLDER", help="folder of the raw data sets (data/raw)")
     p.add_argument(
         "--fetch",
         metavar="NAME",
@@ -119,18 +110,18 @@ def parser() -> argparse.ArgumentParser:
         "(docs/cluster.md)",
     )
     p.add_argument(
-        "--again", nargs="+", default=[], metavar="STEP", help="run these steps though nothing has changed"
+        "--again", nargs="+", default=[], metavar="STEP", help="run these steps even if nothing has changed"
     )
     p.add_argument("--dry-run", action="store_true", help="show what would run, and why")
     p.add_argument(
         "--plan",
         action="store_true",
-        help="write down what would run, for calling Snakemake by hand (see Snakefile)",
+        help="write a plan of what would run, for calling Snakemake by hand (see Snakefile)",
     )
     p.add_argument(
         "--all-clips",
         action="store_true",
-        help="pictures of every test clip in the page's clip player (of a real set it has those of three)",
+        help="pictures of every test clip in the page's clip player (default on real data: of three)",
     )
     p.add_argument("--list", action="store_true", help="targets, profiles and parameters")
     p.add_argument(
@@ -144,22 +135,23 @@ def parser() -> argparse.ArgumentParser:
         "--curate",
         action="store_true",
         help="put complete runs into reports/reference/ and their numbers into README.md; shows what it "
-        "would "
-        "do and asks",
+        "would do and asks",
     )
     p.add_argument("--yes", action="store_true", help="with --curate: do not ask")
     p.add_argument(
         "--costs",
         action="store_true",
-        help="what it costs to run everything, from the reference records; written into docs/cluster.md too",
+        help="the cost of running everything, from the reference records; also written into docs/cluster.md",
     )
     p.add_argument(
         "--adopt",
         action="store_true",
-        help="write what the selection of --dataset has chosen into data/selection/, from where runs take it",
+        help="write the choices of the selection of --dataset into data/selection/, where runs read them",
     )
     p.add_argument(
-        "--doctor", action="store_true", help="look at the environment, the machine and the data, and advise"
+        "--doctor",
+        action="store_true",
+        help="check the environment, the machine and the data, and suggest settings",
     )
     p.add_argument(
         "--use-this-environment",
@@ -281,8 +273,9 @@ def understand(options) -> tuple[planning.Grid, list[str]]:
     datasets = tuple(dict.fromkeys(options.dataset or ["synthetic"]))
     for dataset in datasets:
         check_name("data set", dataset, DATASETS)
+    words = [word for part in options.seeds or ["0"] for word in part.split(",")]
     try:
-        seeds = tuple(dict.fromkeys(int(s) for part in options.seeds or ["0"] for s in part.split(",")))
+        seeds = tuple(dict.fromkeys(int(word) for word in words))
     except ValueError:
         raise ConfigError(f"--seeds takes whole numbers; '{' '.join(options.seeds)}' is not.") from None
     if min(seeds) < 0:
@@ -310,12 +303,11 @@ def understand(options) -> tuple[planning.Grid, list[str]]:
         check_name("step", step, STEPS)
     for dataset in datasets:
         config = resolve(options.profile, dataset, settings)
-        settings = {
-            name: getattr(getattr(config, name.split(".")[0]), name.split(".")[1]) for name in settings
-        }
-    return planning.Grid(
-        options.profile, datasets, seeds, tuple(sorted(settings.items())), tuple(options.again)
-    ), targets
+        for name in settings:
+            group, short = name.split(".")
+            settings[name] = getattr(getattr(config, group), short)
+    again = tuple(options.again)
+    return planning.Grid(options.profile, datasets, seeds, tuple(sorted(settings.items())), again), targets
 
 
 def typed(path: str) -> Path:
@@ -483,13 +475,13 @@ def gpus() -> int:
 
 def aucs(jobs) -> dict[str, float]:
     """The recorded AUC of each scored job that has one, by name."""
-    found = {job.name: records.read(job.folder) for job in jobs if job.step == "score"}
-    known = {
-        name: record["metrics"].get("auc")
-        for name, record in found.items()
-        if record and record.get("metrics")
-    }
-    return {name: auc for name, auc in known.items() if auc is not None}
+    found = {}
+    for job in jobs:
+        record = records.read(job.folder) if job.step == "score" else None
+        auc = record["metrics"].get("auc") if record and record.get("metrics") else None
+        if auc is not None:
+            found[job.name] = auc
+    return found
 
 
 def show_results(
@@ -545,7 +537,10 @@ def places_on_page(grid: planning.Grid, targets: list[str]) -> list[str]:
             found += [f"#{stem}" for stem in mine or drawn] or ["#figures"]
         else:
             jobs = [] if target in TARGETS else planning.jobs_for(grid, target)
-            found += [f"#{notebook_pages.run_id(job.name)}" for job in jobs] if 0 < len(jobs) < 4 else [""]
+            if 0 < len(jobs) < 4:
+                found += [f"#{notebook_pages.run_id(job.name)}" for job in jobs]
+            else:
+                found.append("")
     return list(dict.fromkeys(found))
 
 

@@ -94,13 +94,12 @@ def _execute(plan: Plan, line: Line, job: Job) -> None:
         "settings": dict(grid.settings),
     }
     known = notebook_parameters(notebook)
+    given = {name: value for name, value in given.items() if name in known}
     started, watch = time.time(), Watch(job, folder)
     order = {"folder": str(folder), "inputs": list(inputs), "identity": identity}
     try:
         with watch:
-            run_notebook(
-                notebook, folder / notebook.name, {k: v for k, v in given.items() if k in known}, order, watch
-            )
+            run_notebook(notebook, folder / notebook.name, given, order, watch)
         if not (folder / "result.json").exists():
             raise JobError(
                 f"{paths.shown(notebook)} ended without calling run.finish, so it has no result.",
@@ -207,9 +206,10 @@ def run_notebook(notebook: Path, output: Path, given: dict, order: dict, watch: 
         name, text = problem.ename, problem.evalue
         if name == "KeyboardInterrupt":
             raise JobError(f"{paths.shown(notebook)} was interrupted.", EXIT_INTERRUPTED) from None
-        full = "No space left on device" in text
         kind = errors.by_name(name)
-        code = EXIT_DISK if full else kind.exit_code if kind else EXIT_NOTEBOOK
+        code = kind.exit_code if kind else EXIT_NOTEBOOK
+        if "No space left on device" in text:
+            code = EXIT_DISK
         what = text if kind else f"{name}: {text}"
         raise JobError(
             f'{paths.shown(notebook)}, section "{section_of(output)}":\n    {what}\n    ({where})', code

@@ -65,11 +65,9 @@ class Grid:
         Results of other data sets and seeds, which tables cover too, are not run again: they were made with
         settings of their own, and may have taken a night.
         """
-        return (
-            job.dataset == "all"
-            or job.dataset in self.datasets
-            and (job.seed is None or job.seed in self.seeds)
-        )
+        if job.dataset == "all":
+            return True
+        return job.dataset in self.datasets and (job.seed is None or job.seed in self.seeds)
 
     def inputs(self, job: Job) -> list[Job]:
         """The jobs of this grid that a job reads."""
@@ -216,13 +214,14 @@ def why_stale_itself(job: Job, config: Config) -> str:
     if job.step == "prepare":
         if not records.prepared_stands(record):
             return "the prepared arrays are missing"
-        if record["raw"] != raw_listing(job.dataset, config) is not None:
+        raw = raw_listing(job.dataset, config)
+        if raw is not None and raw != record["raw"]:
             return "the raw files changed"
     weights = record.get("notes", {}).get("weights")
-    if weights and (
-        not (kept := paths.given(weights["file"])).exists() or paths.sha256_of(kept) != weights["sha256"]
-    ):
-        return "the weights that it took from the reference changed"
+    if weights:
+        kept = paths.given(weights["file"])
+        if not kept.exists() or paths.sha256_of(kept) != weights["sha256"]:
+            return "the weights that it took from the reference changed"
     return ""
 
 
@@ -290,11 +289,9 @@ def unchanged(plan: Plan, line: Line) -> bool:
 def stands(job: Job) -> bool:
     """Whether a job is complete, and its result and everything it was made from still exists."""
     record = records.read(job.folder)
-    if (
-        not record
-        or record["status"] != "complete"
-        or not all((job.folder / o["file"]).exists() for o in record["outputs"])
-    ):
+    if not record or record["status"] != "complete":
+        return False
+    if not all((job.folder / output["file"]).exists() for output in record["outputs"]):
         return False
     if job.step == "prepare" and not records.prepared_stands(record):
         return False
@@ -322,18 +319,14 @@ def raw_listing(dataset: str, config: Config) -> str | None:
 
 def command_for(grid: Grid, job: Job) -> str:
     """The command that makes a job's result."""
-    parts = [
-        "./run_all.sh",
-        job.variant if job.variant and job.step != "features" else job.step,
-        f"--profile {job.profile}",
-    ]
-    parts[1] = job.step if job.step in ("autoencoder", "flow", "features") else parts[1]
+    by_variant = job.variant and job.step not in ("autoencoder", "features", "flow")
+    target = job.variant if by_variant else job.step
+    parts = ["./run_all.sh", target, f"--profile {job.profile}"]
     if job.dataset != "all":
         parts.append(f"--dataset {job.dataset}")
     if job.seed is not None:
         parts.append(f"--seeds {job.seed}")
-    parts += [
-        "--set " + shlex.quote(f"{name}={','.join(map(str, v)) if isinstance(v, (list, tuple)) else v}")
-        for name, v in grid.settings
-    ]
+    for name, value in grid.settings:
+        text = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+        parts.append("--set " + shlex.quote(f"{name}={text}"))
     return " ".join(parts)

@@ -101,9 +101,9 @@ def _room_of(node: ast.ImportFrom) -> str | None:
     """The module from which an import takes names, without "lib."; "" for lib itself, None for other
     packages."""
     module = node.module or ""
-    return (
-        module.removeprefix("lib").removeprefix(".") if module == "lib" or module.startswith("lib.") else None
-    )
+    if module == "lib":
+        return ""
+    return module.removeprefix("lib.") if module.startswith("lib.") else None
 
 
 def hash_of(source: str) -> str:
@@ -158,25 +158,23 @@ def code_version(notebook: str) -> dict[str, str]:
     """
     try:
         source = notebook_source(paths.NOTEBOOKS / f"{notebook}.ipynb")
-        hashes, todo, seen, tables = (
-            {f"notebooks/{notebook}.ipynb": hash_of(source)},
-            imports_of(source),
-            set(),
-            tables_of(source),
-        )
+        hashes = {f"notebooks/{notebook}.ipynb": hash_of(source)}
+        tables = tables_of(source)
+        todo, seen = imports_of(source), set(DECORATION)
         while todo:
             name = todo.pop()
-            if name not in seen and name not in DECORATION:
-                seen.add(name)
-                found, more, read = module(name)
-                todo |= more
-                if name.split(".")[0] not in PLUMBING:
-                    hashes[name.split(".")[-1]], tables = found, tables | read
-        hashes |= {
-            paths.shown(getattr(paths, t)): paths.sha256_of(TABLES[t])[:16]
-            for t in tables
-            if TABLES[t].exists()
-        }
+            if name in seen:
+                continue
+            seen.add(name)
+            own_hash, imported, read = module(name)
+            todo |= imported
+            room, _, _ = name.partition(".")
+            if room not in PLUMBING:
+                hashes[name.rpartition(".")[2]] = own_hash
+                tables |= read
+        for table in tables:
+            if TABLES[table].exists():
+                hashes[paths.shown(getattr(paths, table))] = paths.sha256_of(TABLES[table])[:16]
     except SyntaxError as problem:
         raise RecordError(f"The code under notebook {notebook} is not valid Python: {problem}.") from None
     except FileNotFoundError as problem:

@@ -221,22 +221,8 @@ def upstream(job: Job, scored: tuple[Job, ...], model: str = "") -> tuple[Job, .
             return (*upstream(full, ()), full)
         case "figure":
             return _upstream_of_figure(job, scored, model)
-        # one scored run: of your own video if there is one, of the full model if there is one
         case "own_video":
-            models = [j for j in scored if j.step == "score" and MODELS[j.variant][0] == "two_path"]
-            models.sort(
-                key=lambda j: (
-                    j.dataset != "own",
-                    j.dataset != "synthetic",
-                    j.variant != "app_intensity_mot",
-                    j.seed,
-                )
-            )
-            return tuple(
-                under
-                for j in models[:1]
-                for under in (j.other("prepare"), j.other("features", "two_path"), j)
-            )
+            return _upstream_of_own_video(scored)
         case "table3":
             return tuple(j for j in scored if j.variant in TABLE3 or j.step == "reference")
         case "table4":
@@ -247,6 +233,19 @@ def upstream(job: Job, scored: tuple[Job, ...], model: str = "") -> tuple[Job, .
             )
         case _:
             return scored
+
+
+def _upstream_of_own_video(scored: tuple[Job, ...]) -> tuple[Job, ...]:
+    """One scored run, of your own video and of the full model if possible, and the steps under it."""
+
+    def rank(job: Job) -> tuple:
+        return job.dataset != "own", job.dataset != "synthetic", job.variant != FULL, job.seed
+
+    models = [job for job in scored if job.step == "score" and MODELS[job.variant][0] == "two_path"]
+    if not models:
+        return ()
+    chosen = min(models, key=rank)
+    return chosen.other("prepare"), chosen.other("features", "two_path"), chosen
 
 
 def _upstream_of_figure(job: Job, scored: tuple[Job, ...], model: str) -> tuple[Job, ...]:

@@ -298,9 +298,8 @@ def _figures(profile: str, drawn: Path, before: Path, to: Path, earlier: set[Pat
     for folder in (before, drawn):
         for stem in sorted({path.stem for path in folder.glob("*.*") if path.suffix in (".svg", ".png")}):
             figure, _, dataset = stem.partition("-")
-            wanted = (
-                datasets[:1] if figure == "fig2" else datasets
-            )  # the network is the same on every data set
+            # one network for all data sets
+            wanted = datasets[:1] if figure == "fig2" else datasets
             is_kept = any(to.glob(f"{stem}.*"))
             if (not dataset or dataset in wanted) and not (is_kept and dataset in stays):
                 keep_figure(folder, stem, to)

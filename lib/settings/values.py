@@ -4,6 +4,7 @@ one."""
 from __future__ import annotations
 
 import difflib
+import math
 import typing
 from typing import Any, Literal
 
@@ -14,11 +15,11 @@ DATASETS = ("synthetic", "ped1", "ped2", "avenue", "shanghaitech", "own")
 
 def nearest(word: str, known) -> str:
     """ "Did you mean X?" if a known word is similar to `word`, otherwise a list of all known words."""
-    lower = {k.lower(): k for k in known}
-    close = [lower[m] for m in difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.5)] or [
-        k for k in lower.values() if k.endswith("." + word)
-    ][:1]
-    return f"Did you mean {close[0]}?" if close else f"Known: {', '.join(lower.values())}."
+    by_lower = {name.lower(): name for name in known}
+    similar = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.5)
+    candidates = [by_lower[match] for match in similar]
+    candidates += [name for name in by_lower.values() if name.endswith("." + word)]
+    return f"Did you mean {candidates[0]}?" if candidates else f"Known: {', '.join(by_lower.values())}."
 
 
 def check_name(kind: str, word: str, known) -> str:
@@ -53,11 +54,11 @@ def cast(name: str, value: Any, wanted: Any) -> Any:
         return value
     try:
         if wanted is bool:
-            return value if isinstance(value, bool) else {"true": True, "false": False}[str(value).lower()]
+            return {"true": True, "false": False}[str(value).lower()]
         number = _whole(value) if wanted is int else float(value)
     except (KeyError, TypeError, ValueError):
         raise problem from None
-    if isinstance(value, bool) or number != number or number in (float("inf"), float("-inf")):
+    if isinstance(value, bool) or (isinstance(number, float) and not math.isfinite(number)):
         raise problem
     return number
 
