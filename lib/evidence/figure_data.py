@@ -152,11 +152,10 @@ class Results:
         of date."""
         profile = next(iter(self.runs)).profile
         subset = ", incomplete (subset)" if self.data.subset else ""
-        seeds = (
-            f", seed{'s' * (len(self.seeds) > 1)}\u00a0{', '.join(map(str, self.seeds))}"
-            if self.seeds
-            else ""
-        )
+        seeds = ""
+        if self.seeds:
+            word = "seeds" if len(self.seeds) > 1 else "seed"
+            seeds = f", {word}\u00a0{', '.join(map(str, self.seeds))}"
         said = [f"{names.DATASETS.get(self.dataset, self.dataset)}{subset}, profile {profile}{seeds}."]
         if self.wanted.model:
             said.append(f"The model was chosen: {self.wanted.model}.")
@@ -229,11 +228,11 @@ def asked_name(figure: str, wanted: Figure) -> str:
     """The part of a figure's file name after its data set: all settings that differ from the default."""
     parts = []
     if figure in CLIPS_AND_FRAMES:
-        parts += [
-            *listed(wanted.clip),
-            *map(str, wanted.frames[: 99 if CLIPS_AND_FRAMES[figure][1] else 0]),
-            wanted.model,
-        ]
+        _, frames_of_each = CLIPS_AND_FRAMES[figure]
+        parts += listed(wanted.clip)
+        if frames_of_each:
+            parts += [str(frame) for frame in wanted.frames]
+        parts.append(wanted.model)
     if wanted.size != Figure.size:
         parts.append(wanted.size)
     if wanted.palette != Figure.palette:

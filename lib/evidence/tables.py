@@ -277,19 +277,7 @@ def references(results, dataset: str, *, protocol: Protocol, resamples: int) -> 
     if protocol.normalise == "train":
         protocol = dataclasses.replace(protocol, normalise="none")
     for group in apart(r for r in results if r.job.step == "reference" and r.job.dataset == dataset):
-        key = ("", "the prepared data")
-        partner = next(
-            (
-                r
-                for r in results
-                if r.job.step == "score"
-                and r.job.dataset == dataset
-                and r.labelled
-                and not r.trouble
-                and r.conditions.get(key) == group[0].conditions.get(key)
-            ),
-            None,
-        )
+        partner = _with_labels_of(results, group[0])
         usable = partner is not None and not any(r.trouble for r in group)
         for scorer in group[0].record["metrics"]["aucs"]:
             cell = {
@@ -312,21 +300,27 @@ def references(results, dataset: str, *, protocol: Protocol, resamples: int) -> 
                 cells.append(cell | {"status": "no stored scores"})
                 continue
             cell |= {"auc": _mean(aucs), "sd": float(np.std(aucs, ddof=1)) if len(aucs) > 1 else None}
-            found = (
-                usable
-                and not cell["subset"]
-                and protocols.bootstrap_auc(
-                    [r.scores[scorer].to_numpy() for r in group],
-                    partner.labels,
-                    partner.clips,
-                    protocol,
-                    resamples=resamples,
+            if usable and not cell["subset"]:
+                scores = [r.scores[scorer].to_numpy() for r in group]
+                found = protocols.bootstrap_auc(
+                    scores, partner.labels, partner.clips, protocol, resamples=resamples
                 )
-            )
-            if found:
-                cell |= {"low": found.low, "high": found.high}
+                if found:
+                    cell |= {"low": found.low, "high": found.high}
             cells.append(cell)
     return cells
+
+
+def _with_labels_of(results, reference: Result) -> Result | None:
+    """A labelled score run on the same frames as a reference run; None if there is none."""
+    key = ("", "the prepared data")
+    for result in results:
+        if result.job.step != "score" or result.job.dataset != reference.job.dataset:
+            continue
+        same_frames = result.conditions.get(key) == reference.conditions.get(key)
+        if same_frames and result.labelled and not result.trouble:
+            return result
+    return None
 
 
 def regions_of(results) -> pd.DataFrame:
@@ -417,13 +411,14 @@ def _table(name: str, results, cells: list[dict], protocol: Protocol, resamples:
     for dataset in order_of(results):
         cells_of = frame[frame["dataset"] == dataset]
         numbers = cells_of[cells_of["auc"].notna()]
-        if numbers.empty:
-            why = next((status for status in cells_of["status"] if status not in ("", "not run")), "")
-            without.append(f"{names.DATASETS[dataset]} ({why})") if why else absent.append(
-                names.DATASETS[dataset]
-            )
-        else:
+        if not numbers.empty:
             under.append(_provenance(numbers, results, dataset))
+            continue
+        why = next((status for status in cells_of["status"] if status not in ("", "not run")), "")
+        if why:
+            without.append(f"{names.DATASETS[dataset]} ({why})")
+        else:
+            absent.append(names.DATASETS[dataset])
     if absent:
         under.append(f"Not run: {', '.join(absent)}.")
     if without:

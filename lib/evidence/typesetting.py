@@ -92,11 +92,10 @@ def interval(low, high) -> str:
 
 def interval_of_change(low, high) -> str:
     """−0.020 to +0.031, contains 0"""
-    return (
-        DASH
-        if pd.isna(low)
-        else f"{change(low)} to {change(high)}{', contains 0' if low <= 0 <= high else ''}"
-    )
+    if pd.isna(low):
+        return DASH
+    contains = ", contains 0" if low <= 0 <= high else ""
+    return f"{change(low)} to {change(high)}{contains}"
 
 
 def measured(cell) -> str:

@@ -285,12 +285,9 @@ def deviations(results, dataset: str) -> pd.DataFrame:
     rows = []
     for name in specs:
         seen = list(dict.fromkeys(str(v[name]) for v in values if name in v))
-        if (
-            name in NO_DEVIATION
-            or name.startswith(("synthetic.", "own."))
-            or not seen
-            or seen == [str(paper[name])]
-        ):
+        if name in NO_DEVIATION or name.startswith(("synthetic.", "own.")):
+            continue
+        if not seen or seen == [str(paper[name])]:
             continue
         stated = dataset in PAPER_SETS and (specs[name].metadata["paper"] or name in PAPER[dataset])
         rows.append(
@@ -449,16 +446,10 @@ def markdown(found: list[Finding], results, under: str) -> str:
     for claim, statement in CLAIMS.items():
         parts += [f"**{claim}: {summary[claim]}.** {statement}", markdown_table(face(found, claim))]
     for dataset in [d for d in order_of(results) if any(f.n for f in found if f.dataset == d)]:
-        table = deviations(results, dataset)
-        parts.append(
-            f"Deviations from the profile `paper`, {names.DATASETS[dataset]}: "
-            + (
-                "none."
-                if table.empty
-                else "; ".join(f"`{row.parameter}` {row[2]} (there {row[3]})" for row in table.itertuples())
-                + "."
-            )
-        )
+        rows = deviations(results, dataset).itertuples()
+        differing = [f"`{row.parameter}` {row[2]} (there {row[3]})" for row in rows]
+        said = "; ".join(differing) or "none"
+        parts.append(f"Deviations from the profile `paper`, {names.DATASETS[dataset]}: {said}.")
         parts.append(
             f"How {names.DATASETS[dataset]}'s runs read what the paper leaves open: "
             + told_choices(choices(results, dataset))

@@ -6,7 +6,6 @@ As in `paper_figures`, the table of numbers is made first and then drawn.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -547,26 +546,18 @@ def sum_rows(results: Results, seed: int) -> list[dict]:
     }
     ranges = {name: features / f"test_{name}_range.npy" for name in stored}
     # Likelihoods of training windows and of single scales are not stored along the training.
-    if (
-        score.lambda_scope == "train"
-        or score.likelihood_scale != "all"
-        or not all(map(Path.exists, ranges.values()))
-    ):
+    if score.lambda_scope == "train" or score.likelihood_scale != "all":
+        return []
+    if not all(path.exists() for path in ranges.values()):
         return []
     windows, kept = np.load(features / "test_windows.npy"), {}
     for name, folder in stored.items():
-        file = np.load(folder / "nll_over_training.npz")
-        unit = (
-            float(np.load(folder / "nll_test.npz")["dims"])
-            if score.likelihood_unit == "per_dimension"
-            else 1.0
-        )
+        file, unit = np.load(folder / "nll_over_training.npz"), 1.0
+        if score.likelihood_unit == "per_dimension":
+            unit = float(np.load(folder / "nll_test.npz")["dims"])
         kept[name] = (file["rows"], dict(zip(file["step"].tolist(), file["nll"] / unit)))
-    batch, R, rows = (
-        results.record("flow", "mot", seed)["parameters"]["flow.batch_size"],
-        errors[max(errors)],
-        [],
-    )
+    batch = results.record("flow", "mot", seed)["parameters"]["flow.batch_size"]
+    R, rows = errors[max(errors)], []
     for step in sorted(set(kept["app"][1]) & set(kept["mot"][1])):
         flows = {name: FlowWindows(nll[step], np.load(ranges[name])[at]) for name, (at, nll) in kept.items()}
         L = eq8(flows, windows[kept["mot"][0]], clips, score, T=T)["L"]

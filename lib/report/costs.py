@@ -395,7 +395,7 @@ def table() -> str:
         lines.append(_row(f"`{profile}`", "**all three**", together, rate))
     shared = sum(len(STEPS[step].variants) for step in TARGETS["all"] if STEPS[step].per == "all")
     by_gpu = (
-        "by the rate of the records that were made on a GPU"
+        "at the rate of the records that were made on a GPU"
         if rate_measured
         else f"at {GPU_TFLOPS} TFLOP/s, which is an assumption: no record was made on a GPU. "
         "`./run_all.sh --doctor --profile paper` shows the rate of yours"
@@ -407,11 +407,11 @@ def table() -> str:
         "figures, verdict, explaining notebooks) cover all data sets; they take seconds to a minute each and "
         "are not in the hours.",
         "",
-        f"*CPU hours*, on {_machines()}. What was *measured* there is the time of records of the same amount "
-        "of work; the rest is work by the seconds per unit of work of the records of that step, of the same "
-        "profile where there are some. *Longest chain*: hours of the jobs that wait for one another, which "
-        "no number of nodes shortens. *Operations* of the networks, counted; *GPU hours* are these "
-        f"{by_gpu}. *Disk*: frames as they are prepared, features, error maps, weights.",
+        f"*CPU hours*: on {_machines()}. *Measured*: the share from records of the same "
+        "amount of work; the rest is extrapolated with the seconds per unit of work of the records of the "
+        "same step, of the same profile if there are any. *Longest chain*: hours of the jobs that depend on "
+        "one another, which more nodes do not shorten. *Operations*: of the networks, counted. *GPU hours*: "
+        f"the time of these operations {by_gpu}. *Disk*: prepared frames, features, error maps and weights.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -426,7 +426,9 @@ def _row(profile: str, dataset: str, c: Cost, rate: float) -> str:
 
 def _hours(value: float) -> str:
     """Hours with about two digits: 0.35, 4.1, 120."""
-    return f"{value:,.0f}" if value >= 20 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+    if value >= 20:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 1 else f"{value:.2f}"
 
 
 def _machines() -> str:

@@ -65,14 +65,15 @@ def write(profile: str, *, kept: bool = False, all_clips: bool = False) -> Path:
     executed = kept_notebooks(known) if kept else notebook_pages.write_all(profile, known)
     drawn = figures(profile, known, old)
     states = Counter(record["status"] for record in known.values())
+    counts = [f"{states['complete']} complete runs"]
+    counts += [f"{n} {status}" for status, n in states.items() if status != "complete"]
     page = (
         notebook_pages.templates()
         .get_template("index.html")
         .render(
             profile=profile,
             protocol=protocol,
-            counts=f"{states['complete']} complete runs"
-            + "".join(f", {n} {status}" for status, n in states.items() if status != "complete"),
+            counts=", ".join(counts),
             kept=kept,
             changes=changes(profile, known),
             old=[
@@ -266,20 +267,15 @@ def claims(found: list[verdict.Finding]) -> list[dict]:
     summary = verdict.overall(found)
     shown = []
     for name, statement in verdict.CLAIMS.items():
-        signed = name != "C5"
-        lines = [
-            f"{names.DATASETS[f.dataset]}: {f.quantity} "
-            + (typesetting.change if signed else typesetting.number)(f.ours)
-            + " ("
-            + (
-                "no interval"
-                if f.low is None
-                else (typesetting.interval_of_change if signed else typesetting.interval)(f.low, f.high)
-            )
-            + f"), {f.verdict}"
-            for f in found
-            if f.claim == name and f.ours is not None and "largest" not in f.quantity
-        ]
+        value, interval = typesetting.change, typesetting.interval_of_change
+        if name == "C5":  # an AUC, not a difference
+            value, interval = typesetting.number, typesetting.interval
+        lines = []
+        for f in found:
+            if f.claim == name and f.ours is not None and "largest" not in f.quantity:
+                span = "no interval" if f.low is None else interval(f.low, f.high)
+                where = names.DATASETS[f.dataset]
+                lines.append(f"{where}: {f.quantity} {value(f.ours)} ({span}), {f.verdict}")
         shown.append(
             {
                 "name": name,

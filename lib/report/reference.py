@@ -31,7 +31,7 @@ from lib import paths
 from lib.errors import CurateError
 from lib.evidence.scored_runs import NOT_COMPARED
 from lib.pipeline import records, terminal
-from lib.pipeline.steps import STEPS, Job
+from lib.pipeline.steps import FULL, STEPS, Job
 
 KEPT = ("run.json", "history.csv", "test_windows.npy")  # copied unchanged
 SCORES = ("scores.csv", "reference.csv")  # rounded
@@ -199,18 +199,14 @@ def keep_run(folder: Path, to: Path, record: dict) -> None:
             with np.load(folder / name) as arrays:
                 halves = {key: _to_half(arrays[key]) for key in arrays.files}
             np.savez_compressed(to / name, **halves)
-    outputs = [
-        {
-            "file": o["file"],
-            "bytes": (to / o["file"]).stat().st_size,
-            "sha256": paths.sha256_of(to / o["file"]),
-        }
-        | {"digits": DIGITS}
-        if o["file"] in SCORES
-        else o
-        for o in record["outputs"]
-    ]
+    outputs = [_rounded(to / o["file"]) if o["file"] in SCORES else o for o in record["outputs"]]
     paths.write_json(to / "run.json", record | {"outputs": outputs})
+
+
+def _rounded(path: Path) -> dict:
+    """The entry of a rounded file among the outputs of its record."""
+    size, sha = path.stat().st_size, paths.sha256_of(path)
+    return {"file": path.name, "bytes": size, "sha256": sha, "digits": DIGITS}
 
 
 def _to_half(array: np.ndarray) -> np.ndarray:
@@ -359,62 +355,7 @@ def note_scored(found) -> None:
     One line per score, including those of the sensitivity study, of adopted selections and along a growth
     run. Lines that are in the list stay.
     """
-    lines = []
-    for job, record in found:
-        line = {
-            "dataset": job.dataset,
-            "profile": job.profile,
-            "model": job.variant or "app_intensity_mot",
-            "seed": job.seed,
-            "settings": " ".join(
-                f"{k}={','.join(map(str, v)) if isinstance(v, list) else v}"
-                for k, v in record["settings"].items()
-            ),
-            "auc": record["metrics"].get("auc"),
-            "commit": (record["git"]["commit"] or "")[:7],
-            "ended": record["ended"],
-        }
-        if job.dataset in REAL and job.step == "score" and line["auc"] is not None:
-            lines.append(
-                line
-                | {
-                    "settings": " ".join(
-                        filter(None, [line["settings"], "subset" if record["metrics"]["subset"] else ""])
-                    )
-                }
-            )
-        if job.dataset in REAL and job.step == "sensitivity":
-            lines += [
-                line
-                | {
-                    "settings": f"{line['settings']} sensitivity: {choice}".strip(),
-                    "auc": record["metrics"]["base"] + change,
-                }
-                for choice, change in record["metrics"].get("changes", {}).items()
-            ]
-        if job.dataset in REAL and job.step == "selection":  # after adoption, all trials are scored too
-            lines += [
-                line
-                | {
-                    "model": "two_path" if tried["stage"] == "autoencoder" else "app_intensity_mot",
-                    "seed": tried["seed"],
-                    "settings": f"{line['settings']} selection: {tried['stage']} {tried['option']}".strip(),
-                    "auc": tried["test AUC"],
-                }
-                for tried in record["notes"].get("scored_on_test", [])
-            ]
-        if job.dataset in REAL and job.step == "growth":
-            lines += [
-                line
-                | {
-                    "model": model,
-                    "settings": f"{line['settings']} growth: {point['windows']} windows".strip(),
-                    "auc": point[score],
-                }
-                for point in record["metrics"]["points"]
-                if point["clips"] == "test"
-                for score, model in (("R", "two_path"), ("S", "app_intensity_mot"))
-            ]
+    lines = [line for job, record in found if job.dataset in REAL for line in _scores_of(job, record)]
     before = []
     if paths.EVER_SCORED.exists():
         with open(paths.EVER_SCORED, encoding="utf-8", newline="") as file:
@@ -426,6 +367,45 @@ def note_scored(found) -> None:
             writer = csv.DictWriter(file, list(everything[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(sorted(everything, key=lambda line: line["ended"]))
+
+
+def _scores_of(job: Job, record: dict) -> list[dict]:
+    """The lines of scored.csv for one run."""
+    texts = []
+    for name, value in record["settings"].items():
+        text = ",".join(map(str, value)) if isinstance(value, list) else value
+        texts.append(f"{name}={text}")
+    settings, metrics = " ".join(texts), record["metrics"]
+
+    def line(auc: float, note: str = "", model: str = job.variant or FULL, seed=job.seed) -> dict:
+        return {
+            "dataset": job.dataset,
+            "profile": job.profile,
+            "model": model,
+            "seed": seed,
+            "settings": f"{settings} {note}".strip(),
+            "auc": auc,
+            "commit": (record["git"]["commit"] or "")[:7],
+            "ended": record["ended"],
+        }
+
+    lines = []
+    if job.step == "score" and metrics.get("auc") is not None:
+        lines.append(line(metrics["auc"], "subset" if metrics["subset"] else ""))
+    if job.step == "sensitivity":
+        for choice, change in metrics.get("changes", {}).items():
+            lines.append(line(metrics["base"] + change, f"sensitivity: {choice}"))
+    if job.step == "selection":  # after adoption, all trials are scored too
+        for tried in record["notes"].get("scored_on_test", []):
+            model = "two_path" if tried["stage"] == "autoencoder" else FULL
+            note = f"selection: {tried['stage']} {tried['option']}"
+            lines.append(line(tried["test AUC"], note, model, tried["seed"]))
+    if job.step == "growth":
+        for point in metrics["points"]:
+            if point["clips"] == "test":
+                note = f"growth: {point['windows']} windows"
+                lines += [line(point["R"], note, "two_path"), line(point["S"], note, FULL)]
+    return lines
 
 
 def keep_weights(path: Path, to: Path) -> None:
@@ -575,17 +555,11 @@ def costs_block() -> str:
             for step in STEPS:
                 runs = [r for job, r in found if (job.dataset, job.step) == (dataset, step)]
                 if runs:
-                    times = sorted(r["seconds"] for r in runs)
-                    span = (
-                        terminal.duration(times[0])
-                        if len(times) == 1 or terminal.duration(times[0]) == terminal.duration(times[-1])
-                        else f"{terminal.duration(times[0])} to {terminal.duration(times[-1])}"
-                    )
-                    machine = runs[0]["hardware"]
-                    where = (
-                        runs[0].get("notes", {}).get("gpu")
-                        or f"{machine['cores']} cores, {machine['processor']}"
-                    )
+                    times = [r["seconds"] for r in runs]
+                    shortest, longest = terminal.duration(min(times)), terminal.duration(max(times))
+                    span = shortest if shortest == longest else f"{shortest} to {longest}"
+                    machine, gpu = runs[0]["hardware"], runs[0].get("notes", {}).get("gpu")
+                    where = gpu or f"{machine['cores']} cores, {machine['processor']}"
                     lines.append(
                         f"| `{profile}` | {dataset} | {step} | {len(runs)} | {span} | "
                         f"{max(r['peak_memory_gib'] for r in runs):.1f} GiB | {where} |"
