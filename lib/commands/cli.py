@@ -169,7 +169,7 @@ class Parser(argparse.ArgumentParser):
             word = message.removeprefix("unrecognized arguments: ").split()[0]
             options = [o for action in self._actions for o in action.option_strings]
             message = f"There is no option {word}. {nearest(word, options)}"
-        print(f"{message}\n(./run_all.sh --help shows what there is)", file=sys.stderr)
+        print(f"{message}\n(./run_all.sh --help lists the options)", file=sys.stderr)
         sys.exit(errors.EXIT_USAGE)
 
 
@@ -260,7 +260,7 @@ def main(arguments: list[str]) -> int:
 def agreed() -> bool:
     """Ask whether to continue; without a terminal, say how to do without the question."""
     if not sys.stdin.isatty():
-        print("Nothing was written: --curate asks first. Add --yes where nobody can answer.", file=sys.stderr)
+        print("Nothing was written: --curate asks first. Add --yes if nobody can answer.", file=sys.stderr)
         return False
     return input("Curate this? [y/N] ").strip().lower() in ("y", "yes")
 
@@ -325,11 +325,14 @@ def get(dataset: str, data_root: str | None) -> int:
             dataset, paths.data_root(), lambda line: print(f"  {line}", file=sys.stderr, flush=True)
         )
     except KeyboardInterrupt:
-        print("\nInterrupted. What has come is kept: the same command goes on from there.", file=sys.stderr)
+        print(
+            "\nInterrupted. The downloaded part is kept: the same command continues from there.",
+            file=sys.stderr,
+        )
         return errors.EXIT_INTERRUPTED
     where = f" --data-root {shlex.quote(data_root)}" if data_root else ""
     print(
-        f"{dataset} lies in {paths.shown(folder)}. Next, prepare it, which counts its frames and labels: "
+        f"{dataset} is in {paths.shown(folder)}. Next, prepare it, which counts its frames and labels: "
         f"./run_all.sh prepare --dataset {dataset}{where}"
     )
     return 0
@@ -347,7 +350,7 @@ def run(grid: planning.Grid, targets: list[str], options, passed_on: list[str], 
     if cores < 1:
         raise ConfigError("--cores must be at least 1.")
     if options.on and options.cores:
-        raise ConfigError("--cores is for this machine. How many steps --on runs at once: -- --jobs N")
+        raise ConfigError("--cores is for this machine. The number of parallel steps of --on: -- --jobs N")
     where = ["--cores", str(cores), "--resources", f"training={gpus()}"]
     if options.on:
         where = elsewhere.arguments(options.on)
@@ -435,7 +438,7 @@ def tell_problems(plan: plans.Plan, problems: dict[str, planning.Problem], inter
         print(f"\nNot started: {names(left)}.", file=sys.stderr)
     logs = plan.folder / ".snakemake" / "slurm_logs"
     if failed and logs.exists():
-        print(f"\nWhat the nodes wrote about steps that failed: {paths.shown(logs)}", file=sys.stderr)
+        print(f"\nLogs of the nodes for failed steps: {paths.shown(logs)}", file=sys.stderr)
     again = f"./run_all.sh {shlex.join(sys.argv[1:])}"
     if interrupted or (stopped and not failed):
         print(f"\nInterrupted. Nothing is lost: {again} continues.", file=sys.stderr)
@@ -457,9 +460,9 @@ def engine_says(log: Path) -> str:
         return "."
     found = [i for i, line in enumerate(lines) if re.match(r"(\w+\.)*\w*(Error|Exception)\b.*:|error:", line)]
     if not found:
-        return f"; {paths.shown(log)} has its words."
+        return f"; its messages are in {paths.shown(log)}."
     said = " ".join(line for line in lines[found[-1] : found[-1] + 3] if line)
-    return f": {said[:400]}\n    (all of it is in {paths.shown(log)})"
+    return f": {said[:400]}\n    (the whole log is {paths.shown(log)})"
 
 
 def gpus() -> int:
@@ -503,7 +506,7 @@ def show_results(
         index_page.write(grid.profile, all_clips=all_clips)
     print()
     for place in places_on_page(grid, targets):
-        print(f"Look at {paths.shown(index)}{place}")
+        print(f"See {paths.shown(index)}{place}")
     return 0
 
 
@@ -556,7 +559,7 @@ def show_list() -> int:
         ", ".join(PROFILES),
         "\nData sets:",
         ", ".join(DATASETS),
-        "\n\nParameters, with the paper's or our default",
+        "\n\nParameters, with their defaults",
     )
     for name, spec in parameters().items():
         default = ",".join(map(str, spec.default)) if isinstance(spec.default, tuple) else spec.default

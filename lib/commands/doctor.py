@@ -39,7 +39,7 @@ def _environment() -> None:
     different = pins.unmet()
     print(f"Environment: Python {records.versions()['python']}, torch {torch.__version__}")
     print(
-        "  ✓ every package is at its pin"
+        "  ✓ every package has the version in requirements.txt"
         if not different
         else f"  ! {len(different)} packages differ from requirements.txt; numbers may differ in late digits:"
     )
@@ -117,14 +117,14 @@ def _speed(profile: str) -> None:
     print(
         f"A training step of profile {profile} on Ped2 ({config.data.height}x{config.data.width}, batch "
         f"{config.autoencoder.batch_size}, "
-        f"{flop / 1e9:.1f} GFLOP a window, threads: {config.machine.threads}), beside a matrix product:"
+        f"{flop / 1e9:.1f} GFLOP per window, threads: {config.machine.threads}), beside a matrix product:"
     )
     rates, product = {}, {}
     for precision, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         try:
             check_precision(resolve(profile, "ped2", {"machine.precision": precision}))
         except TrainingError:
-            print(f"  {precision:<9} has no fast instructions on this processor: a training refuses it")
+            print(f"  {precision:<9} has no fast instructions on this processor; trainings refuse it")
             continue
         a = torch.ones(2048, 2048, dtype=dtype, device="cuda" if torch.cuda.is_available() else "cpu")
         product[precision] = 2 * 2048**3 / _least(lambda: a @ a)
@@ -145,7 +145,7 @@ def _speed(profile: str) -> None:
             f"--set machine.precision={best[0]} --set machine.layout={best[1]}"
         )
     else:
-        print("  The profile's own setting is the fastest here, or within the noise of it.")
+        print("  The profile's own setting is the fastest here, within the noise.")
 
 
 def step_rate(profile: str, precision: str, layout: str) -> float:

@@ -102,7 +102,7 @@ class Follower:
                 say(job, f"done in {duration(record['seconds'])}{headline(record['metrics'])}")
                 del self.left[name]
             elif (self.plan.folder / line.marker).exists():
-                say(job, "unchanged: its inputs came out as before")
+                say(job, "unchanged: its inputs are the same as before")
                 del self.left[name]
             elif own and record["status"] == "failed":
                 if (name, record["started"]) not in self.failures:
@@ -112,7 +112,7 @@ class Follower:
                 progress = last_line(job.folder / "progress")
                 running.append(f"{name} {progress[0]} of {progress[1]}" if progress else name)
         done = self.total - len(self.left)
-        status = f"{done} of {self.total} steps done, {len(running)} begun"
+        status = f"{done} of {self.total} steps done, {len(running)} running"
         return f"{status}: {', '.join(running)}" if running else status
 
 

@@ -106,7 +106,7 @@ def list_cells(profile: str) -> str:
         cells = cells[cells["auc"].notna()]
         lines = [said] if said else []
         lines.append(
-            f"Cells of profile {place}, with this kit's AUC and the paper's; ask for one by its name."
+            f"Cells of profile {place}, with this kit's AUC and the paper's; name one for its provenance."
         )
         if cells.empty:
             lines.append(f"  none: nothing is scored. Make them: ./run_all.sh tables --profile {place}")
@@ -162,7 +162,7 @@ def _about(result: Result) -> list[str]:
         f"    command  {record.get('command', 'by hand')}",
     ]
     lines += [f"    changed since: {name}" for name in result.changed]
-    lines.append("    stands on")
+    lines.append("    depends on")
     return lines + [f"      {_line(name, under)}" for name, under in result.beneath.items()]
 
 
@@ -235,7 +235,7 @@ def find_number(profile: str, asked: str) -> str:
             lines += [f"{asked} at profile {place}, {where}:", *found]
     if not lines:
         raise ConfigError(
-            f"{asked} stands in no cell and no run, here at profile {profile} or in the curated results. "
+            f"{asked} is in no cell and no run, here at profile {profile} or in the curated results. "
             "./run_all.sh why lists the cells."
         )
     return "\n".join(lines)

@@ -63,7 +63,7 @@ def _compared(mine: list[Result], theirs: list[Result], protocol: Protocol, resa
     elif not pairs:
         note = "no interval: no seed is common to both"
     elif not _same_frames(*pairs[0]):
-        note = "no interval: the test frames or their labels are others"
+        note = "no interval: the test frames or their labels differ"
     elif all(a.record == b.record for a, b in pairs):
         return row | {"difference": 0.0, "note": "the same runs"}
     else:

@@ -163,9 +163,9 @@ class Results:
         if len(groups) > 1:
             found = differences(groups[0][0], groups[1][0])
             more = f"; and {len(found) - 2} more" if len(found) > 2 else ""
-            said.append(f"Not all runs were made alike: {'; '.join(found[:2])}{more}.")
+            said.append(f"Not all runs have the same conditions: {'; '.join(found[:2])}{more}.")
         said += [
-            f"{result.job.name} stands on earlier results of {', '.join(result.changed)}."
+            f"{result.job.name} depends on earlier results of {', '.join(result.changed)}."
             for result in self.scored
             if result.changed
         ]
@@ -249,7 +249,7 @@ def _with_model(found: list[Results], model: str) -> list[Results]:
     if not having:
         run = sorted({job.variant for results in found for job in results.runs if job.step == "score"})
         raise ConfigError(
-            f"figure.model is {model}, whose scores this figure has not got; it has {', '.join(run)}. "
+            f"figure.model is {model}, which has no scores for this figure; there are {', '.join(run)}. "
             f"Run it first: ./run_all.sh {model}"
         )
     return having

@@ -151,7 +151,7 @@ def _why_no_interval(group: tuple[Result, ...]) -> str:
     if trouble or any(r.subset for r in group):
         return f"no interval: {trouble}" if trouble else ""
     clips = len(set(group[0].clips))
-    return f"no interval: there are {clips} test clips, and resampling fewer than {MIN_CLIPS} says nothing"
+    return f"no interval: there are {clips} test clips, and resampling fewer than {MIN_CLIPS} is meaningless"
 
 
 def _describe(group: list[Result]) -> dict:
@@ -169,7 +169,7 @@ def _describe(group: list[Result]) -> dict:
 def _conditions(group: list[Result]) -> list[str]:
     """Notes on a group of runs."""
     said = [
-        f"{r.job.name} was made from results that are no longer there: {', '.join(r.changed)}"
+        f"{r.job.name} was made from results that no longer exist: {', '.join(r.changed)}"
         for r in group
         if r.changed
     ]

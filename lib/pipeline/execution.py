@@ -38,7 +38,7 @@ def execute(plan: Plan, line: Line) -> None:
             # it.
             say(job, "complete already")
         elif not line.certain and unchanged(plan, line):
-            say(job, "unchanged: its inputs came out as before")
+            say(job, "unchanged: its inputs are the same as before")
         else:
             _execute(plan, line, job)
     (plan.folder / line.marker).touch()

@@ -74,8 +74,8 @@ class Run:
         if not path.exists():
             there = sorted(str(p.parent.relative_to(top)) for p in top.glob("**/*.pt"))
             raise RunError(
-                f"The reference keeps no weights of {job.name} at profile {job.profile}; it keeps "
-                f"{', '.join(there) or 'none at this profile'}. Ask for what stands on these, or train: "
+                f"The reference has no weights of {job.name} at profile {job.profile}; it has "
+                f"{', '.join(there) or 'none at this profile'}. Ask for something that uses these, or train: "
                 "leave out --pretrained, or run that data set first."
             )
         self.taken = {"file": paths.shown(path), "sha256": paths.sha256_of(path)}

@@ -233,7 +233,11 @@ def why_inputs_changed(job: Job, reads) -> str:
         if record:
             results[needed.name] = records.input_digest(job, record)
     if set(results) != set(before):
-        return "it covers other runs than asked for" if STEPS[job.step].per == "all" else MISSING_INPUTS
+        return (
+            "it was made from other runs than those asked for"
+            if STEPS[job.step].per == "all"
+            else MISSING_INPUTS
+        )
     changed = [name for name in results if results[name] != before[name]]
     return f"the result of {changed[0]} changed" if changed else ""
 
@@ -260,7 +264,8 @@ def incomplete(plan: Plan) -> dict[str, Problem]:
         waits_for = next((name for name in line.waits_for if name in found), "")
         if ran(plan, line) and record["status"] != "complete":
             text = (
-                record.get("error") or "it ended without a word (killed, out of memory, or the disk is full)"
+                record.get("error")
+                or "it ended without a message (killed, out of memory, or the disk is full)"
             )
             found[line.job] = Problem(text, record.get("exit_code", EXIT_NOTEBOOK))
         elif waits_for:

@@ -95,11 +95,11 @@ def read(file: Path) -> Plan:
         raw = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:
         raise RecordError(
-            f"The plan {paths.shown(file)} cannot be read ({problem}). Make it anew: ./run_all.sh --plan"
+            f"The plan {paths.shown(file)} cannot be read ({problem}). Make a new one: ./run_all.sh --plan"
         ) from None
     if raw.get("format") != FORMAT:
         raise RecordError(
-            f"The plan {paths.shown(file)} was written by another version of this code. Make it anew: "
+            f"The plan {paths.shown(file)} was written by another version of this code. Make a new one: "
             "./run_all.sh --plan"
         )
     lines = [

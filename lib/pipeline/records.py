@@ -318,7 +318,7 @@ def why_no_commit() -> str:
         )
     elif not os.path.samefile(top, paths.ROOT):
         reason = (
-            f"this folder is not a git checkout of its own, but lies in another, {paths.shown(Path(top))}"
+            f"this folder is not a git checkout of its own, but is inside another, {paths.shown(Path(top))}"
         )
     elif _git("rev-parse", "--verify", "HEAD") is None:
         reason = "this git checkout has no commit yet"

@@ -26,7 +26,7 @@ def settle() -> None:
         stream.reconfigure(errors="backslashreplace")
     if not paths.is_utf8(str(paths.ROOT)):
         raise ConfigError(
-            f"This checkout lies in {ascii(str(paths.ROOT))}, whose name is not UTF-8. Rename that folder."
+            f"This checkout is in {ascii(str(paths.ROOT))}, whose name is not UTF-8. Rename that folder."
         )
     for name in list(os.environ):
         # Snakemake's settings, and variables that keep Python from finding lib in the current folder

@@ -154,8 +154,8 @@ def _pictures(
     data = _frames_of(results, known, clips)
     if data is None or (kept and dataset not in OPEN):
         shutil.rmtree(where, ignore_errors=True)
-        why = "are not there" if data is None else "belong to their owners and are not kept here"
-        return {"said": f"The frames {why}: the curves alone."}
+        why = "are not available" if data is None else "belong to their owners and are not kept here"
+        return {"said": f"The frames {why}; only the curves are shown."}
     kinds = {} if data.tracks is None else data.tracks.groupby("clip")["kind"].unique().to_dict()
     for clip in clips:
         if clip["name"] in kinds:
@@ -233,8 +233,8 @@ def _said(data, pictures: dict) -> str:
         return f"Pictures of all {count} test clips."
     return (
         f"Pictures of {len(pictures)} of {count} test clips ({', '.join(pictures)}): those at the median and "
-        "the quartiles of the AUC, or of the length where nothing is labelled. --all-clips makes them of "
-        "all. The curves are there for every clip."
+        "the quartiles of the AUC (of the length, if nothing is labelled). --all-clips makes them for all "
+        "clips. Every clip has curves."
     )
 
 

@@ -91,8 +91,8 @@ def curate(profile: str, datasets) -> list[Path]:
     if size > LARGEST_MB:
         shutil.rmtree(top)
         raise CurateError(
-            f"The curated results would be {size:.0f} MB; at most {LARGEST_MB} MB belong into the repository."
-            f" Remove a profile that nobody needs from {paths.shown(paths.REFERENCE)}, or curate fewer sets."
+            f"The curated results would be {size:.0f} MB; the limit is {LARGEST_MB} MB."
+            f" Remove a profile that is not needed from {paths.shown(paths.REFERENCE)}, or curate fewer sets."
         )
     note_scored(before + kept)
     shutil.rmtree(target, ignore_errors=True)
@@ -112,8 +112,8 @@ def to_curate(profile: str, datasets) -> list[tuple[Job, dict]]:
     for job, record in found:
         if record["git"]["dirty"] is not False:
             raise CurateError(
-                f"{job.name} was run with uncommitted changes, so nobody could run it again. Commit, and run "
-                "it once more."
+                f"{job.name} was run with uncommitted changes, so nobody could repeat it. Commit, and run it "
+                "again."
             )
         if record["parameters"].get(f"{job.step}.weights") == "reference":
             raise CurateError(
@@ -139,7 +139,7 @@ def _refuse_mixed(found) -> None:
             if seen != value:
                 raise CurateError(
                     f"The runs of {job.dataset} have different settings: {name} is {seen} in {other.name} "
-                    f"and {value} in {job.name}. Run all of it with one setting before it is curated."
+                    f"and {value} in {job.name}. Run everything with one setting before curating it."
                 )
 
 
@@ -173,7 +173,7 @@ def preview(profile: str, datasets) -> str:
     stays = [name for name in before if name not in {job.name for job, _ in found}]
     lines.append(f"  {len(stays)} runs that were curated before stay.")
     lines.append(
-        "Tables, verdict and figures of this profile, scored.csv and README's numbers are written anew."
+        "Tables, verdict and figures of this profile, scored.csv and README's numbers are written again."
     )
     return "\n".join(lines)
 

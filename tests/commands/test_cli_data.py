@@ -37,7 +37,7 @@ def test_fetch_from_the_command_line(server, tmp_path, capsys):
     assert (folder / "Train" / "Train001" / "001.tif").read_bytes() == NOISE
     out, err = capsys.readouterr()
     assert (
-        f"ped2 lies in {paths.shown(folder)}" in out
+        f"ped2 is in {paths.shown(folder)}" in out
         and "./run_all.sh prepare --dataset ped2 --data-root raw" in out
     )
     assert "UCSD_Anomaly_Dataset.tar.gz: fetching from http://127.0.0.1" in err and "100%" in err
@@ -198,7 +198,7 @@ def test_from_videos_to_scores(folders, fresh):
     done = fresh.tiny("two_path", *labelled)
     assert done.returncode == 0, done.stderr
     assert re.search(
-        "own/autoencoder/two_path/seed0 +unchanged: its inputs came out as before", done.stderr
+        "own/autoencoder/two_path/seed0 +unchanged: its inputs are the same as before", done.stderr
     ), done.stderr
     assert "auc" in json.loads((folder / "score/two_path/seed0/run.json").read_text())["metrics"]
     again = json.loads((folder / "autoencoder/two_path/seed0/run.json").read_text())

@@ -152,20 +152,20 @@ def test_steps_elsewhere_are_followed_by_their_files(reports, capsys):
         elsewhere.Follower(plan),
         *(Job("quick", "all", *n) for n in (("start",), ("figure", "fig2"))),
     )
-    assert follower.look() == "0 of 2 steps done, 0 begun"
+    assert follower.look() == "0 of 2 steps done, 0 running"
     made.record(start)
     made.change(start, lambda record: record.update(plan=plan.id, status="was interrupted"))
     (start.folder / "progress").write_text(json.dumps([3, 9, "windows"]) + "\n")
-    assert follower.look() == "0 of 2 steps done, 1 begun: all/start 3 of 9"
+    assert follower.look() == "0 of 2 steps done, 1 running: all/start 3 of 9"
     made.change(start, lambda record: record.update(status="failed", started="once"))
-    assert follower.look() == follower.look() == "0 of 2 steps done, 0 begun"
+    assert follower.look() == follower.look() == "0 of 2 steps done, 0 running"
     assert capsys.readouterr().err.count("failed") == 1
     made.change(start, lambda record: record.update(status="complete", seconds=70.2, metrics={"auc": 0.75}))
     made.record(figure)  # of an earlier call: only its marker says that it stays as it is
-    assert follower.look() == "1 of 2 steps done, 0 begun"
+    assert follower.look() == "1 of 2 steps done, 0 running"
     assert "done in 70 s, AUC 0.750" in capsys.readouterr().err
     (plan.folder / plan.lines["all/figure/fig2"].marker).touch()
-    assert follower.look() == "2 of 2 steps done, 0 begun"
+    assert follower.look() == "2 of 2 steps done, 0 running"
     assert "unchanged" in capsys.readouterr().err
 
 

@@ -51,7 +51,7 @@ def test_a_cell_names_its_runs_parameters_commits_and_commands(reports):
         ("table9:ped2:mot", "table or figure"),
         ("table3", "data set"),
         ("fig4:pet2", "Did you mean ped2"),
-        ("0.123456", "stands in no cell and no run"),
+        ("0.123456", "is in no cell and no run"),
     ],
 )
 def test_what_does_not_exist_is_said(asked, sentence, reports):

@@ -462,7 +462,7 @@ def test_other_data_is_a_difference(empty):
 def test_runs_beneath_that_changed_are_named(reports):
     made.change(Job("quick", "ped2", "flow", "mot", 0), lambda r: r["metrics"].update(loss=1.0))
     found = table()
-    assert "no longer there: ped2/flow/mot/seed0" in cell(found, "mot").notes
+    assert "no longer exist: ped2/flow/mot/seed0" in cell(found, "mot").notes
     assert not cell(found, "two_path").notes
 
 

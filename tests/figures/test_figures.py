@@ -515,7 +515,7 @@ def test_only_seeds_made_alike_are_averaged_and_what_differs_is_said(reports):
     inputs = write_runs(data, seeds=(0, 1, 2), settings={2: {"score.lambda_L": 5.0}})
     results = results_of(data, inputs)
     assert [result.job.seed for result in results.alike("mot")] == [0, 1]
-    assert "Not all runs were made alike: score.lambda_L is 1.0" in results.source
+    assert "Not all runs have the same conditions: score.lambda_L is 1.0" in results.source
     picture = draw("protocols", results)
     assert set(picture.table["seed"]) == {0, 1} and "Means over seeds" in picture.caption
     aucs = [result.record["metrics"]["auc"] for result in results.alike("mot")]

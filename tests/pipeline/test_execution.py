@@ -282,7 +282,7 @@ def test_kept_weights_score_without_training(finished, tmp_path):
     done = copy.tiny("one_path", "--pretrained")
     assert (
         done.returncode == EXIT_NOTEBOOK
-        and "keeps no weights of synthetic/autoencoder/one_path/seed0" in done.stderr
+        and "has no weights of synthetic/autoencoder/one_path/seed0" in done.stderr
     )
     shutil.copyfile(
         copy.folder / RUNS / "synthetic/flow/mot/seed0/flow.pt", kept / "synthetic/flow/mot/seed0/flow.pt"

@@ -165,7 +165,7 @@ def test_a_failed_job_is_told_with_its_own_reason(jobs, tmp_path):
     problems = planning.incomplete(plan)
     assert problems[jobs[1].name] == planning.Problem("The disk is full.", EXIT_DATA)
     write(jobs[1], plan=plan.id, status="was interrupted")  # killed: nobody wrote why
-    assert planning.incomplete(plan)[jobs[1].name].text.startswith("it ended without a word")
+    assert planning.incomplete(plan)[jobs[1].name].text.startswith("it ended without a message")
 
 
 def test_unchanged_means_that_all_inputs_came_out_as_they_were(jobs, tmp_path):

@@ -197,7 +197,7 @@ def test_another_repositorys_commit_is_never_taken(checkout):
     assert records.why_no_commit() == "Records will name no commit: this folder is not a git checkout."
     commit_in(checkout.parent)
     assert records.git_state() == {"commit": None, "dirty": None}
-    assert "lies in another" in records.why_no_commit()
+    assert "is inside another" in records.why_no_commit()
     git(checkout, "init", "-q")
     assert (
         records.git_state() == {"commit": None, "dirty": None} and "no commit yet" in records.why_no_commit()

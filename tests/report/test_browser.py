@@ -287,7 +287,7 @@ def test_without_pictures_the_curves_are_there_and_a_sentence_says_why(opened):
     page = opened()
     page.select_option("#browser-dataset", "ped2")
     assert page.is_visible("#browser-missing") and page.locator("canvas").count() == 0
-    assert "The frames are not there" in page.inner_text("#browser-missing")
+    assert "The frames are not available" in page.inner_text("#browser-missing")
     page.fill("#browser-scrub", "4")
     at_frame(page, 4)
     assert cursors(page) == [4] * 3

@@ -290,6 +290,6 @@ def test_too_much_and_nothing_are_refused(places, monkeypatch):
         reference.curate("quick", ["avenue"])
     run(0)
     monkeypatch.setattr(reference, "LARGEST_MB", 0.001)
-    with pytest.raises(reference.CurateError, match="at most 0.001 MB belong into the repository"):
+    with pytest.raises(reference.CurateError, match="the limit is 0.001 MB"):
         reference.curate("quick", ["ped2"])
     assert not list((places / "reference").glob("*"))
