@@ -364,7 +364,8 @@ def styler(found: Face, write: Callable[[Face, int, int], str], escape: Callable
 def _tabular(found: Face) -> list[str]:
     """A face as the lines of a LaTeX tabular."""
     words = {"Method", "Model", "Additional information", "Error map of", "Reference scorer", "Source"}
-    columns = ("l" if found.blocks else "") + "".join("l" if name in words else "r" for name in found.head)
+    columns = "l" if found.blocks else ""
+    columns += "".join("l" if name in words else "r" for name in found.head)
     shown = styler(found, _latex_cell, tex)
     italics = pd.DataFrame("", index=shown.index, columns=shown.columns)
     for i, j in found.paper:

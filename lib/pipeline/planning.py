@@ -233,11 +233,8 @@ def why_inputs_changed(job: Job, reads) -> str:
         if record:
             results[needed.name] = records.input_digest(job, record)
     if set(results) != set(before):
-        return (
-            "it was made from other runs than those asked for"
-            if STEPS[job.step].per == "all"
-            else MISSING_INPUTS
-        )
+        over_all = STEPS[job.step].per == "all"
+        return "it was made from other runs than those asked for" if over_all else MISSING_INPUTS
     changed = [name for name in results if results[name] != before[name]]
     return f"the result of {changed[0]} changed" if changed else ""
 

@@ -204,25 +204,30 @@ def headline(table: tables.Table, paper: list[dict], profile: str, old: dict[Job
         if own["auc"].isna().all():
             continue
         ours, scorers = own[own["group"] == "this kit"], own[own["group"] == "reference scorer"]
-        best = scorers.loc[scorers["auc"].idxmax()] if scorers["auc"].notna().any() else None
         said = tables.paper_value(paper, 2, FULL, dataset)
         whole = next(ours[ours["variant"] == FULL].itertuples())
+        number, runs, seeds = "", [], typesetting.DASH
+        if not whole.status:
+            number = typesetting.number(whole.auc)
+            runs = [_place(profile, old, name) for name in whole.runs.split()]
+            word = "seeds" if whole.n > 1 else "seed"
+            seeds = f"{whole.n:.0f} ({word} {whole.seeds.replace(' ', ', ')})"
+        reference_scorer, free = typesetting.NOT_RUN, None
+        if scorers["auc"].notna().any():
+            best = scorers.loc[scorers["auc"].idxmax()]
+            reference_scorer, free = f"{typesetting.number(best.auc)}, {best.row}", position(best.auc)
         found.append(
             {
                 "name": names.DATASETS[dataset],
-                "number": "" if whole.status else typesetting.number(whole.auc),
+                "number": number,
                 "status": whole.status,
-                "runs": [] if whole.status else [_place(profile, old, name) for name in whole.runs.split()],
+                "runs": runs,
                 "subset": whole.subset,
                 "interval": typesetting.interval(whole.low, whole.high),
-                "seeds": typesetting.DASH
-                if whole.status
-                else f"{whole.n:.0f} (seed{'s' if whole.n > 1 else ''} {whole.seeds.replace(' ', ', ')})",
+                "seeds": seeds,
                 "paper": typesetting.DASH if said is None else typesetting.number(said),
-                "reference": typesetting.NOT_RUN
-                if best is None
-                else f"{typesetting.number(best.auc)}, {best.row}",
-                "free": None if best is None else position(best.auc),
+                "reference": reference_scorer,
+                "free": free,
                 "rows": [
                     {
                         "label": typesetting.row_name(c),
@@ -489,13 +494,9 @@ def provenance(known: dict[Job, dict]) -> list[dict]:
     found = []
     for key, jobs in sorted(shared.items(), key=lambda item: -len(item[1])):
         hardware, gpu, versions = json.loads(key)
-        found.append(
-            {
-                "hardware": f"{hardware['processor']}, {hardware['cores']} cores, "
-                + f"{hardware['memory_gib']} GiB"
-                + (f"; {gpu}" if gpu else ""),
-                "versions": list(versions.items()),
-                "runs": f"{len(jobs)} runs" if len(jobs) > 3 else ", ".join(job.name for job in jobs),
-            }
-        )
+        machine = f"{hardware['processor']}, {hardware['cores']} cores, {hardware['memory_gib']} GiB"
+        if gpu:
+            machine += f"; {gpu}"
+        runs = ", ".join(job.name for job in jobs) if len(jobs) <= 3 else f"{len(jobs)} runs"
+        found.append({"hardware": machine, "versions": list(versions.items()), "runs": runs})
     return found
