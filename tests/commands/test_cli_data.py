@@ -61,7 +61,7 @@ def test_ctrl_c_keeps_what_has_come(monkeypatch, capsys):
 
     monkeypatch.setattr(fetch, "fetch", interrupted)
     assert cli.main(["--fetch", "avenue"]) == EXIT_INTERRUPTED
-    assert "the same command goes on from there" in capsys.readouterr().err
+    assert "the same command continues from there" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
