@@ -21,7 +21,7 @@ from lib.datasets import contents, layouts, own_video
 from lib.errors import EXIT_NOTEBOOK, DataError
 from lib.pipeline import plans, records, resources
 from lib.pipeline.plans import Line, Plan
-from lib.pipeline.steps import STEPS, TARGETS, Job, from_name, jobs_of, upstream
+from lib.pipeline.steps import SHOWN_AFTER, STEPS, TARGETS, Job, from_name, jobs_of, upstream
 
 MISSING_INPUTS = "its inputs are missing"
 
@@ -75,7 +75,8 @@ class Grid:
         return [needed for needed in upstream(job, self.scored(), model) if self.runs(needed)]
 
     def jobs(self, targets) -> tuple[Job, ...]:
-        """The jobs of the targets, and all jobs of this grid that they read, inputs first."""
+        """The jobs of the targets, and all jobs of this grid that they read, inputs first; last the jobs that
+        show what ran."""
         wanted = [job for target in targets for job in jobs_for(self, target)]
         order: dict[Job, None] = {}
 
@@ -87,7 +88,7 @@ class Grid:
 
         for job in wanted:
             visit(job)
-        return tuple(order)
+        return tuple(sorted(order, key=lambda job: len(SHOWN_AFTER.get(job.step, ()))))
 
 
 @functools.cache
@@ -158,6 +159,8 @@ def decide(grid: Grid, jobs) -> dict[str, Line]:
         reads = upstream(job, grid.scored(), config.figure.model)
         again = job.name in grid.again or job.step in grid.again
         own = "asked to run again" if again else why_stale_itself(job, config)
+        shown = [name for name, line in lines.items() if line.step in SHOWN_AFTER.get(job.step, ())]
+        own = own or next((f"{name} runs first" for name in shown if lines[name].why), "")
         first = next(
             (needed.name for needed in reads if needed.name in lines and lines[needed.name].why), None
         )
@@ -170,7 +173,7 @@ def decide(grid: Grid, jobs) -> dict[str, Line]:
             step=job.step,
             why=own or changed,
             certain=bool(own),
-            waits_for=tuple(needed.name for needed in reads if grid.runs(needed)),
+            waits_for=(*(needed.name for needed in reads if grid.runs(needed)), *shown),
             reads=tuple(needed.name for needed in reads),
             threads=threads_of(job, config),
             trains=STEPS[job.step].trains,

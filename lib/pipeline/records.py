@@ -36,8 +36,8 @@ from lib.settings.values import DATASETS
 FORMAT = 1
 PREVIOUS = "run.previous.json"  # the record of a run that was replaced
 PLUMBING = ("config", "paths", "settings", "pipeline", "commands")  # modules of the door, and rooms
-# drawn at the head of a notebook; no result depends on it or its imports
-DECORATION = ("figures.you_are_here",)
+# shown in notebooks beside results; no result depends on these or their imports
+DECORATION = ("figures.you_are_here", "figures.how_to_read")
 # Tables that code reads in addition to runs, by their names in `paths`.
 TABLES = {
     "PAPER_RESULTS": paths.PAPER_RESULTS,
