@@ -139,6 +139,11 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--yes", action="store_true", help="with --curate: do not ask")
     p.add_argument(
+        "--publish",
+        metavar="FOLDER",
+        help="write the report, with all notebooks as pages, into a folder for a web server or GitHub Pages",
+    )
+    p.add_argument(
         "--costs",
         action="store_true",
         help="the cost of running everything, from the reference records; also written into docs/cluster.md",
@@ -213,6 +218,14 @@ def main(arguments: list[str]) -> int:
             from lib.commands import why
 
             print(why.answer(options.profile, options.why or " ".join(options.targets[1:])))
+            return 0
+        if options.publish:
+            from lib.report import publishing
+
+            folder = typed(options.publish)
+            files = publishing.publish(options.profile, folder)
+            size = sum(path.stat().st_size for path in files) / 1e6
+            print(f"{len(files)} files, {size:.0f} MB. Look at {paths.shown(folder / 'index.html')}")
             return 0
         grid, targets = understand(options)
         if options.adopt:

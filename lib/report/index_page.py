@@ -92,6 +92,7 @@ def write(profile: str, *, kept: bool = False, all_clips: bool = False) -> Path:
             undrawn=[f["title"] for f in drawn if not f["image"]],
             groups=groups(profile, known, executed, old),
             ids={notebook_pages.run_id(job.name) for job in known},
+            start=next((_address(profile, executed[job]) for job in executed if job.step == "start"), ""),
             provenance=provenance(known),
         )
     )
@@ -459,7 +460,7 @@ def _run(profile: str, job: Job, record: dict, page: Path | None, old: str) -> d
         "memory": f"{memory:.2f} GiB" if memory is not None else typesetting.DASH,
         "commit": notebook_pages.commit_of(record),
         "when": datetime.fromisoformat(ended).strftime("%-d %B %Y, %H:%M UTC") if ended else "",
-        "page": page.relative_to(top).as_posix() if page else "",
+        "page": _address(profile, page) if page else "",
         "inputs": [(name, notebook_pages.run_id(name)) for name in record["inputs"]],
         "files": [
             (path.relative_to(top).as_posix(), path.name, size_in_words(path.stat().st_size))
@@ -476,6 +477,11 @@ def _run(profile: str, job: Job, record: dict, page: Path | None, old: str) -> d
         ],
         "parameters": [(name, _plain(value)) for name, value in sorted(record["parameters"].items())],
     }
+
+
+def _address(profile: str, path: Path) -> str:
+    """Where a file of a report is, as its page links it."""
+    return path.relative_to(paths.report(profile)).as_posix()
 
 
 def _plain(value) -> str:

@@ -19,6 +19,8 @@ from lib import paths
 from lib.pipeline.steps import STEPS, Job
 
 SIZE = 10  # units per em of an equation
+# of runs that share a notebook, the one to link
+FIRST = ("two_path", "app_intensity", "app_intensity_mot", "fig5")
 SAME = {
     r"\lVert": r"\Vert",
     r"\rVert": r"\Vert",
@@ -56,8 +58,8 @@ def run_id(name: str) -> str:
 
 
 def write_all(profile: str, known: dict[Job, dict]) -> dict[Job, Path]:
-    """Convert executed notebooks to pages if they are newer than these; returns the page of each run with
-    one."""
+    """Converts executed notebooks to pages if they are newer than these; returns the page of each run with
+    one. A link to another notebook leads to its page, if there is one."""
     found, exporter = {}, None
     for job, record in known.items():
         notebook = job.folder / f"{STEPS[job.step].notebook}.ipynb"
@@ -72,7 +74,30 @@ def write_all(profile: str, known: dict[Job, dict]) -> dict[Job, Path]:
                 exporter = HTMLExporter(template_name="basic")
             paths.write_text(page, _page(exporter, profile, job, record, notebook))
         found[job] = page
+    for job, page in found.items():
+        text = page.read_text(encoding="utf-8")
+        linked = with_links(text, job, found)
+        if linked != text:
+            paths.write_text(page, linked)
     return found
+
+
+def with_links(text: str, job: Job, pages: dict[Job, Path]) -> str:
+    """The page of a job whose links to notebooks lead to their pages: of the same data set if it has one.
+
+    A link without a page is kept as one that leads nowhere, until a later call has the page.
+    """
+
+    def link(found: re.Match) -> str:
+        name = found[1] or found[2]
+        there = [other for other in pages if STEPS[other.step].notebook == name]
+        if not there:
+            return f'<a data-notebook="{name}">'
+        other = min(there, key=lambda o: (o.dataset != job.dataset, o.variant not in FIRST, o.name))
+        address = os.path.relpath(pages[other], pages[job].parent)
+        return f'<a data-notebook="{name}" href="{address}">'
+
+    return re.sub(r'<a (?:data-notebook="(\d\d_\w+)"|href="(\d\d_\w+)\.ipynb")[^>]*>', link, text)
 
 
 def _page(exporter, profile: str, job: Job, record: dict, notebook: Path) -> str:

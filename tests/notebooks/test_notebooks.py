@@ -13,8 +13,9 @@ import pytest
 
 from lib.commands import cli
 from lib.config import parameters, resolve
+from lib.figures import how_to_read
 from lib.pipeline import records
-from lib.pipeline.steps import STEPS
+from lib.pipeline.steps import FIGURES, STEPS
 from lib.settings.values import DATASETS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -178,6 +179,26 @@ def test_ends_with_a_summary_and_something_to_try(notebook):
     assert question.source.startswith("## Try\n")
     assert cell.cell_type == "code" and cell.source.startswith("if run.by_hand")
     assert answer.source.count("<details><summary>") == 1 and answer.source.rstrip().endswith("</details>")
+
+
+DRAWS = re.compile(r"plt\.subplot|glow_drawings\.|typesetting\.face\(|display\(Image")
+
+
+def sentences(text):
+    """How many sentences a text has before its first heading."""
+    return len(re.findall(r"[.?!](?=\s|$)", re.split(r"^#", text, maxsplit=1, flags=re.M)[0]))
+
+
+def test_after_each_figure_stand_two_sentences_on_what_one_sees(notebook):
+    for cell, after in zip(notebook.cells, notebook.cells[1:]):
+        if cell.cell_type == "code" and DRAWS.search(cell.source):
+            told = after.cell_type == "markdown" and sentences(after.source) >= 2
+            assert told or "HOW_TO_READ[variant]" in after.source, cell.source[:80]
+
+
+def test_each_figure_of_the_pipeline_is_explained():
+    assert set(how_to_read.HOW_TO_READ) == set(FIGURES)
+    assert all(sentences(text) >= 2 for text in how_to_read.HOW_TO_READ.values())
 
 
 def test_the_table_of_parameters_is_folded_at_the_end(notebook):

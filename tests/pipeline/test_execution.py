@@ -67,6 +67,24 @@ def test_everything_ran(finished):
         assert found and found[0].stat().st_size > 200, name
 
 
+def test_the_notebooks_that_show_the_runs_show_all_of_them(finished):
+    """Of a finished call the first notebook lists every run, and the one on Glow shows a trained flow."""
+    runs = finished.folder / RUNS
+    jobs = [path for path in runs.rglob("run.json") if path.parent.name != "start"]
+    start = json.loads((runs / "all/start/00_start_here.ipynb").read_text())
+    outputs = ["".join(o["data"].get("text/html", "")) for o in outputs_of(start) if "data" in o]
+    (costs,) = [html for html in outputs if "peak_GiB" in html]
+    counts = [int(n) for n in re.findall(r'class="data row\d+ col3" >(\d+)<', costs)]
+    assert sum(counts) == len(jobs)
+    assert not any("not run here" in html for html in outputs)
+    glow = json.loads((runs / "all/explain_glow/05_glow.ipynb").read_text())
+    assert not any("No flow has been trained" in "".join(o.get("text", "")) for o in outputs_of(glow))
+
+
+def outputs_of(notebook: dict) -> list[dict]:
+    return [o for c in notebook["cells"] for o in c.get("outputs", [])]
+
+
 def test_the_summary_says_what_a_person_wants_to_know(finished):
     out = finished.first.stdout
     assert "Frame-level AUC by the paper's protocol" in out and "synthetic/score/two_path/seed0" in out

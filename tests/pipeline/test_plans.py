@@ -99,6 +99,32 @@ def test_a_plan_says_which_jobs_run_why_and_whether_that_is_certain(jobs, tmp_pa
     assert not (plan.folder / plan.lines[score.name].marker).exists()
 
 
+def test_what_shows_the_runs_comes_last_and_again_after_each_change(tmp_path):
+    """Notebook 0 lists what was run and notebook 5 shows a trained flow; neither reads a run."""
+    jobs = GRID.jobs(["learn", "table3"])
+    glow, start = Job("quick", "all", "explain_glow"), Job("quick", "all", "start")
+    assert jobs[-2:] == (glow, start)
+    plan = plan_of(jobs, tmp_path / "plan")
+    flows = [job.name for job in jobs if job.step == "flow"]
+    assert flows and list(plan.lines[glow.name].waits_for) == flows and not plan.lines[glow.name].reads
+    assert list(plan.lines[start.name].waits_for) == [job.name for job in jobs[:-1]]
+    for job in jobs:
+        write(
+            job,
+            inputs=plan.lines[job.name].reads
+            and {
+                name: records.input_digest(job, records.read(from_name("quick", name).folder))
+                for name in plan.lines[job.name].reads
+            },
+        )
+    assert reasons(plan_of(jobs, tmp_path / "plan")) == {}
+    table = Job("quick", "all", "table3")
+    write(table, parameters={})
+    assert reasons(plan_of(jobs, tmp_path / "plan"))[start.name] == (f"{table.name} runs first", True)
+    assert glow.name not in reasons(plan_of(jobs, tmp_path / "plan"))
+    assert planning.decide(GRID, [start])[start.name].waits_for == ()  # alone it waits for nothing
+
+
 def test_a_plan_comes_back_as_it_was_written(jobs, tmp_path):
     write(jobs[-1], status="failed")
     plan = plan_of(jobs, tmp_path / 'a {folder}: it\'s "odd"\nthis one')

@@ -274,6 +274,24 @@ def test_executed_notebooks_become_pages_once(reports):
     assert at.stat().st_mtime_ns != written
 
 
+def test_links_between_notebooks_lead_to_pages(reports):
+    """To the run on the same data set; to nothing while there is none, and then to the new page."""
+    start = Job("quick", "all", "start")
+    made.record(start)
+    first = notebook(start, "[The scores](07_score.ipynb), then [Glow](05_glow.ipynb).").with_suffix(".html")
+    score = notebook(whole(), "Back to [the start](00_start_here.ipynb).").with_suffix(".html")
+    index = Page(index_page.write("quick"))
+    assert "runs/all/start/00_start_here.html" in index.links  # from the head of the page
+    assert os.path.relpath(score, first.parent) in Page(first).links
+    assert os.path.relpath(first, score.parent) in Page(score).links
+    assert "then Glow." in Page(first).text and not Page(first).broken()
+    glow = Job("quick", "all", "explain_glow")
+    made.record(glow)
+    notebook(glow, "Glow")
+    index_page.write("quick")
+    assert "../explain_glow/05_glow.html" in Page(first).links and not Page(first).broken()
+
+
 def test_an_equation_stands_on_the_line():
     svg = notebook_pages.with_equations("<p>of $x_t$ here</p>")
     depth = float(re.search(r"vertical-align:(-?[\d.]+)em", svg)[1])
