@@ -284,7 +284,7 @@ def test_links_between_notebooks_lead_to_pages(reports):
     assert "runs/all/start/00_start_here.html" in index.links  # from the head of the page
     assert os.path.relpath(score, first.parent) in Page(first).links
     assert os.path.relpath(first, score.parent) in Page(score).links
-    assert "then Glow." in Page(first).text and not Page(first).broken()
+    assert "then Glow" in Page(first).text and not Page(first).broken()
     glow = Job("quick", "all", "explain_glow")
     made.record(glow)
     notebook(glow, "Glow")
