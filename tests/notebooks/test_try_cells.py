@@ -198,3 +198,10 @@ def test_the_best_option_stands_beside_the_one_that_the_rule_takes(tried):
     led = selection.Line("flow", {"flow.K": 8}, {0: 0.79, 1: 0.78}, {})
     said = tried(16, stages=[selection.Settled("flow", CONFIG, base, (base, led))])
     assert re.search(r"by the rule: base +best mean: flow\.K=8 \(0\.785\)", said)
+
+
+def test_the_end_of_a_training_is_held_against_its_middle(tried):
+    points = pd.DataFrame(
+        {"clips": "test", "windows": [10, 50, 100], "R": [0.5, 0.6, 0.7], "L": 0.8, "S": 0.9}
+    )
+    assert tried(17, points=points) == "test {'R': 0.1, 'L': 0.0, 'S': 0.0}\n"
