@@ -19,8 +19,11 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import dedent
 
 import numpy as np
+from IPython import get_ipython
+from IPython.core.pylabtools import select_figure_formats
 
 from lib import paths
 from lib.config import Config, parameters, resolve, selected
@@ -205,6 +208,7 @@ def begin(
             job, config, {n: records.input_digest(job, records.read(f)) for n, f in inputs.items()}
         )
     _use_style()
+    _show_figures()
     if config.machine.threads and "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(config.machine.threads)
     global _begun
@@ -284,7 +288,7 @@ def show_source(*functions):
     from IPython.display import Markdown
 
     blocks = [
-        f"`{f.__module__.replace('.', '/')}.py`\n```python\n{inspect.getsource(f).rstrip()}\n```"
+        f"`{f.__module__.replace('.', '/')}.py`\n```python\n{dedent(inspect.getsource(f)).rstrip()}\n```"
         for f in functions
     ]
     return Markdown("\n\n".join(blocks))
@@ -314,6 +318,14 @@ def _use_style() -> None:
         import matplotlib.style
 
         matplotlib.style.use(paths.STYLE)
+
+
+def _show_figures() -> None:
+    """Shows a figure that is the value of a cell as a picture. pyplot arranges that only with its own first
+    figure, and a notebook shows Figure 2 before."""
+    shell = get_ipython()
+    if shell and "matplotlib" in sys.modules:
+        select_figure_formats(shell, ["png"], bbox_inches="tight")
 
 
 def open_data(run: Run, of: Job | None = None):

@@ -81,6 +81,13 @@ def test_the_notebooks_that_show_the_runs_show_all_of_them(finished):
     assert not any("No flow has been trained" in "".join(o.get("text", "")) for o in outputs_of(glow))
 
 
+def test_each_executed_notebook_shows_where_in_figure_2_it_is(finished):
+    for path in (finished.folder / RUNS).rglob("[01]*.ipynb"):
+        cells = json.loads(path.read_text())["cells"]
+        (shown,) = [c["outputs"] for c in cells if "".join(c["source"]).startswith("you_are_here(")]
+        assert "image/png" in shown[0]["data"], path.name
+
+
 def outputs_of(notebook: dict) -> list[dict]:
     return [o for c in notebook["cells"] for o in c.get("outputs", [])]
 
