@@ -31,7 +31,8 @@ if PLAN.by_hand and workflow.is_main_process:
     LOCK.__enter__()  # until Snakemake ends
 STEPS = {line.step: line for line in PLAN.lines.values()}
 ROOT = shell_word(workflow.basedir)
-RUN = f"cd {ROOT} && {shell_word(sys.executable)} -m lib.pipeline.execution --plan {shell_word(PLAN.file)}"
+# `exec`: a signal to the shell, which Snakemake starts, is one to the job.
+RUN = f"cd {ROOT} && exec {shell_word(sys.executable)} -m lib.pipeline.execution --plan {shell_word(PLAN.file)}"
 
 
 def line_of(step, wildcards):

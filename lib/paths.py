@@ -91,7 +91,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically, and create its folder if necessary: until all of it is on the disk, the old
     file stays in place. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
     try:
         with open(partial, "wb") as file:
             file.write(content)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while the rest is imported ends it without a word
+
 import argparse
 import contextlib
 import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -19,7 +23,7 @@ from lib import errors, paths
 from lib.commands import elsewhere
 from lib.config import parameters, resolve, values
 from lib.errors import ConfigError
-from lib.pipeline import adoption, execution, planning, plans, records, surroundings, terminal
+from lib.pipeline import adoption, engine, execution, planning, plans, records, surroundings, terminal
 from lib.pipeline.steps import STEPS, TARGETS
 from lib.settings.profiles import PROFILES
 from lib.settings.values import DATASETS, check_name, nearest
@@ -268,6 +272,9 @@ def main(arguments: list[str]) -> int:
             raise
         print(surroundings.disk_sentence(problem), file=sys.stderr)
         return errors.EXIT_DISK
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        return errors.EXIT_INTERRUPTED
 
 
 def agreed() -> bool:
@@ -400,14 +407,8 @@ def run(grid: planning.Grid, targets: list[str], options, passed_on: list[str], 
 
 
 def run_engine(plan: plans.Plan, where: list[str], passed_on: list[str], lock=None) -> tuple[int, bool]:
-    """Let Snakemake run a plan. Returns its exit code, which says nothing about the jobs, and whether Ctrl-C
-    was pressed.
-
-    `lock` is the profile's lock, which is held while Snakemake is running, even if this process is killed.
-    """
-    command = [sys.executable, "-m"]
-    command += ["snakemake"] if passed_on else ["lib.pipeline.engine", str(plan.folder / ENGINE_LOG)]
-    command += [
+    """Lets Snakemake run a plan; see `engine.call`."""
+    arguments = [
         "--snakefile",
         str(paths.ROOT / "Snakefile"),
         *where,
@@ -418,19 +419,9 @@ def run_engine(plan: plans.Plan, where: list[str], passed_on: list[str], lock=No
         f"plan={plan.file}",
     ]
     if not any(word.startswith("--workflow-profile") for word in passed_on):
-        # otherwise Snakemake would use a folder profiles/default
-        command += ["--workflow-profile", "none"]
-    command += passed_on
-    process = subprocess.Popen(command, cwd=paths.ROOT, pass_fds=[lock.descriptor] if lock else [])
-    if lock:
-        lock.add_holder(process.pid)
-    # Ctrl-C reaches Snakemake and the notebooks directly; this process waits until they have ended properly.
-    interrupted = False
-    while True:
-        try:
-            return process.wait(), interrupted
-        except KeyboardInterrupt:
-            interrupted = True
+        # a folder profiles/default would be taken without being asked for
+        arguments += ["--workflow-profile", "none"]
+    return engine.call(arguments + passed_on, "-" if passed_on else str(plan.folder / ENGINE_LOG), lock)
 
 
 def tell_problems(plan: plans.Plan, problems: dict[str, planning.Problem], interrupted: bool) -> int:
@@ -445,6 +436,9 @@ def tell_problems(plan: plans.Plan, problems: dict[str, planning.Problem], inter
     if stopped:
         print(f"\nInterrupted: {names(stopped)}.", file=sys.stderr)
     if left and not failed and not stopped and not interrupted:
+        if disk := surroundings.seen_of_disk(plan.folder):  # so full that there is no record which says it
+            print(f"\n✗ {surroundings.disk_sentence(disk)}", file=sys.stderr)
+            return errors.EXIT_DISK
         said = engine_says(plan.folder / ENGINE_LOG)
         print(f"\n✗ The workflow engine (Snakemake) stopped before it was done{said}", file=sys.stderr)
     if left:
@@ -454,7 +448,7 @@ def tell_problems(plan: plans.Plan, problems: dict[str, planning.Problem], inter
         print(f"\nLogs of the nodes for failed steps: {paths.shown(logs)}", file=sys.stderr)
     again = f"./run_all.sh {shlex.join(sys.argv[1:])}"
     if interrupted or (stopped and not failed):
-        print(f"\nInterrupted. Nothing is lost: {again} continues.", file=sys.stderr)
+        print(f"\n{'' if stopped else 'Interrupted. '}Nothing is lost: {again} continues.", file=sys.stderr)
         return errors.EXIT_INTERRUPTED
     print(f"\nStopped. What was finished before is kept; to continue: {again}", file=sys.stderr)
     return next(iter(failed.values())).exit_code if failed else errors.EXIT_NOTEBOOK
@@ -580,8 +574,8 @@ def show_list() -> int:
     return 0
 
 
-def open_lab(passed_on: list[str]) -> int:
-    """JupyterLab with the notebooks and with lib importable; `passed_on` goes to JupyterLab."""
+def open_lab(passed_on: list[str]):
+    """Becomes JupyterLab on the notebooks, with lib importable; `passed_on` goes to JupyterLab."""
     os.environ["JUPYTER_PATH"] = str(execution.install_kernel())
     command = [
         sys.executable,
@@ -595,10 +589,14 @@ def open_lab(passed_on: list[str]) -> int:
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]
     if os.geteuid() == 0:
-        command.append("--allow-root")  # root is refused only because a server could be reached from outside
-    return subprocess.call([*command, *passed_on], cwd=paths.ROOT)
+        command.append("--allow-root")  # it refuses root only because it could be reached from elsewhere
+    os.chdir(paths.ROOT)
+    os.execv(sys.executable, [*command, *passed_on])  # JupyterLab asks what Ctrl-C means
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it silently
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it without a word
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup, or a shell in the background, has it
+            signal.signal(number, signal.default_int_handler)
     sys.exit(main(sys.argv[1:]))

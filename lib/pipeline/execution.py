@@ -7,13 +7,18 @@ is the command that Snakemake calls for each job. The plan says whether the job 
 
 from __future__ import annotations
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while the rest is imported ends it without a word
+
 import argparse
 import contextlib
 import json
+import logging
 import os
 import re
 import shutil
-import signal
 import sys
 import threading
 import time
@@ -27,6 +32,8 @@ from lib.pipeline.planning import Grid, command_for, ran, unchanged
 from lib.pipeline.plans import Line, Plan, state
 from lib.pipeline.steps import STEPS, Job, from_name
 from lib.pipeline.terminal import duration, headline, say, show_progress, tell
+
+KERNEL_LOG = "kernel.log"  # beside a notebook that is being executed
 
 
 def execute(plan: Plan, line: Line) -> None:
@@ -130,7 +137,7 @@ def _execute(plan: Plan, line: Line, job: Job) -> None:
         },
     )
     (folder / "result.json").unlink()
-    for left in [*folder.glob("checkpoint-*.pt"), folder / "progress"]:
+    for left in [*folder.glob("checkpoint-*.pt"), folder / "progress", folder / KERNEL_LOG]:
         left.unlink(missing_ok=True)
     say(job, f"done in {duration(seconds)}{headline(result['metrics'])}")
 
@@ -189,8 +196,9 @@ def run_notebook(notebook: Path, output: Path, given: dict, order: dict, watch: 
         JUPYTER_PLATFORM_DIRS="1",
     )
     os.environ.pop("JUPYTER_PATH", None)
-    signal.signal(signal.SIGTERM, interrupt)
+    logging.disable()  # of papermill, nbclient and asyncio, about what ends below in a sentence
     where = f"the executed copy is {paths.shown(output)}"
+    log = output.with_name(KERNEL_LOG)
     try:
         papermill.execute_notebook(
             as_template(notebook),
@@ -201,31 +209,69 @@ def run_notebook(notebook: Path, output: Path, given: dict, order: dict, watch: 
             progress_bar=False,
             log_output=False,
             start_timeout=120,
+            kernel_manager_class=kernel_writing_to(log),
         )
     except papermill.PapermillExecutionError as problem:
         name, text = problem.ename, problem.evalue
         if name == "KeyboardInterrupt":
             raise JobError(f"{paths.shown(notebook)} was interrupted.", EXIT_INTERRUPTED) from None
         kind = errors.by_name(name)
-        code = kind.exit_code if kind else EXIT_NOTEBOOK
-        if "No space left on device" in text:
-            code = EXIT_DISK
+        disk = surroundings.told_of_disk(text) or (name == "OSError" and seen_of_disk(output)) or None
+        if disk and not kind:
+            raise JobError(f"{surroundings.disk_sentence(disk)}\n    ({where})", EXIT_DISK) from None
+        full = disk or "No space left on device" in text
+        code = EXIT_DISK if full else kind.exit_code if kind else EXIT_NOTEBOOK
         what = text if kind else f"{name}: {text}"
         raise JobError(
             f'{paths.shown(notebook)}, section "{section_of(output)}":\n    {what}\n    ({where})', code
         ) from None
     except (DeadKernelError, RuntimeError) as problem:
+        if disk := seen_of_disk(output):  # what is mapped into memory cannot be written, which ends a kernel
+            raise JobError(surroundings.disk_sentence(disk), EXIT_DISK) from None
         raise JobError(
             f"The kernel of {paths.shown(notebook)} died ({problem}); most often the machine ran out of "
-            f"memory or the process was killed. {where[0].upper() + where[1:]}.",
+            f"memory or the process was killed. {where[0].upper() + where[1:]}; what the kernel itself wrote "
+            f"is in {paths.shown(log)}.",
             EXIT_NOTEBOOK,
         ) from None
     except KeyboardInterrupt:
         raise JobError(f"{paths.shown(notebook)} was interrupted.", EXIT_INTERRUPTED) from None
+    finally:
+        end_children()
+
+
+def kernel_writing_to(log: Path) -> type:
+    """Kernels whose own words, and those of C libraries, go to a file and not to the terminal. The notebook
+    shows them as well, but for those of a kernel that cannot start, or crashes."""
+    from jupyter_client.manager import AsyncKernelManager
+
+    class Kernels(AsyncKernelManager):
+        async def start_kernel(self, **more):
+            with open(log, "wb") as file:
+                await super().start_kernel(stdout=file, stderr=file, **more)
+
+    return Kernels
+
+
+def seen_of_disk(output: Path) -> OSError | None:
+    """What keeps a notebook from writing its results or the prepared data; None if nothing does."""
+    return surroundings.seen_of_disk(output.parent, paths.ROOT / "data")
+
+
+def end_children() -> None:
+    """Kills the kernel and what it started, if they still run: papermill leaves a kernel that was interrupted
+    while it started."""
+    import psutil
+
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            child.kill()
 
 
 def interrupt(*_):
-    """End this process as Ctrl-C does, so that the record says so."""
+    """Ends this process as Ctrl-C does, so that the record says so; once, so that nothing disturbs that."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -340,6 +386,8 @@ def main(arguments=None) -> int:
     parser.add_argument("job", help="such as ped2/autoencoder/two_path/seed0")
     options = parser.parse_args(arguments)
     try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, interrupt)
         surroundings.settle()
         plan = plans.read(options.plan)
         plans.take_environment(plan)
@@ -347,8 +395,12 @@ def main(arguments=None) -> int:
     except (ConfigError, RecordError) as problem:
         tell(f"\n✗ {options.job}: {problem}\n")
         return problem.exit_code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     try:
         execute(plan, line)
+    except KeyboardInterrupt:  # before or after its notebook
+        return EXIT_INTERRUPTED
     except OSError as problem:
         if problem.errno not in surroundings.DISK:
             raise
@@ -357,8 +409,9 @@ def main(arguments=None) -> int:
         return EXIT_DISK
     except errors.KitError as problem:
         show_progress(None)
-        # The call that made the plan reports the reasons, from the records, after all jobs have ended.
-        tell(f"\n✗ {line.job}: {problem}\n" if plan.by_hand else f"  {line.job:<46} failed")
+        # The call that made the plan tells the reasons, from the records, when the other jobs have ended.
+        what = "was interrupted" if problem.exit_code == EXIT_INTERRUPTED else "failed"
+        tell(f"\n✗ {line.job}: {problem}\n" if plan.by_hand else f"  {line.job:<46} {what}")
         return problem.exit_code
     return 0
 

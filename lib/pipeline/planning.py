@@ -18,8 +18,8 @@ from pathlib import Path
 from lib import paths
 from lib.config import Config, resolve, values
 from lib.datasets import contents, layouts, own_video
-from lib.errors import EXIT_NOTEBOOK, DataError
-from lib.pipeline import plans, records, resources
+from lib.errors import EXIT_DISK, EXIT_NOTEBOOK, DataError
+from lib.pipeline import plans, records, resources, surroundings
 from lib.pipeline.plans import Line, Plan
 from lib.pipeline.steps import SHOWN_AFTER, STEPS, TARGETS, Job, from_name, jobs_of, upstream
 
@@ -263,11 +263,13 @@ def incomplete(plan: Plan) -> dict[str, Problem]:
         record = records.read(job.folder) or {}
         waits_for = next((name for name in line.waits_for if name in found), "")
         if ran(plan, line) and record["status"] != "complete":
-            text = (
-                record.get("error")
-                or "it ended without a message (killed, out of memory, or the disk is full)"
-            )
-            found[line.job] = Problem(text, record.get("exit_code", EXIT_NOTEBOOK))
+            if "error" in record:
+                found[line.job] = Problem(record["error"], record.get("exit_code", EXIT_NOTEBOOK))
+            elif disk := surroundings.seen_of_disk(job.folder):
+                found[line.job] = Problem(surroundings.disk_sentence(disk), EXIT_DISK)
+            else:
+                text = "it ended without a word (it was killed, or the machine ran out of memory)"
+                found[line.job] = Problem(text, EXIT_NOTEBOOK)
         elif waits_for:
             text = f"{waits_for}, which it reads, is not complete"
             found[line.job] = Problem(text, EXIT_NOTEBOOK, waits_for=waits_for)

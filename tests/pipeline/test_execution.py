@@ -1,6 +1,7 @@
 """The pipeline as a user meets it: what runs, what does not run again, what happens when something goes
 wrong."""
 
+import contextlib
 import json
 import os
 import re
@@ -11,8 +12,9 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
-from conftest import Checkout, copy_checkout
+from conftest import Checkout
 
 from lib import paths
 from lib.errors import EXIT_DATA, EXIT_DISK, EXIT_INTERRUPTED, EXIT_NOTEBOOK, EXIT_USAGE
@@ -395,72 +397,109 @@ def test_a_checkpoint_of_another_configuration(finished, tmp_path):
 # -- interruptions -------------------------------------------------------------------------------------------
 
 
-def wait_for(condition, seconds: float = 120) -> None:
+# Each kernel of a checkout runs this at its start. After a checkpoint, training waits while `hold` is there.
+HOLD = """
+import os, sys, time
+
+def hold(*_):
+    loop = sys.modules.get("lib.training.loop")
+    if loop and not hasattr(loop, "save_at_once"):
+        loop.save_at_once = loop.save
+        def save(path, state):
+            loop.save_at_once(path, state)
+            while path.name.startswith("checkpoint") and os.path.exists("hold"):
+                open("held", "w").close()
+                time.sleep(0.05)
+        loop.save = save
+
+get_ipython().events.register("pre_run_cell", hold)
+"""
+
+
+def wait_for(condition, seconds: float = 600) -> None:
     end = time.time() + seconds
     while not condition():
         assert time.time() < end, "it did not come to that"
         time.sleep(0.05)
 
 
-def weights(checkout: Checkout) -> bytes:
-    return (checkout.folder / RUNS / "synthetic/autoencoder/one_path/seed0/autoencoder.pt").read_bytes()
-
-
-def kernel_of(checkout: Checkout) -> list[int]:
-    """Kernels that run in a checkout."""
+def running_in(checkout: Checkout) -> list[psutil.Process]:
+    """The processes that run in a checkout: Snakemake, jobs, kernels."""
     found = []
-    for folder in os.listdir("/proc"):
-        try:
-            if (
-                folder.isdigit()
-                and b"ipykernel_launcher" in Path(f"/proc/{folder}/cmdline").read_bytes()
-                and os.path.samefile(f"/proc/{folder}/cwd", checkout.folder)
-            ):
-                found.append(int(folder))
-        except OSError:
-            continue
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if Path(process.cwd()).is_relative_to(checkout.folder):
+                found.append(process)
     return found
 
 
-@pytest.mark.skipif(
-    not os.environ.get("KIT_ALL_TESTS"), reason="takes minutes and an idle machine: KIT_ALL_TESTS=1 runs it"
-)
-@pytest.mark.skipif(not os.path.isdir("/proc"), reason="finds the kernel through /proc")
-@pytest.mark.parametrize("how", ["ctrl-c", "kill the kernel"])
-def test_an_interrupted_training_goes_on_and_ends_the_same(tmp_path, how):
-    whole, broken = copy_checkout(tmp_path / "whole"), copy_checkout(tmp_path / "broken")
-    more = ["--set", "autoencoder.steps=60", "--set", "autoencoder.epoch_steps=5"]
-    command = ["one_path", *Checkout.settings(), *more]
-    assert whole.run(*command).returncode == 0
+def killed_kernel(checkout: Checkout) -> None:
+    kernels = [p for p in running_in(checkout) if "ipykernel_launcher" in p.cmdline()]
+    assert len(kernels) == 1
+    kernels[0].kill()
 
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lib.commands.cli", *command],
-        cwd=broken.folder,
-        env=broken.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        # as from a terminal: a test run in the background hands its children a deaf ear for Ctrl-C
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    folder = broken.folder / RUNS / "synthetic/autoencoder/one_path/seed0"
-    wait_for(lambda: list(folder.glob("checkpoint-*.pt")))
-    if how == "ctrl-c":
-        os.killpg(process.pid, signal.SIGINT)  # what a terminal does
-    else:
-        os.kill(kernel_of(broken)[0], signal.SIGKILL)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == (EXIT_INTERRUPTED if how == "ctrl-c" else EXIT_NOTEBOOK), err
-    assert "Traceback" not in err
-    assert ("Nothing is lost" if how == "ctrl-c" else "died") in err
-    assert record(broken, "synthetic/autoencoder/one_path/seed0")["status"] != "complete"
-    wait_for(lambda: not kernel_of(broken))
 
-    assert broken.run(*command).returncode == 0
-    assert weights(broken) == weights(whole)
-    executed = (folder / "03_train_autoencoder.ipynb").read_text()
-    assert re.search(r"continuing from step \d+ of 60", executed)
+class Started:
+    """A call of run_all.sh that has come to a checkpoint of its training, and waits there."""
+
+    def __init__(self, checkout: Checkout, *arguments: str):
+        self.checkout = checkout
+        (checkout.folder / "hold").touch()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "lib.commands.cli", *checkout.settings(), *arguments],
+            cwd=checkout.folder,
+            env=checkout.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            # as from a terminal: a test run in the background hands its children a deaf ear for Ctrl-C
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        wait_for(lambda: (checkout.folder / "held").exists() or self.process.poll() is not None)
+
+    def ended(self) -> tuple[int, str]:
+        """Its exit code and what it said; nothing of it runs any more."""
+        _, said = self.process.communicate(timeout=600)
+        assert "Traceback" not in said and running_in(self.checkout) == []
+        for name in ("hold", "held"):
+            (self.checkout.folder / name).unlink()
+        return self.process.returncode, said
+
+
+def test_an_interrupted_training_goes_on_and_ends_the_same(finished, tmp_path):
+    """After Ctrl-C, after `kill` of the command alone, and after a kernel that died."""
+    broken = Checkout(tmp_path / "broken")
+    shutil.copytree(finished.folder, broken.folder)
+    startup = broken.folder / ".jupyter/ipython/profile_default/startup/hold.py"
+    startup.parent.mkdir(parents=True, exist_ok=True)
+    startup.write_text(HOLD)
+    job = "synthetic/autoencoder/one_path/seed0"
+    folder = broken.folder / RUNS / job
+
+    call = Started(broken, "one_path", "--again", "autoencoder")
+    os.killpg(call.process.pid, signal.SIGINT)  # what a terminal does
+    code, said = call.ended()
+    assert code == EXIT_INTERRUPTED and "Nothing is lost" in said and f"Interrupted: {job}." in said, said
+    assert record(broken, job)["status"] == "was interrupted"
+
+    call = Started(broken, "one_path")
+    os.kill(call.process.pid, signal.SIGTERM)
+    code, said = call.ended()
+    assert code == EXIT_INTERRUPTED and "Nothing is lost" in said, said
+    assert "continuing from step 2 of 6" in (folder / "03_train_autoencoder.ipynb").read_text()
+
+    call = Started(broken, "one_path")
+    killed_kernel(broken)
+    code, said = call.ended()
+    assert code == EXIT_NOTEBOOK and "The kernel of" in said and "died" in said, said
+    assert record(broken, job)["status"] == "failed"
+
+    done = broken.tiny("one_path")
+    assert done.returncode == 0 and "unchanged: its inputs came out as before" in done.stderr, done.stderr
+    assert "continuing from step 6 of 6" in (folder / "03_train_autoencoder.ipynb").read_text()
+    for name in ("autoencoder.pt", "snapshots.pt"):
+        assert (folder / name).read_bytes() == (finished.folder / RUNS / job / name).read_bytes()
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(fresh):
@@ -489,9 +528,6 @@ def test_a_full_disk_leaves_the_last_checkpoint(fresh):
 # -- Snakemake by hand ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(
-    not os.environ.get("KIT_ALL_TESTS"), reason="takes minutes and an idle machine: KIT_ALL_TESTS=1 runs it"
-)
 def test_snakemake_by_hand(fresh):
     """From a plan, or without one; in a checkout whose name holds what a shell and Snakemake would read
     otherwise."""

@@ -19,7 +19,7 @@ from lib.errors import (
     BusyError,
     RecordError,
 )
-from lib.pipeline import planning, plans, records
+from lib.pipeline import planning, plans, records, surroundings
 from lib.pipeline.planning import Grid
 from lib.pipeline.steps import STEPS, Job, from_name, upstream
 
@@ -184,14 +184,18 @@ def test_a_complete_record_of_an_earlier_call_is_no_success(jobs, tmp_path):
     assert list(planning.incomplete(plan)) == [jobs[2].name, jobs[3].name]
 
 
-def test_a_failed_job_is_told_with_its_own_reason(jobs, tmp_path):
+def test_a_failed_job_is_told_with_its_own_reason(jobs, tmp_path, monkeypatch):
     write(jobs[1], parameters={})
     plan = plan_of(jobs, tmp_path / "plan")
     write(jobs[1], plan=plan.id, status="failed", error="The disk is full.", exit_code=EXIT_DATA)
     problems = planning.incomplete(plan)
     assert problems[jobs[1].name] == planning.Problem("The disk is full.", EXIT_DATA)
     write(jobs[1], plan=plan.id, status="was interrupted")  # killed: nobody wrote why
-    assert planning.incomplete(plan)[jobs[1].name].text.startswith("it ended without a message")
+    assert planning.incomplete(plan)[jobs[1].name].text.startswith("it ended without a word")
+    full = OSError(errno.ENOSPC, "No space left on device", str(jobs[1].folder))
+    monkeypatch.setattr(surroundings, "seen_of_disk", lambda *_: full)  # or there was no room to write it
+    problem = planning.incomplete(plan)[jobs[1].name]
+    assert problem.text.startswith("The disk is full") and problem.exit_code == EXIT_DISK
 
 
 def test_unchanged_means_that_all_inputs_came_out_as_they_were(jobs, tmp_path):
@@ -264,6 +268,24 @@ def test_an_interrupted_call(monkeypatch, capsys):
     )
 
 
+def test_ctrl_c_before_and_after_the_engine(monkeypatch, capsys):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(planning, "decide", stop)
+    assert call(monkeypatch, None, "fig2") == EXIT_INTERRUPTED
+    assert capsys.readouterr().err == "\nInterrupted.\n"
+
+
+def test_a_disk_that_is_too_full_for_a_record(monkeypatch, capsys):
+    """The job has said so on the terminal; the engine is not to blame."""
+    full = OSError(errno.ENOSPC, "No space left on device", "/r")
+    monkeypatch.setattr(surroundings, "seen_of_disk", lambda *_: full)
+    assert call(monkeypatch, lambda plan: (1, False), "fig2") == EXIT_DISK
+    said = capsys.readouterr().err
+    assert "The disk is full: /r could not be written" in said and "engine" not in said
+
+
 def test_the_engines_own_words_are_handed_on(monkeypatch, capsys):
     def engine(plan):
         log = (
@@ -306,19 +328,9 @@ def test_a_plan_for_snakemake_by_hand(reports, capsys):
 
 
 def command_of(monkeypatch, *passed_on) -> list[str]:
-    """The command by which Snakemake is called."""
+    """The arguments with which Snakemake is called."""
     seen = []
-
-    class Ended:
-        pid = 0
-
-        def __init__(self, command, **_):
-            seen.extend(command)
-
-        def wait(self):
-            return 0
-
-    monkeypatch.setattr(cli.subprocess, "Popen", Ended)
+    monkeypatch.setattr(cli.engine, "call", lambda arguments, *_: seen.extend(arguments) or (0, False))
     plan = plans.Plan("id", "quick", GRID.to_dict(), {}, False, {}, paths.Path("/x y/plan"))
     assert cli.run_engine(plan, ["--cores", "2"], list(passed_on)) == (0, False)
     return seen
@@ -371,10 +383,10 @@ def test_a_disk_that_takes_nothing(monkeypatch, capsys, problem, sentence):
 
 def test_lab_hands_on_its_arguments_and_runs_as_root_on_this_machine_alone(monkeypatch):
     seen = []
-    monkeypatch.setattr(cli.subprocess, "call", lambda command, **_: seen.append(command) or 0)
+    monkeypatch.setattr(cli.os, "execv", lambda _, command: seen.append(command))
     for user in (0, 1000):
         monkeypatch.setattr(cli.os, "geteuid", lambda user=user: user)
-        assert cli.main(["lab", "--", "--no-browser", "--port=9999"]) == 0
+        cli.main(["lab", "--", "--no-browser", "--port=9999"])
     root, other = seen
     assert root[-2:] == other[-2:] == ["--no-browser", "--port=9999"]
     assert "--allow-root" in root and "--allow-root" not in other

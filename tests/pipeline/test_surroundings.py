@@ -1,5 +1,6 @@
 """Homes, users, cores, variables and checkouts as containers, clusters and other systems have them."""
 
+import errno
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ import sys
 import pytest
 
 from lib import paths
-from lib.errors import ConfigError
+from lib.errors import EXIT_DISK, EXIT_INTERRUPTED, ConfigError
 from lib.pipeline import records, surroundings
 
 SETTLED = (
@@ -105,6 +106,85 @@ def test_the_kits_own_kernel_is_taken_whatever_the_folder_is_called(tmp_path):
         [sys.executable, "-B", "-c", KERNEL], cwd=copy, env=env, capture_output=True, text=True
     )
     assert "--log-level=50" in done.stdout and "another" not in done.stdout, done.stderr
+
+
+RAISES = """
+import subprocess, sys
+import papermill
+from lib.errors import JobError
+from lib.pipeline import execution
+
+def ends(*_, **__):
+    global kernel
+    kernel = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    raise {problem}
+
+papermill.execute_notebook = ends
+class Watch: channel = ""
+try:
+    execution.run_notebook(execution.paths.Path("n"), execution.paths.Path("o"), {{}}, {{}}, Watch)
+except JobError as problem:
+    print(kernel.wait(), problem.exit_code, problem)
+"""
+
+
+@pytest.mark.parametrize(
+    "problem, said",
+    [
+        ("KeyboardInterrupt", f"-9 {EXIT_INTERRUPTED} n was interrupted."),
+        (
+            "papermill.PapermillExecutionError(0, 0, '', 'OSError', "
+            "\"[Errno 28] No space left on device: '/d/x'\", [])",
+            f"-9 {EXIT_DISK} The disk is full: /d/x could not be written.",
+        ),
+        (
+            "papermill.PapermillExecutionError(0, 0, '', 'PermissionError', "
+            "\"[Errno 13] Permission denied: '/d/x'\", [])",
+            f"-9 {EXIT_DISK} /d/x cannot be read or written: this user has no right to.",
+        ),
+    ],
+)
+def test_no_kernel_outlives_its_job_however_that_ends(tmp_path, problem, said):
+    shutil.copytree(paths.LIB, tmp_path / "lib", ignore=shutil.ignore_patterns("__pycache__"))
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", RAISES.format(problem=problem)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.startswith(said), done.stdout + done.stderr
+
+
+# -- the disk ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text, number, file",
+    [
+        ("[Errno 28] No space left on device: '/d/x'", errno.ENOSPC, "/d/x"),
+        ("[Errno 30] Read-only file system: 'x'", errno.EROFS, "x"),
+        ("[Errno 28] No space left on device", errno.ENOSPC, None),
+    ],
+)
+def test_an_error_of_the_disk_is_known_by_its_text(text, number, file):
+    problem = surroundings.told_of_disk(text)
+    assert problem.errno == number and problem.filename == file
+    assert surroundings.told_of_disk("[Errno 2] No such file or directory: 'x'") is None
+    assert surroundings.told_of_disk("nothing") is None
+
+
+def test_what_a_disk_looks_like(tmp_path, monkeypatch):
+    assert surroundings.seen_of_disk(tmp_path) is None
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(surroundings.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    assert surroundings.seen_of_disk(tmp_path).errno == errno.ENOSPC
+
+
+def test_a_disk_that_is_read_only(tmp_path, monkeypatch):
+    flags = type("Flags", (), {"f_flag": os.ST_RDONLY})
+    monkeypatch.setattr(surroundings.os, "statvfs", lambda _: flags)
+    monkeypatch.setattr(surroundings.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10**9}))
+    assert surroundings.seen_of_disk(tmp_path).errno == errno.EROFS
 
 
 # -- cores ---------------------------------------------------------------------------------------------------
