@@ -27,6 +27,24 @@ TINY = {
     "evaluate.resamples": 20,
 }
 
+# Each kernel of a checkout runs this at its start. After a checkpoint, training waits while `hold` is there.
+HOLD = """
+import os, sys, time
+
+def hold(*_):
+    loop = sys.modules.get("lib.training.loop")
+    if loop and not hasattr(loop, "save_at_once"):
+        loop.save_at_once = loop.save
+        def save(path, state):
+            loop.save_at_once(path, state)
+            while path.name.startswith("checkpoint") and os.path.exists("hold"):
+                open("held", "w").close()
+                time.sleep(0.05)
+        loop.save = save
+
+get_ipython().events.register("pre_run_cell", hold)
+"""
+
 
 class Checkout:
     """A copy of the checkout, in which a test may change files and run commands."""
@@ -85,6 +103,14 @@ def copy_checkout(folder: Path) -> Checkout:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
     return Checkout(folder)
+
+
+def hold_trainings(checkout: Checkout) -> None:
+    """Has a checkout's trainings wait after their next checkpoint, until the file `hold` in it is removed."""
+    startup = checkout.folder / ".jupyter/ipython/profile_default/startup/hold.py"
+    startup.parent.mkdir(parents=True, exist_ok=True)
+    startup.write_text(HOLD)
+    (checkout.folder / "hold").touch()
 
 
 @pytest.fixture(scope="session")

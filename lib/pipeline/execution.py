@@ -208,7 +208,7 @@ def run_notebook(notebook: Path, output: Path, given: dict, order: dict, watch: 
             cwd=str(paths.ROOT),
             progress_bar=False,
             log_output=False,
-            start_timeout=120,
+            start_timeout=600,  # of a node that reads its packages over a network
             kernel_manager_class=kernel_writing_to(log),
         )
     except papermill.PapermillExecutionError as problem:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import Checkout
+from conftest import Checkout, hold_trainings
 
 from lib import paths
 from lib.errors import EXIT_DATA, EXIT_DISK, EXIT_INTERRUPTED, EXIT_NOTEBOOK, EXIT_USAGE
@@ -397,25 +397,6 @@ def test_a_checkpoint_of_another_configuration(finished, tmp_path):
 # -- interruptions -------------------------------------------------------------------------------------------
 
 
-# Each kernel of a checkout runs this at its start. After a checkpoint, training waits while `hold` is there.
-HOLD = """
-import os, sys, time
-
-def hold(*_):
-    loop = sys.modules.get("lib.training.loop")
-    if loop and not hasattr(loop, "save_at_once"):
-        loop.save_at_once = loop.save
-        def save(path, state):
-            loop.save_at_once(path, state)
-            while path.name.startswith("checkpoint") and os.path.exists("hold"):
-                open("held", "w").close()
-                time.sleep(0.05)
-        loop.save = save
-
-get_ipython().events.register("pre_run_cell", hold)
-"""
-
-
 def wait_for(condition, seconds: float = 600) -> None:
     end = time.time() + seconds
     while not condition():
@@ -444,7 +425,7 @@ class Started:
 
     def __init__(self, checkout: Checkout, *arguments: str):
         self.checkout = checkout
-        (checkout.folder / "hold").touch()
+        hold_trainings(checkout)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "lib.commands.cli", *checkout.settings(), *arguments],
             cwd=checkout.folder,
@@ -471,9 +452,6 @@ def test_an_interrupted_training_goes_on_and_ends_the_same(finished, tmp_path):
     """After Ctrl-C, after `kill` of the command alone, and after a kernel that died."""
     broken = Checkout(tmp_path / "broken")
     shutil.copytree(finished.folder, broken.folder)
-    startup = broken.folder / ".jupyter/ipython/profile_default/startup/hold.py"
-    startup.parent.mkdir(parents=True, exist_ok=True)
-    startup.write_text(HOLD)
     job = "synthetic/autoencoder/one_path/seed0"
     folder = broken.folder / RUNS / job
 

@@ -46,8 +46,9 @@ ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
 ReturnToService=2
-SlurmdTimeout=30
-SlurmctldTimeout=30
+SlurmdTimeout=300
+SlurmctldTimeout=300
+MessageTimeout=60
 KillWait=5
 MinJobAge=300
 SchedulerParameters=sched_interval=2,bf_interval=2
@@ -162,10 +163,14 @@ class LocalCluster:
         self._start("slurmd", "-D", "-N", node, "-f", self.environment["SLURM_CONF"], name=node)
 
     def kill_node(self, node: str) -> None:
-        """A node loses its power: its daemon and all that it had started end without a word."""
+        """A node loses its power: its daemon and all that it had started end without a word.
+
+        SLURM, which would notice after SlurmdTimeout, is told.
+        """
         self._daemons[node].kill()
         self._daemons.pop(node).wait()
         self.end_steps(node)
+        self.command("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=power")
 
     def processes(self, node: str = "") -> list:
         """All that runs with this cluster's configuration, or what it had started on one node."""
