@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -783,6 +784,20 @@ def test_what_is_prepared_is_not_prepared_again_until_something_changes(tmp_path
     os.utime(path, ns=(1, 1))
     assert np.array_equal(run(folder, tmp_path / "out").frames("train")[0, ..., 0], frame("train", 1, 1))
     assert run(folder, tmp_path / "out", height=16).frames("test").shape == (9, 16, 48, 1)
+
+
+def test_two_that_prepare_one_folder_at_once_prepare_it_once(tmp_path, decoded):
+    """Two checkouts may share a data folder: the second waits, and takes what the first made."""
+    folder, lines = make_ucsd(tmp_path), []
+
+    def one(_):
+        return run(folder, tmp_path / "out", progress=lines.append)
+
+    with ThreadPoolExecutor(2) as pool:
+        for prepared in pool.map(one, range(2)):
+            check_content(prepared)
+    assert lines.count("synthetic: prepared already") == 1 and decoded.count("Test001") == 5
+    assert [line for line in lines if "being made by another process" in line]
 
 
 def test_an_unfinished_run_with_other_parameters_is_not_continued(tmp_path):
