@@ -42,6 +42,7 @@ def call(arguments: list[str], log: str, lock=None) -> tuple[int, bool]:
         process = subprocess.Popen(
             [sys.executable, "-m", "lib.pipeline.engine", log, *arguments],
             cwd=paths.ROOT,
+            stdin=subprocess.DEVNULL,
             pass_fds=[lock.descriptor] if lock else [],
             process_group=0,  # Ctrl-C reaches this process alone, and each other process is told once
         )
