@@ -61,7 +61,7 @@ def run(data, clips, folder):
     return [growth.measure(GROWS, clips, data, own, step=step, **how) for step, own in weights.items()]
 
 
-def test_each_point_scores_both_sets_of_clips_by_the_weights_of_its_step(data, clips, tmp_path):
+def test_each_point_scores_both_sets_of_clips_by_the_weights_of_its_step(data, clips, tmp_path, monkeypatch):
     first, last = run(data, clips, tmp_path / "growth")
     assert [(row["step"], row["windows"], row["clips"]) for row in first + last] == [
         (2, 4, "held out"),
@@ -86,30 +86,23 @@ def test_each_point_scores_both_sets_of_clips_by_the_weights_of_its_step(data, c
     for row in first + last:
         assert all(0 <= row[score] <= 1 for score in ("F_app", "F_mot", "L", "S"))
 
-
-def test_an_interrupted_run_goes_on_with_the_next_point_and_ends_the_same(data, clips, tmp_path, monkeypatch):
-    whole = run(data, clips, tmp_path / "whole")
-    measured = []
-
-    def stop_at_the_second(*args, step, **how):
-        measured.append(step)
-        if len(measured) == 2:
-            raise KeyboardInterrupt
-        return real(*args, step=step, **how)
-
-    real = growth.measure
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(growth, "measure", stop_at_the_second)
-        run(data, clips, tmp_path / "cut")
-    assert measured == [2, 4]
+    # Interrupted before its last point, it goes on with that and ends the same.
+    (tmp_path / "growth" / f"point-4-{'x' * 12}.json").unlink()
     monkeypatch.setattr(stage1, "train_autoencoder", lambda *_, **__: pytest.fail("it was trained again"))
-    assert run(data, clips, tmp_path / "cut") == whole
+    begun, real = [], extraction.extract
+    monkeypatch.setattr(
+        extraction, "extract", lambda *args, **how: (begun.append(how["folder"].name), real(*args, **how))
+    )
+    assert run(data, clips, tmp_path / "growth") == [first, last]
+    assert begun == ["features-held-out-4", "features-test-4"]
 
 
 def test_without_labels_of_both_kinds_only_held_out_clips_are_scored(data, clips, tmp_path):
     np.save(data.folder / "test_labels.npy", np.zeros(56, bool))
-    rows = run(open_prepared(data.folder), clips, tmp_path / "growth")
-    assert [row["clips"] for point in rows for row in point] == ["held out", "held out"]
+    weights = growth.train(GROWS, clips, seed=3, folder=tmp_path, identity="x" * 64, **QUIET)
+    how = {"step": 2, "seed": 3, "folder": tmp_path, "identity": "x" * 64, "tick": QUIET["tick"]}
+    rows = growth.measure(GROWS, clips, open_prepared(data.folder), weights[2], **how)
+    assert [row["clips"] for row in rows] == ["held out"]
 
 
 def test_points_are_needed(clips, tmp_path):
