@@ -21,7 +21,7 @@ from pathlib import Path
 
 from lib import errors, paths
 from lib.commands import elsewhere
-from lib.config import parameters, resolve, values
+from lib.config import parameters, resolve, selected, values
 from lib.errors import ConfigError
 from lib.pipeline import adoption, engine, execution, planning, plans, records, surroundings, terminal
 from lib.pipeline.steps import STEPS, TARGETS
@@ -88,6 +88,11 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--pretrained", action="store_true", help="use the weights in reports/reference/ instead of training"
+    )
+    p.add_argument(
+        "--literal",
+        action="store_true",
+        help="the literal readings, whatever a selection in data/selection/ has chosen",
     )
     p.add_argument("--data-root", metavar="FOLDER", help="folder of the raw data sets (data/raw)")
     p.add_argument(
@@ -301,6 +306,8 @@ def understand(options) -> tuple[planning.Grid, list[str]]:
     if min(seeds) < 0:
         raise ConfigError("--seeds takes numbers from 0 up.")
     settings = {"autoencoder.weights": "reference", "flow.weights": "reference"} if options.pretrained else {}
+    if options.literal:
+        settings |= literal_values(options.profile, datasets)
     for item in options.set:
         name, equals, value = item.partition("=")
         if not equals:
@@ -328,6 +335,32 @@ def understand(options) -> tuple[planning.Grid, list[str]]:
             settings[name] = getattr(getattr(config, group), short)
     again = tuple(options.again)
     return planning.Grid(options.profile, datasets, seeds, tuple(sorted(settings.items())), again), targets
+
+
+def literal_values(profile: str, datasets: tuple[str, ...]) -> dict[str, object]:
+    """The literal values of all parameters that the adopted selections of some data sets have changed.
+
+    Raises ConfigError if such a value differs between the data sets.
+    """
+    chosen = {
+        name
+        for dataset in datasets
+        for name, choice in selected(dataset).items()
+        if choice["value"] != choice["literal"]
+    }
+    found = {}
+    for name in sorted(chosen):
+        group, short = name.split(".")
+        of_sets = {
+            getattr(getattr(resolve(profile, dataset, literal=True), group), short) for dataset in datasets
+        }
+        if len(of_sets) > 1:
+            raise ConfigError(
+                f"--literal: {name} has different values for {', '.join(datasets)}. Run one data set at a "
+                "time."
+            )
+        found[name] = of_sets.pop()
+    return found
 
 
 def typed(path: str) -> Path:

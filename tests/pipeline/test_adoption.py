@@ -5,8 +5,9 @@ import json
 import pytest
 
 from lib import paths
+from lib.commands import cli
 from lib.config import resolve
-from lib.errors import RunError
+from lib.errors import ConfigError, RunError
 from lib.pipeline import adoption, notebook_run, records
 from lib.pipeline.planning import Grid
 from lib.pipeline.steps import TARGETS, Job
@@ -80,6 +81,24 @@ def test_a_selection_starts_from_the_literal_readings_and_so_is_not_stale_by_bei
     assert grid.config(Job("small", "ped2", "selection")).loss.l2 == "window_norm"
     assert grid.config(Job("small", "ped2", "autoencoder", "two_path", 0)).loss.l2 == "frame_norm"
     assert "selection" not in TARGETS["all"], "it is made once, and asked for by name"
+
+
+def test_literal_readings_can_be_asked_for(adopted):
+    def understood(*words):
+        return cli.understand(cli.parser().parse_args([*words, "--profile", "small", "--literal"]))[0]
+
+    grid = understood("scores", "--dataset", "ped2")
+    config = grid.config(Job("small", "ped2", "score", "two_path", 0))
+    assert config == resolve("small", "ped2", literal=True) != resolve("small", "ped2")
+    assert dict(grid.settings) == {"flow.K": 8, "loss.l2": "window_norm"}, "they stand in the records"
+    own = understood("scores", "--dataset", "ped2", "--set", "flow.K=2")
+    assert dict(own.settings) == {"flow.K": 2, "loss.l2": "window_norm"}, "the user's own wins"
+    assert not understood("scores", "--dataset", "avenue").settings
+    written = adopted[2]
+    written["choices"]["score.reduce"] = {"literal": "largest_patch_mean", "value": "largest_pixel"}
+    paths.write_json(paths.SELECTION / "ped2.json", written)
+    with pytest.raises(ConfigError, match="score.reduce has different values for ped2, avenue. Run one"):
+        understood("scores", "--dataset", "ped2", "avenue")
 
 
 def test_a_table_of_settings_says_what_was_chosen_by_selection(adopted, monkeypatch):
