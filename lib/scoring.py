@@ -19,11 +19,14 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from lib.errors import ScoreError
+
+if TYPE_CHECKING:
+    from torch import Tensor  # tables are made without PyTorch
 
 REFERENCE_HEIGHT, REFERENCE_WIDTH = 240, 360  # the UCSD frame, in whose pixels patches are given
 ROUNDING = 1e-12  # values whose relative range is below this are constant up to rounding

@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 from local_server import server  # noqa: F401  a fixture
 
+from lib import paths
+
 ROOT = Path(__file__).resolve().parent.parent
+# What a selection has chosen on real data must not change what tests compute.
+ADOPTED = paths.SELECTION
+paths.SELECTION = ROOT / "data" / "no selection"
 
 # The whole pipeline in its smallest form: every step and notebook, hardly any training.
 TINY = {

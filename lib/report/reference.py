@@ -33,7 +33,7 @@ from lib.evidence.scored_runs import NOT_COMPARED
 from lib.pipeline import records, terminal
 from lib.pipeline.steps import FULL, STEPS, Job
 
-KEPT = ("run.json", "history.csv", "test_windows.npy")  # copied unchanged
+KEPT = ("run.json", "history.csv", "test_windows.npy", "selection.csv", "choices.csv")  # copied unchanged
 SCORES = ("scores.csv", "reference.csv")  # rounded
 ALONG_TRAINING = ("test_errors_over_training.npz", "nll_over_training.npz")  # in half precision
 DIGITS = 5
@@ -42,6 +42,10 @@ WEIGHTS = {
     ("flow", "app_intensity"): "flow.pt",
     ("flow", "mot"): "flow.pt",
 }
+STUDIES = (
+    "selection",
+    "growth",
+)  # steps that are curated without scored runs of their own, beside earlier ones
 REAL = ("ped1", "ped2", "avenue", "shanghaitech")
 LARGEST_MB = 12  # limit for everything below reports/reference
 LARGEST_SVG_KB, LARGEST_WIDTH = 100, 1400  # a larger drawing is kept as a png of this width
@@ -105,6 +109,9 @@ def to_curate(profile: str, datasets) -> list[tuple[Job, dict]]:
     """The complete runs of a profile on some data sets. Raises CurateError if they cannot be curated."""
     found = [(job, record) for job, record in records.find(profile) if job.dataset in datasets]
     if not any(job.step == "score" for job, _ in found):
+        earlier = (paths.REFERENCE / profile / "runs").glob("*/score/*/*/run.json")
+        found = [(job, record) for job, record in found if job.step in STUDIES] if any(earlier) else []
+    if not found:
         raise CurateError(
             f"There is no scored run of {', '.join(datasets)} at profile {profile}. Run it first: "
             f"./run_all.sh --profile {profile} --dataset {' '.join(datasets)}"

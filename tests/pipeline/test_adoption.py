@@ -3,10 +3,11 @@
 import json
 
 import pytest
+from conftest import ADOPTED
 
 from lib import paths
 from lib.commands import cli
-from lib.config import resolve
+from lib.config import flat, groups, resolve
 from lib.errors import ConfigError, RunError
 from lib.pipeline import adoption, notebook_run, records
 from lib.pipeline.planning import Grid
@@ -25,6 +26,21 @@ CHOICES = [
     {"parameter": "model.activation", "literal": "relu", "value": "relu"} | ROW,
     {"parameter": "flow.K", "literal": 8, "value": 4} | ROW,
 ]
+
+
+@pytest.mark.parametrize("path", sorted(ADOPTED.glob("*.json")), ids=lambda path: path.stem)
+def test_what_is_adopted_here_was_measured_against_the_literal_readings(path):
+    written = json.loads(path.read_text())
+    literal = flat(resolve(written["profile"], written["dataset"], literal=True), groups())
+    for name, choice in written["choices"].items():
+        assert literal[name] == choice["literal"], name
+        assert choice["record"] == written["record"] and choice["trials"]
+        taken = resolve(written["profile"], written["dataset"], {name: choice["value"]}, literal=True)
+        if choice["value"] == choice["literal"]:
+            assert flat(taken, groups()) == literal
+        else:
+            assert choice["value"] == choice["best_option"]
+            assert choice["auc_best_option"] - choice["auc_literal"] > choice["noise"], name
 
 
 @pytest.fixture

@@ -264,6 +264,31 @@ def test_the_list_of_everything_scored_only_grows(places):
     assert {line["commit"] for line in lines} == {"c0ffee0"}
 
 
+def test_a_study_joins_the_scored_runs_that_were_curated_before(places):
+    def study():
+        job = Job("quick", "ped2", "selection")
+        made.prepare()
+        job.folder.mkdir(parents=True, exist_ok=True)
+        (job.folder / "choices.csv").write_text("parameter,value\nflow.K,4\n")
+        made.record(job, metrics={}, notes={"scored_on_test": []}, commit="5e1ec7e")
+
+    study()
+    with pytest.raises(reference.CurateError, match="There is no scored run of ped2"):
+        reference.curate("quick", ["ped2"])
+    run(0)
+    reference.curate("quick", ["ped2"])
+    forget(places)
+    study()
+    before = (places / "reference/quick/runs/ped2/prepare/run.json").read_text()
+    reference.curate("quick", ["ped2"])
+    runs = places / "reference/quick/runs/ped2"
+    assert (
+        "5e1ec7e" in (runs / "selection/run.json").read_text() and (runs / "selection/choices.csv").exists()
+    )
+    assert (runs / "prepare/run.json").read_text() == before, "the scored runs keep what they stand on"
+    assert len(list(runs.glob("score/*/seed0/run.json"))) == 7 and "app_intensity" in table(places)
+
+
 @pytest.mark.parametrize("dirty", [True, None])
 def test_what_nobody_could_run_again_is_not_kept(places, dirty):
     run(0)
