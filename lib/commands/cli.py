@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while the rest is imported ends it without a word
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports ends it silently
 
 import argparse
 import contextlib
@@ -92,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--literal",
         action="store_true",
-        help="the literal readings, whatever a selection in data/selection/ has chosen",
+        help="use the literal readings, even if data/selection/ has a selection",
     )
     p.add_argument("--data-root", metavar="FOLDER", help="folder of the raw data sets (data/raw)")
     p.add_argument(
@@ -234,7 +234,7 @@ def main(arguments: list[str]) -> int:
             folder = typed(options.publish)
             files = publishing.publish(options.profile, folder)
             size = sum(path.stat().st_size for path in files) / 1e6
-            print(f"{len(files)} files, {size:.0f} MB. Look at {paths.shown(folder / 'index.html')}")
+            print(f"{len(files)} files, {size:.0f} MB. See {paths.shown(folder / 'index.html')}")
             return 0
         grid, targets = understand(options)
         if options.adopt:
@@ -440,7 +440,7 @@ def run(grid: planning.Grid, targets: list[str], options, passed_on: list[str], 
 
 
 def run_engine(plan: plans.Plan, where: list[str], passed_on: list[str], lock=None) -> tuple[int, bool]:
-    """Lets Snakemake run a plan; see `engine.call`."""
+    """Let Snakemake run a plan; see `engine.call`."""
     arguments = [
         "--snakefile",
         str(paths.ROOT / "Snakefile"),
@@ -452,7 +452,7 @@ def run_engine(plan: plans.Plan, where: list[str], passed_on: list[str], lock=No
         f"plan={plan.file}",
     ]
     if not any(word.startswith("--workflow-profile") for word in passed_on):
-        # a folder profiles/default would be taken without being asked for
+        # otherwise Snakemake would use a folder profiles/default
         arguments += ["--workflow-profile", "none"]
     return engine.call(arguments + passed_on, "-" if passed_on else str(plan.folder / ENGINE_LOG), lock)
 
@@ -469,7 +469,7 @@ def tell_problems(plan: plans.Plan, problems: dict[str, planning.Problem], inter
     if stopped:
         print(f"\nInterrupted: {names(stopped)}.", file=sys.stderr)
     if left and not failed and not stopped and not interrupted:
-        if disk := surroundings.seen_of_disk(plan.folder):  # so full that there is no record which says it
+        if disk := surroundings.seen_of_disk(plan.folder):  # so full that no record could be written
             print(f"\n✗ {surroundings.disk_sentence(disk)}", file=sys.stderr)
             return errors.EXIT_DISK
         said = engine_says(plan.folder / ENGINE_LOG)
@@ -608,7 +608,8 @@ def show_list() -> int:
 
 
 def open_lab(passed_on: list[str]):
-    """Becomes JupyterLab on the notebooks, with lib importable; `passed_on` goes to JupyterLab."""
+    """Replace this process by JupyterLab with the notebooks, with lib importable; `passed_on` goes to
+    JupyterLab."""
     os.environ["JUPYTER_PATH"] = str(execution.install_kernel())
     command = [
         sys.executable,
@@ -622,14 +623,14 @@ def open_lab(passed_on: list[str]):
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]
     if os.geteuid() == 0:
-        command.append("--allow-root")  # it refuses root only because it could be reached from elsewhere
+        command.append("--allow-root")  # root is refused only because a server could be reached from outside
     os.chdir(paths.ROOT)
-    os.execv(sys.executable, [*command, *passed_on])  # JupyterLab asks what Ctrl-C means
+    os.execv(sys.executable, [*command, *passed_on])  # JupyterLab handles Ctrl-C itself
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it without a word
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it silently
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup, or a shell in the background, has it
+        if signal.getsignal(number) is not signal.SIG_IGN:  # ignored by nohup, or in a background shell
             signal.signal(number, signal.default_int_handler)
     sys.exit(main(sys.argv[1:]))

@@ -1,9 +1,9 @@
-"""Snakemake as a process of its own: how it is started, and how it is stopped.
+"""Snakemake as a separate process: how it is started and stopped.
 
     python -m lib.pipeline.engine LOG ARGUMENTS...
 
-is that process. Its own words, with every warning and traceback, go to LOG ("-" leaves them on the terminal).
-The jobs inherit the descriptor of the standard error, which stays the terminal.
+is that process. Its messages, warnings and tracebacks go to LOG ("-" leaves them on the terminal). The jobs
+inherit the descriptor of the standard error, which stays the terminal.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ import sys
 from lib import paths
 from lib.pipeline.terminal import tell
 
-STOPPED_BY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, kill, a terminal that was closed
+STOPPED_BY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, kill, a closed terminal
 JOB = "lib.pipeline.execution"  # the module that a job's process runs
 
 
 def call(arguments: list[str], log: str, lock=None) -> tuple[int, bool]:
-    """Runs Snakemake until it ends. Returns its exit code, which says nothing of the jobs, and whether it was
-    stopped by a signal to this process.
+    """Run Snakemake until it ends.
 
-    `lock`: the profile's, which has to be held for as long as Snakemake lives, even if this process is
+    Returns its exit code, which says nothing about the jobs, and whether this process received a signal to
+    stop. `lock` is the profile's lock, which is held while Snakemake is running, even if this process is
     killed.
     """
     if log != "-":
-        open(log, "w").close()  # a disk that takes nothing is told here
+        open(log, "w").close()  # raises OSError if the disk cannot be written
     signals = []
     before = {number: signal.getsignal(number) for number in STOPPED_BY}
     try:
         for number in STOPPED_BY:
             if before[number] is not signal.SIG_IGN:
                 signal.signal(number, lambda number, _: signals.append(number))
-            elif number == signal.SIGINT:  # called in the background; Snakemake has to listen all the same
+            elif number == signal.SIGINT:  # started in the background; Snakemake must still receive it
                 signal.signal(number, lambda *_: None)
-        # Blocked until `main` has sent Snakemake's words to the log; a signal that comes before that waits.
+        # Blocked until `main` writes Snakemake's messages to the log; an earlier signal waits.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         process = subprocess.Popen(
             [sys.executable, "-m", "lib.pipeline.engine", log, *arguments],
             cwd=paths.ROOT,
             stdin=subprocess.DEVNULL,
             pass_fds=[lock.descriptor] if lock else [],
-            process_group=0,  # Ctrl-C reaches this process alone, and each other process is told once
+            process_group=0,  # Ctrl-C reaches only this process, which signals each other one once
         )
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         if lock:
@@ -56,11 +56,11 @@ def call(arguments: list[str], log: str, lock=None) -> tuple[int, bool]:
             if not signals:
                 continue
             if not answered:
-                with contextlib.suppress(OSError):  # of a terminal that was closed
-                    tell("\nStopping what runs; this takes some seconds.")
+                with contextlib.suppress(OSError):  # the terminal may be closed
+                    tell("\nStopping the running steps; this takes a few seconds.")
             jobs = stop_jobs(process.pid, told)
-            # Snakemake starts no more jobs after the first, cancels those on a cluster, and waits. While it
-            # waits for jobs that are ending here, another Ctrl-C changes nothing.
+            # After the first signal Snakemake starts no more jobs, cancels those on a cluster, and waits.
+            # While local jobs are ending, another Ctrl-C has no effect.
             if not answered or (len(signals) > answered and not jobs):
                 process.send_signal(signal.SIGINT)
             answered = len(signals)
@@ -72,8 +72,7 @@ def call(arguments: list[str], log: str, lock=None) -> tuple[int, bool]:
 
 
 def stop_jobs(engine: int, told: set) -> int:
-    """Asks the jobs that run here, below the process `engine`, to end, each once. Returns how many there
-    are."""
+    """Ask the local jobs below the process `engine` to end, each once. Returns the number of jobs."""
     import psutil
 
     with contextlib.suppress(psutil.Error):
@@ -90,7 +89,7 @@ def stop_jobs(engine: int, told: set) -> int:
 
 
 def main(arguments: list[str]) -> None:
-    """Is the process of Snakemake. Never returns; what came of the jobs is in their records."""
+    """The process of Snakemake. Never returns; the outcome of the jobs is in their records."""
     log, *words = arguments
     if log != "-":
         sys.stderr = open(log, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115  until the end

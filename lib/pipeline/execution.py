@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while the rest is imported ends it without a word
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports ends it silently
 
 import argparse
 import contextlib
@@ -196,7 +196,7 @@ def run_notebook(notebook: Path, output: Path, given: dict, order: dict, watch: 
         JUPYTER_PLATFORM_DIRS="1",
     )
     os.environ.pop("JUPYTER_PATH", None)
-    logging.disable()  # of papermill, nbclient and asyncio, about what ends below in a sentence
+    logging.disable()  # of papermill, nbclient and asyncio: errors are reported below
     where = f"the executed copy is {paths.shown(output)}"
     log = output.with_name(KERNEL_LOG)
     try:
@@ -208,7 +208,7 @@ def run_notebook(notebook: Path, output: Path, given: dict, order: dict, watch: 
             cwd=str(paths.ROOT),
             progress_bar=False,
             log_output=False,
-            start_timeout=600,  # of a node that reads its packages over a network
+            start_timeout=600,  # a node may read its packages over a network
             kernel_manager_class=kernel_writing_to(log),
         )
     except papermill.PapermillExecutionError as problem:
@@ -219,19 +219,20 @@ def run_notebook(notebook: Path, output: Path, given: dict, order: dict, watch: 
         disk = surroundings.told_of_disk(text) or (name == "OSError" and seen_of_disk(output)) or None
         if disk and not kind:
             raise JobError(f"{surroundings.disk_sentence(disk)}\n    ({where})", EXIT_DISK) from None
-        full = disk or "No space left on device" in text
-        code = EXIT_DISK if full else kind.exit_code if kind else EXIT_NOTEBOOK
+        code = kind.exit_code if kind else EXIT_NOTEBOOK
+        if disk or "No space left on device" in text:
+            code = EXIT_DISK
         what = text if kind else f"{name}: {text}"
         raise JobError(
             f'{paths.shown(notebook)}, section "{section_of(output)}":\n    {what}\n    ({where})', code
         ) from None
     except (DeadKernelError, RuntimeError) as problem:
-        if disk := seen_of_disk(output):  # what is mapped into memory cannot be written, which ends a kernel
+        if disk := seen_of_disk(output):  # a full disk ends a kernel that writes to a memory map
             raise JobError(surroundings.disk_sentence(disk), EXIT_DISK) from None
         raise JobError(
             f"The kernel of {paths.shown(notebook)} died ({problem}); most often the machine ran out of "
-            f"memory or the process was killed. {where[0].upper() + where[1:]}; what the kernel itself wrote "
-            f"is in {paths.shown(log)}.",
+            f"memory or the process was killed. {where[0].upper() + where[1:]}; the kernel's own messages "
+            f"are in {paths.shown(log)}.",
             EXIT_NOTEBOOK,
         ) from None
     except KeyboardInterrupt:
@@ -241,8 +242,10 @@ def run_notebook(notebook: Path, output: Path, given: dict, order: dict, watch: 
 
 
 def kernel_writing_to(log: Path) -> type:
-    """Kernels whose own words, and those of C libraries, go to a file and not to the terminal. The notebook
-    shows them as well, but for those of a kernel that cannot start, or crashes."""
+    """A kernel manager whose kernels write their own messages, and those of C libraries, to a file.
+
+    The notebook shows these too, unless the kernel cannot start or crashes.
+    """
     from jupyter_client.manager import AsyncKernelManager
 
     class Kernels(AsyncKernelManager):
@@ -254,13 +257,13 @@ def kernel_writing_to(log: Path) -> type:
 
 
 def seen_of_disk(output: Path) -> OSError | None:
-    """What keeps a notebook from writing its results or the prepared data; None if nothing does."""
+    """The error that keeps a notebook from writing its results or the prepared data; None if it can write."""
     return surroundings.seen_of_disk(output.parent, paths.ROOT / "data")
 
 
 def end_children() -> None:
-    """Kills the kernel and what it started, if they still run: papermill leaves a kernel that was interrupted
-    while it started."""
+    """Kill the kernel and its children if they still run: papermill leaves a kernel interrupted during its
+    start."""
     import psutil
 
     for child in psutil.Process().children(recursive=True):
@@ -269,7 +272,7 @@ def end_children() -> None:
 
 
 def interrupt(*_):
-    """Ends this process as Ctrl-C does, so that the record says so; once, so that nothing disturbs that."""
+    """End this process as Ctrl-C does, so that the record says so, and ignore further signals."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
@@ -399,7 +402,7 @@ def main(arguments=None) -> int:
         return EXIT_INTERRUPTED
     try:
         execute(plan, line)
-    except KeyboardInterrupt:  # before or after its notebook
+    except KeyboardInterrupt:  # before or after the notebook
         return EXIT_INTERRUPTED
     except OSError as problem:
         if problem.errno not in surroundings.DISK:
@@ -409,7 +412,7 @@ def main(arguments=None) -> int:
         return EXIT_DISK
     except errors.KitError as problem:
         show_progress(None)
-        # The call that made the plan tells the reasons, from the records, when the other jobs have ended.
+        # The call that made the plan reports the reasons, from the records, after all jobs have ended.
         what = "was interrupted" if problem.exit_code == EXIT_INTERRUPTED else "failed"
         tell(f"\n✗ {line.job}: {problem}\n" if plan.by_hand else f"  {line.job:<46} {what}")
         return problem.exit_code

@@ -321,8 +321,10 @@ def _use_style() -> None:
 
 
 def _show_figures() -> None:
-    """Shows a figure that is the value of a cell as a picture. pyplot arranges that only with its own first
-    figure, and a notebook shows Figure 2 before."""
+    """Show a figure that is the value of a cell as a picture.
+
+    pyplot sets this up only with its own first figure, and a notebook shows Figure 2 before that.
+    """
     shell = get_ipython()
     if shell and "matplotlib" in sys.modules:
         select_figure_formats(shell, ["png"], bbox_inches="tight")

@@ -75,8 +75,8 @@ class Grid:
         return [needed for needed in upstream(job, self.scored(), model) if self.runs(needed)]
 
     def jobs(self, targets) -> tuple[Job, ...]:
-        """The jobs of the targets, and all jobs of this grid that they read, inputs first; last the jobs that
-        show what ran."""
+        """The jobs of the targets and all jobs of this grid that they read: inputs first, and last the jobs
+        that show what ran."""
         wanted = [job for target in targets for job in jobs_for(self, target)]
         order: dict[Job, None] = {}
 
@@ -268,7 +268,7 @@ def incomplete(plan: Plan) -> dict[str, Problem]:
             elif disk := surroundings.seen_of_disk(job.folder):
                 found[line.job] = Problem(surroundings.disk_sentence(disk), EXIT_DISK)
             else:
-                text = "it ended without a word (it was killed, or the machine ran out of memory)"
+                text = "it ended without a message (it was killed, or the machine ran out of memory)"
                 found[line.job] = Problem(text, EXIT_NOTEBOOK)
         elif waits_for:
             text = f"{waits_for}, which it reads, is not complete"

@@ -146,8 +146,8 @@ STEPS = {
     "own_video": Step("14_your_own_video", (), "all", "your own video, and what its scores say"),
 }
 
-# Notebooks that show the runs that are there without reading any: after which steps of their call they run.
-# They run again when one of these has run, so that a finished call shows itself finished.
+# Notebooks that show existing runs without reading their results -> steps of the same call after which they
+# run. They run again if one of these has run, so that they show the finished call.
 SHOWN_AFTER = {"explain_glow": ("flow",), "start": tuple(step for step in STEPS if step != "start")}
 
 # What a user can ask for, beside the names of steps. A selection is made once and adopted, and growth trains

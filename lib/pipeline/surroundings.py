@@ -131,22 +131,21 @@ def disk_sentence(problem: OSError) -> str:
     return f"{where} cannot be read or written: this user has no right to. Change its rights or its owner."
 
 
-LITTLE = 2**20  # bytes: a disk with less is full
+LITTLE = 2**20  # bytes; a disk with less free space counts as full
 
 
 def told_of_disk(text: str) -> OSError | None:
-    """The error about the disk that the text of an exception tells ("[Errno 28] No space left on device:
-    '/x'"); None if it tells none."""
+    """The disk error in the text of an exception ("[Errno 28] No space left on device: '/x'"); None without
+    one."""
     found = re.search(r"\[Errno (\d+)\] [^:']+(?:: '([^']*)')?", text)
     number = int(found[1]) if found else 0
     return OSError(number, os.strerror(number), found[2]) if number in DISK else None
 
 
 def seen_of_disk(*folders: Path) -> OSError | None:
-    """What keeps files from being written into some folders, for errors that do not say it; None if nothing
-    does."""
+    """Why files cannot be written into some folders, for errors that do not say it; None if they can."""
     for folder in folders:
-        if os.statvfs(folder).f_flag & os.ST_RDONLY:  # which often has no room either
+        if os.statvfs(folder).f_flag & os.ST_RDONLY:  # checked first: it often has no free space either
             return OSError(errno.EROFS, os.strerror(errno.EROFS), str(folder))
         if shutil.disk_usage(folder).free < LITTLE:
             return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))

@@ -480,7 +480,7 @@ def _run(profile: str, job: Job, record: dict, page: Path | None, old: str) -> d
 
 
 def _address(profile: str, path: Path) -> str:
-    """Where a file of a report is, as its page links it."""
+    """The address of a report's file in links of its page."""
     return path.relative_to(paths.report(profile)).as_posix()
 
 

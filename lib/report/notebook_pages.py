@@ -19,7 +19,7 @@ from lib import paths
 from lib.pipeline.steps import STEPS, Job
 
 SIZE = 10  # units per em of an equation
-# of runs that share a notebook, the one to link
+# variants that are linked, among runs that share a notebook
 FIRST = ("two_path", "app_intensity", "app_intensity_mot", "fig5")
 SAME = {
     r"\lVert": r"\Vert",
@@ -58,8 +58,11 @@ def run_id(name: str) -> str:
 
 
 def write_all(profile: str, known: dict[Job, dict]) -> dict[Job, Path]:
-    """Converts executed notebooks to pages if they are newer than these; returns the page of each run with
-    one. A link to another notebook leads to its page, if there is one."""
+    """Convert executed notebooks to pages if they are newer than these; returns the page of each run with
+    one.
+
+    Links to other notebooks lead to their pages, if they have one.
+    """
     found, exporter = {}, None
     for job, record in known.items():
         notebook = job.folder / f"{STEPS[job.step].notebook}.ipynb"
@@ -83,9 +86,9 @@ def write_all(profile: str, known: dict[Job, dict]) -> dict[Job, Path]:
 
 
 def with_links(text: str, job: Job, pages: dict[Job, Path]) -> str:
-    """The page of a job whose links to notebooks lead to their pages: of the same data set if it has one.
+    """The page of a job, with links to notebooks leading to their pages, preferably of the same data set.
 
-    A link without a page is kept as one that leads nowhere, until a later call has the page.
+    A link without a page is kept without an address, until a later call has the page.
     """
 
     def link(found: re.Match) -> str:

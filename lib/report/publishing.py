@@ -1,7 +1,7 @@
-"""A report as a folder that any web server can show: `./run_all.sh --publish FOLDER`.
+"""A report as a folder for any web server: `./run_all.sh --publish FOLDER`.
 
-It holds the page, its tables, figures and clip player, and each executed notebook as a page, so that all of
-it can be read where nothing is installed. Weights and arrays stay behind; what linked to them becomes text.
+It has the page, its tables, figures and clip player, and each executed notebook as a page, so that everything
+can be read without an installation. Weights and arrays are left out, and links to them become text.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from lib.errors import ConfigError, CurateError
 from lib.report import clip_player, index_page
 
 KINDS = (".html", ".js", ".webp", ".svg", ".png", ".pdf", ".csv", ".md", ".tex", ".json")
-LEFT_OUT = ("by_hand", ".state")  # folders of a report
-MARK = ".nojekyll"  # tells GitHub Pages to show the files as they are, and us that the folder is one of ours
+LEFT_OUT = ("by_hand", ".state")  # folders of a report that are not published
+MARK = ".nojekyll"  # tells GitHub Pages to serve files unchanged; marks folders that we published
 
 
 def publish(profile: str, folder: Path) -> list[Path]:
-    """Writes the report of a profile into a folder; returns the files there.
+    """Write the report of a profile into a folder; returns the files there.
 
-    Raises CurateError if there is no report or it shows frames that belong to their owners, and ConfigError
-    if the folder holds something else or lies within the report.
+    Raises CurateError if there is no report or if it shows frames that belong to their owners, and
+    ConfigError if the folder has other content or is inside the report.
     """
     known = index_page.all_records(profile)
     if not known:
@@ -36,7 +36,7 @@ def publish(profile: str, folder: Path) -> list[Path]:
         )
     within = folder.resolve().is_relative_to(paths.report(profile).resolve())
     if within or folder.exists() and not _ours_or_empty(folder):
-        raise ConfigError(f"{paths.shown(folder)} holds something else. Name a new folder, or an empty one.")
+        raise ConfigError(f"{paths.shown(folder)} has other content. Name a new folder, or an empty one.")
     page = index_page.write(profile)
     written = []
     for source in sorted(page.parent.rglob("*")):
@@ -52,19 +52,20 @@ def publish(profile: str, folder: Path) -> list[Path]:
 
 
 def _ours_or_empty(folder: Path) -> bool:
-    """Whether a folder may be written into: it was published before, or has nothing in it."""
+    """Whether a folder may be written into: it was published before, or is empty."""
     return folder.is_dir() and ((folder / MARK).exists() or not any(folder.iterdir()))
 
 
 def _left_out(name: Path) -> bool:
-    """Whether a file of a report is not shown: of a run by hand or one that was replaced, or hidden."""
+    """Whether a file of a report is not published: it is hidden, or belongs to a run by hand or a replaced
+    run."""
     return name.parts[0] in LEFT_OUT or any(
         part.startswith(".") or part.endswith(".previous") for part in name.parts
     )
 
 
 def _without_links_to_nothing(page: str, folder: Path) -> str:
-    """A page whose links to files that are not in its folder are text."""
+    """A page in which links to files that are not in its folder are plain text."""
 
     def link_or_text(found: re.Match) -> str:
         return found[0] if (folder / found[1]).exists() else found[2]

@@ -76,6 +76,6 @@ def test_a_signal_stops_snakemake_and_its_jobs_once(tmp_path, how, ignored):
         time.sleep(0.5)
     out, err = call.communicate(timeout=300)
     assert out.endswith(" True\n")
-    assert err == "the job speaks\n\nStopping what runs; this takes some seconds.\n"
+    assert err == "the job speaks\n\nStopping the running steps; this takes a few seconds.\n"
     assert (tmp_path / "told").read_text() == "SIGTERM"
     assert (tmp_path / "log").read_text() == "snakemake speaks\ncancelled\n"

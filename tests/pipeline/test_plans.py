@@ -191,7 +191,7 @@ def test_a_failed_job_is_told_with_its_own_reason(jobs, tmp_path, monkeypatch):
     problems = planning.incomplete(plan)
     assert problems[jobs[1].name] == planning.Problem("The disk is full.", EXIT_DATA)
     write(jobs[1], plan=plan.id, status="was interrupted")  # killed: nobody wrote why
-    assert planning.incomplete(plan)[jobs[1].name].text.startswith("it ended without a word")
+    assert planning.incomplete(plan)[jobs[1].name].text.startswith("it ended without a message")
     full = OSError(errno.ENOSPC, "No space left on device", str(jobs[1].folder))
     monkeypatch.setattr(surroundings, "seen_of_disk", lambda *_: full)  # or there was no room to write it
     problem = planning.incomplete(plan)[jobs[1].name]

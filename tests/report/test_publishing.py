@@ -53,7 +53,7 @@ def test_a_folder_with_something_else_is_left_alone(reports, tmp_path, capsys):
     (tmp_path / "home/letter.txt").write_text("mine")
     for folder in (tmp_path / "home", tmp_path / "home/letter.txt", reports / "quick/site"):
         assert cli.main(["--publish", str(folder)]) == EXIT_USAGE
-        assert "holds something else" in capsys.readouterr().err
+        assert "has other content" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "home").iterdir()] == ["letter.txt"]
 
 
