@@ -183,6 +183,9 @@ def notebook_parameters(notebook: Path) -> set[str]:
 
 def run_notebook(notebook: Path, output: Path, given: dict, order: dict, watch: Watch) -> None:
     """Execute a notebook with papermill in the kernel of this environment. Raises JobError."""
+    # For a format that no notebook has, jsonschema, which papermill imports, would compile a grammar for
+    # two seconds.
+    sys.modules.setdefault("rfc3987_syntax", None)
     import papermill
     from nbclient.exceptions import DeadKernelError
 
