@@ -228,7 +228,9 @@ def fig1(results: Results) -> Picture:
     return Picture(figure, table, caption)
 
 
-DOUBLINGS = 3  # of the mean error, for the full red of Fig. 3
+# How an error looks that lies over a frame.
+MARKED = {"colour": ("Red", "redder"), "grey": ("Dark", "darker")}
+DOUBLINGS = 3  # of the mean error, at which the red of Fig. 3 is full
 
 
 def redness(error: np.ndarray) -> np.ndarray:
@@ -256,9 +258,10 @@ def fig3(results: Results) -> Picture:
             for network in NETWORKS
         ]
     )
+    look, more = MARKED[results.wanted.palette]
     caption = (
-        "Red, and its share of all pixels (and of those labelled): error above the frame's mean (Park et al. "
-        f"2020), the redder the larger. {figure_data.rule_for_clips(results, MOTION_KINDS, BOTH_KINDS)} "
+        f"{look}, and its share of all pixels (and of those labelled): error above the frame's mean (Park et "
+        f"al. 2020), the {more} the larger. {figure_data.rule_for_clips(results, MOTION_KINDS, BOTH_KINDS)} "
         f"{figure_data.rule_for_frames(results, *clips)} {results.source}"
     )
 
@@ -357,8 +360,9 @@ def fig5(results: Results) -> Picture:
     network = "one_path" if results.model == "one_path" else "two_path"
     caption = (
         f"{results.title(clip)}. {figure_data.rule_for_clips(results, ())} Scores are normalised within the "
-        f"clip; abnormal frames are shaded. {figure_data.rule_for_frames(results, clip, spread=True)} Red: "
-        f"error of the {NETWORKS[network]}. {results.source}"
+        "clip; abnormal frames are shaded. "
+        f"{figure_data.rule_for_frames(results, clip, spread=True)} "
+        f"{MARKED[results.wanted.palette][0]}: error of the {NETWORKS[network]}. {results.source}"
     )
 
     layout = Layout(results)

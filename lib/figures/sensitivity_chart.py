@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import seaborn
 
+from lib.config import Figure
 from lib.figures import style
 
 # Kind of choice -> description, colour and mark.
@@ -70,6 +71,8 @@ VALUES = {
     "mean_square": "mean square",
     "leaky_relu": "leaky ReLU",
 }
+DEFAULT = Figure()
+BAND = "#F4F4F4"  # behind every other row
 
 
 def in_words(choice: str, value) -> str:
@@ -83,27 +86,34 @@ def in_words(choice: str, value) -> str:
     return f"{name}: {said}"
 
 
-def chart(found: pd.DataFrame, base: float, caption: str):
-    """One point per choice: its change of the AUC with its interval, the largest effect on top.
+def chart(found: pd.DataFrame, base: float, caption: str, wanted: Figure = DEFAULT):
+    """A point for each choice, its change of the AUC with its interval: the largest effect on top.
 
-    `found` has choice, kind, value, auc and change, and low and high if there are enough clips to resample.
+    `found` has choice, kind, value, auc and change, and low and high where clips are enough to resample.
+    Names stand beside the points; in a figure as wide as a column, above them.
     """
     names = [in_words(row.choice, row.value) for row in found.itertuples()]
     widest = max((len(name) for name in names), default=10)
-    left, height = min(0.3 + 0.058 * widest, 3.2), 0.19 * len(found)
     present = [kind for kind in KINDS if kind in set(found["kind"])]
-    top = 0.5 + 0.16 * -(-len(present) // 3)
-    figure = style.sheet(style.PAGE, top + height + 0.5, caption)
-    style.write(figure, 0.05, 0.2, f"One choice changed at a time: what becomes of the AUC of {base:.3f}")
-    axis = style.panel(figure, left, top, style.PAGE - left - 0.6, height)
+    width = style.width_for(wanted.size, style.PAGE)
+    narrow = width <= style.COLUMN
+    left, row, across = (0.08, 0.31, 1) if narrow else (min(0.3 + 0.058 * widest, 3.2), 0.19, 3)
+    title = f"One choice changed at a time: what becomes of the AUC of {base:.3f}"
+    titles = title.replace(": ", ":\n", 1).split("\n") if narrow else [title]
+    head = 0.2 + 0.14 * (len(titles) - 1)
+    top = head + (0.12 if narrow else 0.3) + 0.16 * -(-len(present) // across)
+    figure = style.sheet(width, top + row * len(found) + 0.5, caption if wanted.caption else "")
+    for i, line in enumerate(titles):
+        style.write(figure, 0.05, 0.2 + 0.14 * i, line)
+    axis = style.panel(figure, left, top, width - left - (0.4 if narrow else 0.6), row * len(found))
     for i in range(0, len(found), 2):
-        axis.axhspan(i - 0.5, i + 0.5, color="#F4F4F4", linewidth=0, zorder=0)
+        axis.axhspan(i - 0.5, i + 0.5, color=BAND, linewidth=0, zorder=0)
     axis.axvline(0, color=style.INK, linewidth=0.8, zorder=1)
+    rows = np.arange(len(found)) + (0.22 if narrow else 0)
     if {"low", "high"} <= set(found.columns):
         colours = [KINDS[kind][1] for kind in found["kind"]]
-        rows = np.arange(len(found))
         axis.hlines(rows, found["low"], found["high"], colors=colours, linewidth=1.2, gid="intervals")
-    drawn = found.assign(row=np.arange(len(found)), said=[KINDS[kind][0] for kind in found["kind"]])
+    drawn = found.assign(row=rows, said=[KINDS[kind][0] for kind in found["kind"]])
     seaborn.scatterplot(
         drawn,
         x="change",
@@ -119,31 +129,32 @@ def chart(found: pd.DataFrame, base: float, caption: str):
         zorder=3,
         ax=axis,
     )
-    for i, row in enumerate(found.itertuples()):
-        axis.text(1.02, i, f"{row.auc:.3f}", transform=axis.get_yaxis_transform(), va="center", fontsize=7)
-    axis.text(
-        1.02,
-        -1.0,
-        "AUC",
-        transform=axis.get_yaxis_transform(),
-        fontsize=style.SMALL,
-        color=style.FAINT,
-        va="center",
-    )
-    axis.set(ylim=(len(found) - 0.5, -0.5), yticks=range(len(found)), yticklabels=names, ylabel="")
+    beside = axis.get_yaxis_transform()
+    for i, choice in enumerate(found.itertuples()):
+        axis.text(1.02, rows[i], f"{choice.auc:.3f}", transform=beside, va="center", fontsize=7)
+    above = rows[0] - (0.5 if narrow else 1.0) if len(rows) else 0
+    axis.text(1.02, above, "AUC", transform=beside, fontsize=style.SMALL, color=style.FAINT, va="center")
+    axis.set(ylim=(len(found) - 0.5, -0.5), ylabel="")
+    if narrow:
+        axis.set(yticks=[])
+        for i, name in enumerate(names):  # on the ground of its row, so that the line at 0 does not cross it
+            ground = dict(facecolor="white" if i % 2 else BAND, edgecolor="none", pad=0.6)
+            axis.text(0.01, i - 0.22, name, transform=beside, va="center", fontsize=7, bbox=ground)
+    else:
+        axis.set(yticks=range(len(found)), yticklabels=names)
     axis.set_xlabel("change of the AUC", labelpad=2)
     axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_visible(False)
     handles, labels = axis.get_legend_handles_labels()
     axis.get_legend().remove()
-    width, tall = figure.get_size_inches()
+    tall = figure.get_figheight()
     figure.legend(
         handles,
         labels,
         loc="upper left",
-        ncol=3,
+        ncol=across,
         borderpad=0,
         borderaxespad=0,
-        bbox_to_anchor=(0.05 / width, 1 - 0.28 / tall),
+        bbox_to_anchor=(0.05 / width, 1 - (head + 0.08) / tall),
     )
     return figure

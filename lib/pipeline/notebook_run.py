@@ -54,6 +54,11 @@ class Run:
         """The folder of the one run of a step that this run reads."""
         return self.inputs[self.job.other(step, variant).name]
 
+    def identity_without(self, group: str) -> str:
+        """The run's identity whatever a group of parameters says: that of a part which does not read it."""
+        config = dataclasses.replace(self.config, **{group: type(getattr(self.config, group))()})
+        return records.identity(self.job, config, digests_of(self.job, self.inputs))
+
     def inputs_of(self, step: str) -> dict[Job, Path]:
         """All runs of a step that this run reads."""
         jobs = {from_name(self.job.profile, name): folder for name, folder in self.inputs.items()}
@@ -204,9 +209,7 @@ def begin(
         folder = paths.run(profile, dataset, step, variant, job.seed, by_hand=True)
         folder.mkdir(parents=True, exist_ok=True)
         inputs = inputs_by_hand(job, config.figure.model)
-        identity = records.identity(
-            job, config, {n: records.input_digest(job, records.read(f)) for n, f in inputs.items()}
-        )
+        identity = records.identity(job, config, digests_of(job, inputs))
     _use_style()
     _show_figures()
     if config.machine.threads and "torch" in sys.modules:
@@ -214,6 +217,11 @@ def begin(
     global _begun
     _begun = Run(job, config, folder, not given, identity, inputs)
     return _begun
+
+
+def digests_of(job: Job, inputs: dict[str, Path]) -> dict[str, str]:
+    """What a job reads of its inputs, as hashes by their names."""
+    return {name: records.input_digest(job, records.read(folder)) for name, folder in inputs.items()}
 
 
 def inputs_by_hand(job: Job, model: str = "") -> dict[str, Path]:

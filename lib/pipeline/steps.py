@@ -79,6 +79,8 @@ class Step:
 
 
 NETWORK = ("data", "synthetic", "model", "loss", "autoencoder", "error.background", "machine")
+# How a figure is drawn, whatever it shows.
+LOOK = ("figure.size", "figure.formats", "figure.caption", "figure.palette")
 STEPS = {
     "start": Step("00_start_here", (), "all", "what this kit is and how to read it"),
     "prepare": Step("01_data", ("data", "synthetic", "own"), "dataset", "frames and labels as arrays"),
@@ -122,7 +124,7 @@ STEPS = {
     "verdict": Step("13_verdict", ("evaluate",), "all", "claim by claim"),
     "sensitivity": Step(
         "15_sensitivity",
-        (*NETWORK, "features", "flow", "error", "score", "evaluate", "sensitivity"),
+        (*NETWORK, "features", "flow", "error", "score", "evaluate", "sensitivity", *LOOK),
         "seed",
         "what each open choice does to the AUC",
         trains=True,

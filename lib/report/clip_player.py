@@ -85,9 +85,12 @@ def _data_set(
     columns = _Columns()
     models = [_model(result, columns, old, seeds={r.job.seed for r in alike}) for result in alike]
     labelled = "label" in first
+    still = nothing_happens(results[0].record)
     clips, start = [], 0
     for name, own in first.groupby("clip", sort=False):
         clips.append({"name": name, "title": name, "start": start, "length": len(own)})
+        if name in still:
+            clips[-1] |= {"title": f"{name}, nothing happens ({still[name]})", "nothing_happens": still[name]}
         start += len(own)
     found = {
         "name": dataset,
@@ -100,6 +103,11 @@ def _data_set(
         "pictures": {},
     }
     return found | _pictures(folder, dataset, alike, known, clips, kept=kept, all_clips=all_clips)
+
+
+def nothing_happens(record: dict) -> dict[str, str]:
+    """The clips that a scored run names as such in which nothing happens, with the reason of each."""
+    return (record.get("notes") or {}).get("nothing_happens") or {}
 
 
 def _model(result: Result, columns: _Columns, old: dict[Job, str], seeds: set[int]) -> dict:
@@ -154,8 +162,9 @@ def _pictures(
     data = _frames_of(results, known, clips)
     if data is None or (kept and dataset not in OPEN):
         shutil.rmtree(where, ignore_errors=True)
-        why = "are not available" if data is None else "belong to their owners and are not kept here"
-        return {"said": f"The frames {why}; only the curves are shown."}
+        owned = kept and dataset not in OPEN
+        why = "belong to their owners and are not kept here" if owned else "are not there"
+        return {"said": f"The frames {why}: the curves alone."}
     kinds = {} if data.tracks is None else data.tracks.groupby("clip")["kind"].unique().to_dict()
     for clip in clips:
         if clip["name"] in kinds:

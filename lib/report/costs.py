@@ -249,7 +249,8 @@ class Measured:
 
 
 def measured() -> list[Measured]:
-    """Every reference record of a job that was computed in full; one with kept weights measures nothing."""
+    """Every reference record of a job that was computed in full: weights that were taken, and trainings that
+    were there already, measure nothing."""
     found = []
     for profile in profiles():
         with reading():
@@ -261,7 +262,7 @@ def measured() -> list[Measured]:
                 config, frames = as_recorded(dataset, own.values()), frames_of(dataset, prepared["metrics"])
                 for job, record in own.items():
                     notes, amount = record.get("notes", {}), work(config, job, frames)
-                    if amount and not notes.get("weights"):
+                    if amount and not notes.get("weights") and not notes.get("trained_before"):
                         whole = not prepared["metrics"].get("subset")
                         found.append(Measured(job, record["seconds"], amount, whole, bool(notes.get("gpu"))))
     return found

@@ -13,8 +13,8 @@ from collections import Counter
 from datetime import datetime
 from pathlib import Path
 
-import cv2
 from markupsafe import Markup
+from PIL import Image
 
 from lib import paths
 from lib.config import flat, resolve
@@ -39,6 +39,11 @@ FIGURE_TITLES = {
     "protocols": "AUC by protocol",
     "clips": "AUC by clip",
     "kinds": "AUC by kind of anomaly",
+}
+# Charts that a step of their own draws: <step>-<data set>, and -seed<n> for a seed that is not 0.
+CHARTS = {
+    "sensitivity": "What each open choice does to the AUC",
+    "growth": "The AUC while the networks are trained",
 }
 
 
@@ -121,9 +126,11 @@ def all_records(profile: str) -> dict[Job, dict]:
 
 
 def evaluation_of(profile: str, known: dict[Job, dict]) -> dict:
-    """The values of `evaluate` with which the tables were last made; the profile's if there are no tables."""
-    for step in ("table3", "table2", "table4", "verdict"):
-        record = known.get(Job(profile, "all", step))
+    """The values of `evaluate` that the tables were last made with; if there are none, as among curated
+    records, those of a scored run, or else the profile's."""
+    made = [known.get(Job(profile, "all", step)) for step in ("table3", "table2", "table4", "verdict")]
+    scored = [record for job, record in known.items() if job.step == "score"]
+    for record in (*made, *scored):
         if record and record["status"] == "complete":
             return record["parameters"]
     return flat(resolve(profile, "synthetic"), ["evaluate"])
@@ -358,11 +365,12 @@ def figures(profile: str, known: dict[Job, dict], old: dict[Job, str]) -> list[d
         found += [_figure(folder, stem, title, known, old.get(job, "")) for stem in mine]
         found += [] if mine else [{"name": figure, "title": title, "image": ""}]
     drawn = {figure["name"] for figure in found}
-    return found + [
-        _figure(folder, stem, stem.replace("_", " ").replace("-", " ").capitalize(), known, "")
-        for stem in stems
-        if stem not in drawn
-    ]
+    for stem in (stem for stem in stems if stem not in drawn):
+        of = re.fullmatch(rf"({'|'.join(CHARTS)})-(\w+?)(?:-seed(\d+))?", stem)
+        title = CHARTS[of[1]] if of else stem.replace("_", " ").replace("-", " ").capitalize()
+        job = Job(profile, of[2], of[1], "", int(of[3] or 0)) if of else None
+        found.append(_figure(folder, stem, title, known, old.get(job, "")))
+    return found
 
 
 def _figure(folder: Path, stem: str, title: str, known: dict[Job, dict], old: str) -> dict:
@@ -385,13 +393,16 @@ def _figure(folder: Path, stem: str, title: str, known: dict[Job, dict], old: st
 
 
 def _size_of(path: Path) -> tuple[int, int]:
-    """Width and height of a picture in CSS pixels; (0, 0) if they cannot be read."""
+    """Width and height of a picture in CSS pixels, of which an inch has 96; (0, 0) if they cannot be read."""
     if path.suffix == ".svg":
         head = path.read_text(encoding="utf-8")[:3000]
         sides = [re.search(rf'\b{side}="([\d.]+)pt"', head) for side in ("width", "height")]
         return tuple(round(float(side[1]) * 96 / 72) for side in sides) if all(sides) else (0, 0)
-    image = cv2.imread(str(path))
-    return (0, 0) if image is None else (image.shape[1], image.shape[0])
+    try:
+        with Image.open(path) as image:
+            return tuple(round(side * 96 / image.info.get("dpi", (96, 96))[0]) for side in image.size)
+    except OSError:
+        return (0, 0)
 
 
 def size_in_words(size: int) -> str:
@@ -475,6 +486,7 @@ def _run(profile: str, job: Job, record: dict, page: Path | None, old: str) -> d
         "clips": [
             (name, typesetting.number(value)) for name, value in (metrics.get("by_clip") or {}).items()
         ],
+        "still": list(clip_player.nothing_happens(record).items()),
         "parameters": [(name, _plain(value)) for name, value in sorted(record["parameters"].items())],
     }
 

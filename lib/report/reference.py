@@ -312,8 +312,8 @@ def _figures(profile: str, drawn: Path, before: Path, to: Path, earlier: set[Pat
 
 
 def keep_figure(folder: Path, stem: str, to: Path) -> None:
-    """Keep one file of a figure: the drawing if it is small, otherwise a picture of screen size."""
-    import cv2
+    """One file of a figure: the drawing if it is small, otherwise a picture at the size of a screen."""
+    from PIL import Image
 
     for path in to.glob(f"{stem}.*"):
         path.unlink()
@@ -321,13 +321,15 @@ def keep_figure(folder: Path, stem: str, to: Path) -> None:
     if drawing.exists() and (drawing.stat().st_size <= LARGEST_SVG_KB * 1000 or not picture.exists()):
         shutil.copyfile(drawing, to / drawing.name)
         return
-    pixels = cv2.imread(str(picture))
-    if pixels is None or pixels.shape[1] <= LARGEST_WIDTH:
-        shutil.copyfile(picture, to / picture.name)
-        return
-    height, width = pixels.shape[:2]
-    size = (LARGEST_WIDTH, round(height * LARGEST_WIDTH / width))
-    cv2.imwrite(str(to / picture.name), cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+    with Image.open(picture) as image:
+        width, height = image.size
+        if width <= LARGEST_WIDTH:
+            shutil.copyfile(picture, to / picture.name)
+            return
+        smaller = LARGEST_WIDTH / width  # in pixels, not in inches
+        how = {"dpi": tuple(dots * smaller for dots in image.info["dpi"])} if "dpi" in image.info else {}
+        image = image.convert("RGB").resize((LARGEST_WIDTH, round(height * smaller)), Image.Resampling.BOX)
+        image.save(to / picture.name, optimize=True, **how)
 
 
 def _draw_several(dataset: str, runs: dict[Job, Path], to: Path) -> None:

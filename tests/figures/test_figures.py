@@ -2,6 +2,7 @@
 runs."""
 
 import json
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -862,6 +863,16 @@ def test_a_copy_in_grey_has_no_colour_left(results, reports):
         style.save(picture.figure, picture.table, reports, name, formats=("png",), palette="grey")
         pixels = matplotlib.image.imread(reports / f"{name}.png")[..., :3]
         assert np.ptp(pixels, axis=-1).max() < 0.02, name
+
+
+def test_small_print_names_what_is_drawn_in_either_palette(results):
+    for name in ("fig3", "fig5"):
+        in_colour = draw(name, results)
+        in_grey = draw(name, ask(results, name, palette="grey"))
+        assert "Red" in in_colour.caption and "Dark" in in_grey.caption
+    for name in DRAWN:
+        caption = draw(name, ask(results, name, palette="grey")).caption.lower()
+        assert not re.search(r"\b(red|redder|blue|orange|green|yellow|brown|colou?r)\b", caption), name
 
 
 def test_figure_2_is_not_drawn_as_narrow_as_a_column():

@@ -1,9 +1,12 @@
-"""What a notebook's checks allow for rounding."""
+"""What a notebook's checks allow for rounding, and which work of a run stands however its figure is drawn."""
 
+import shutil
+
+import made_records as made
 import numpy as np
 import torch
 
-from lib.pipeline.notebook_run import adds_up
+from lib.pipeline.notebook_run import adds_up, begin
 
 
 def test_a_sum_whose_terms_cancel_may_be_off_by_their_rounding_and_by_no_more():
@@ -27,3 +30,17 @@ def test_small_sums_are_held_to_small_tolerances():
     assert adds_up([3.0, 0.0], terms) and adds_up([3.0 + 3e-7, 1e-10], terms)
     assert not adds_up([3.0, 1e-8], terms) and not adds_up([3.00001, 0.0], terms)
     assert not adds_up([np.nan, 0.0], terms)
+
+
+def test_trainings_stand_whatever_the_chart_looks_like(tmp_path, monkeypatch):
+    monkeypatch.setenv("KIT_REPORTS", str(tmp_path / "reports"))
+    shutil.copytree(made.complete(), tmp_path / "reports")
+
+    def run(**settings):
+        return begin("sensitivity", profile="quick", dataset="ped2", seed=0, settings=settings)
+
+    plain, wide = run(), run(**{"figure.size": "column", "figure.palette": "grey"})
+    assert plain.identity != wide.identity
+    assert plain.identity_without("figure") == wide.identity_without("figure") == plain.identity
+    assert run(**{"flow.K": 3}).identity_without("figure") != plain.identity
+    assert run(**{"figure.clip": "Test001"}).identity == plain.identity  # the chart shows no clip

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.skipif(
 
 H, W, PER = 48, 72, 20  # frames of the made set, and so many in a clip
 CLIPS = 10
+STILL = {"Test010": "black"}  # as the score notebook names it
 PAPER = protocols.PROTOCOLS["paper"]
 
 
@@ -63,7 +64,8 @@ def report(tmp_path_factory):
         frames = draw(folder / "prepared")
         made.everything("ped2")
         made.prepare("synthetic", notes={"prepared": str(folder / "prepared")})
-        made.everything("synthetic")
+        for job in made.everything("synthetic"):
+            made.change(job, lambda r: r["notes"].update(nothing_happens=STILL))
         for autoencoder, shift in (("one_path", 5), ("two_path", 2)):
             at = Job("quick", "synthetic", "features", autoencoder, 0).folder
             again = np.roll(frames, shift, axis=2)
@@ -291,6 +293,24 @@ def test_without_pictures_the_curves_are_there_and_a_sentence_says_why(opened):
     page.fill("#browser-scrub", "4")
     at_frame(page, 4)
     assert cursors(page) == [4] * 3
+
+
+def test_a_clip_in_which_nothing_happens_is_flagged_by_its_name(opened):
+    page = opened()
+    names = dict(
+        page.eval_on_selector_all("#browser-clip option", "all => all.map(o => [o.value, o.textContent])")
+    )
+    assert names["Test010"] == "Test010, nothing happens (black)" and names["Test009"] == "Test009"
+    page.select_option("#browser-clip", "Test009")
+    assert not page.is_visible("#browser-still")
+    page.select_option("#browser-clip", "Test010")
+    said = page.inner_text("#browser-still")
+    assert said.startswith("Nothing happens in this clip (black), so its scores say nothing")
+    page.select_option("#browser-dataset", "ped2")
+    assert not page.is_visible("#browser-still")
+    run = page.locator("#run-synthetic-score-mot-seed0")
+    assert "In Test010 nothing happens (black), so its scores say nothing." in run.text_content()
+    assert "nothing happens" not in page.locator("#run-ped2-score-mot-seed0").text_content()
 
 
 # -- numbers

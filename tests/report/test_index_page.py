@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 
 import made_records as made
 import pytest
+from PIL import Image
 
 from lib import paths
 from lib.pipeline import records
@@ -220,6 +221,43 @@ def test_figures_are_linked(reports):
     assert "Figure 4. Likelihoods of normal and abnormal frames, UCSD Ped2" in page.text
     assert "figures/fig4_ped2.csv" in page.links
     assert not page.broken()
+
+
+def test_a_chart_of_a_step_has_a_title_and_says_when_it_is_out_of_date(reports, monkeypatch):
+    folder = paths.figures("quick")
+    folder.mkdir(parents=True)
+    for stem in ("sensitivity-ped2", "sensitivity-ped2-seed1"):
+        (folder / f"{stem}.svg").write_text("<svg/>")
+    old = {Job("quick", "ped2", "sensitivity", "", 1): "its steps changed"}
+    monkeypatch.setattr(index_page, "outdated", lambda known: old)
+    captions = dict(
+        re.findall(
+            r'<figure id="([^"]+)".*?<figcaption>(.*?)<br>', index_page.write("quick").read_text(), re.S
+        )
+    )
+    assert all("What each open choice does to the AUC, UCSD Ped2" in caption for caption in captions.values())
+    assert ["out of date" in captions[f"sensitivity-ped2{end}"] for end in ("", "-seed1")] == [False, True]
+
+
+def test_a_picture_is_as_large_as_it_is_printed(tmp_path):
+    path = tmp_path / "figure.png"
+    for size, dots, shown in (((990, 600), 300, (317, 192)), ((1400, 700), 200, (672, 336))):
+        Image.new("L", size).save(path, dpi=(dots, dots))
+        assert index_page._size_of(path) == shown
+    Image.new("L", (430, 100)).save(path)
+    assert index_page._size_of(path) == (430, 100)
+    path.write_text("no picture")
+    assert index_page._size_of(path) == (0, 0)
+
+
+def test_curated_numbers_have_the_intervals_of_their_own_resamples(reports, monkeypatch):
+    for variant in made.SHIFT:
+        made.change(
+            Job("quick", "ped2", "score", variant, 0),
+            lambda r: r["parameters"].update({"evaluate.resamples": 77}),
+        )
+    index_page.write("quick")
+    assert "77 resamples" in (paths.tables("quick") / "table3.md").read_text()
 
 
 def test_tables_are_made_by_the_protocol_on_record(reports):

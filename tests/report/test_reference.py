@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from lib import paths
 from lib.commands import cli
@@ -110,11 +111,14 @@ def test_of_each_figure_one_file_is_kept(places):
         (drawn / f"{stem}.svg").write_text("<svg/>")
         cv2.imwrite(str(drawn / f"{stem}.png"), np.zeros((50, 2800, 3), np.uint8))
         (drawn / f"{stem}.csv").write_text("a\n")
+    Image.new("L", (2800, 50)).save(drawn / "fig3-ped2.png", dpi=(300, 300))
     (drawn / "fig3-ped2.svg").write_text("x" * (1000 * reference.LARGEST_SVG_KB + 1))
     reference.curate("quick", ["ped2"])
     folder = places / "reference/quick/figures"
     assert {path.name for path in folder.iterdir()} == {"fig1-ped2.svg", "fig2-ped2.svg", "fig3-ped2.png"}
-    assert cv2.imread(str(folder / "fig3-ped2.png")).shape == (25, reference.LARGEST_WIDTH, 3)
+    with Image.open(folder / "fig3-ped2.png") as kept:
+        assert kept.size == (reference.LARGEST_WIDTH, 25)
+        assert kept.info["dpi"][0] == pytest.approx(150, abs=0.1)  # as wide in inches as it was
 
 
 def test_weights_are_kept_while_there_is_room(places, monkeypatch):
