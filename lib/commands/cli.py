@@ -545,9 +545,25 @@ def show_results(
 
         index_page.write(grid.profile, all_clips=all_clips)
     print()
-    for place in places_on_page(grid, targets):
-        print(f"See {paths.shown(index)}{place}")
+    asked = {target: drawn_as_asked(grid, target) for target in targets}
+    for drawn in asked.values():
+        print("".join(f"Look at {paths.shown(path)}\n" for path in drawn), end="")
+    for place in places_on_page(
+        grid, [target for target in targets if target in TARGETS or not asked[target]]
+    ):
+        print(f"Look at {paths.shown(index)}{place}")
     return 0
+
+
+def drawn_as_asked(grid: planning.Grid, target: str) -> list[Path]:
+    """The files of a target's figures where something of them was asked for (`figure.size` and so on): these
+    are not on the page. Of many, their folder."""
+    folder, found = paths.figures(grid.profile) / "asked", []
+    for job in planning.jobs_for(grid, target):
+        record = records.read(job.folder) if job.step in ("figure", "sensitivity") else None
+        names = [output["file"] for output in record["outputs"]] if record else []
+        found += [folder / name for name in names if not name.endswith(".csv") and (folder / name).exists()]
+    return found if len(found) <= 6 else [folder]
 
 
 def result_in_words(job, record: dict, before: float | None) -> str:

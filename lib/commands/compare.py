@@ -35,7 +35,7 @@ def compare(profile: str, names: list[str]) -> str:
     """
     if len(names) != 2:
         raise ConfigError("compare takes two sides, e.g. ./run_all.sh compare before now")
-    first, second = (side(name, profile) for name in names)
+    first, second = side(names[0], profile, names[1]), side(names[1], profile, names[0])
     resamples = first.results[0].parameters()["evaluate.resamples"]
     table = comparison.cells(first, second, protocol=PROTOCOLS["paper"], resamples=resamples)
     if table.empty:
@@ -57,8 +57,11 @@ def compare(profile: str, names: list[str]) -> str:
     return f"{text}\n\nKept in {paths.shown(folder)}: {', '.join(files)}"
 
 
-def side(name: str, profile: str) -> Side:
-    """One side by its name. Raises ConfigError if there is no such side, or nothing scored in it."""
+def side(name: str, profile: str, other: str = "") -> Side:
+    """One side by its name; `reference` is of the profile that the `other` side names, if it names one.
+
+    Raises ConfigError if there is no such side, or nothing scored in it.
+    """
     if name == "before":
         results = scored_runs.before(profile)
         if not any(r.folder.name.endswith(".previous") for r in results):
@@ -66,7 +69,10 @@ def side(name: str, profile: str) -> Side:
         return Side("before", results)
     top, where = contextlib.nullcontext(), profile
     if name == "reference" or name.startswith("reference/"):
-        top, where = reading(), name.partition("/")[2] or profile
+        top, where = reading(), name.partition("/")[2] or (other if other in PROFILES else profile)
+        if where not in profiles():
+            kept = " or ".join(f"reference/{p}" for p in profiles()) or "none at all"
+            raise ConfigError(f"The reference has no results at profile {where}; it has {kept}.")
     elif name in PROFILES:
         where = name
     elif (Path(name) / "runs").is_dir():

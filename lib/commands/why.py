@@ -1,9 +1,11 @@
 """`./run_all.sh why`: the provenance of a cell, a figure or a number.
 
     ./run_all.sh why                          the cells of Tables 2, 3 and 4 with their numbers
+    ./run_all.sh why table3:ped2              those of one table, or of a data set in it
     ./run_all.sh why table3:ped2:two_path     runs, parameters, commits and commands behind a cell
     ./run_all.sh why fig4:ped2                the runs that a figure is drawn from
-    ./run_all.sh why 0.870                    the cells and runs that have a number
+    ./run_all.sh why 0.870                    where a number stands, and the runs that have it
+    ./run_all.sh why ped2/score/mot/seed0     one run, by its name
 
 What was not run here is looked up in the curated results, and the answer says so.
 """
@@ -34,13 +36,20 @@ def answer(profile: str, asked: str = "") -> str:
     """The output of `./run_all.sh why`. Raises ConfigError for something that does not exist."""
     if NUMBER.fullmatch(asked):
         return find_number(profile, asked)
-    name = re.split(r"[:-]", asked)[0]
+    if "/" in asked:
+        return explain_run(profile, asked)
+    if chart := re.fullmatch(
+        r"(sensitivity|growth)[:-](\w+?)(?:-seed(\d+))?", asked
+    ):  # drawn by its own step
+        return explain_run(profile, f"{chart[2]}/{chart[1]}/seed{chart[3] or 0}")
+    name, *rest = re.split(r"[:-]", asked)
     if name in FIGURES:
         return explain_figure(profile, asked)
     if asked:
         check_name("table or figure", name, [*tables.ROWS, *FIGURES])
-        return explain_cell(profile, asked)
-    return list_cells(profile)
+        if rest[:1] and rest[0]:
+            check_name("data set", rest[0], DATASETS)
+    return explain_cell(profile, asked) if len(rest) > 1 else list_cells(profile, ":".join([name, *rest]))
 
 
 @contextlib.contextmanager
@@ -99,18 +108,28 @@ def _number(value: float) -> str:
 # -- all cells -----------------------------------------------------------------------------------------------
 
 
-def list_cells(profile: str) -> str:
-    """Every cell with a number, by the name that `why` takes."""
-    with nearest(profile, scored_runs.of_profile) as (place, said):
+def list_cells(profile: str, start: str = "") -> str:
+    """Every cell that has a number, by the name that `why` takes; with `start`, those of a table or of a data
+    set in it."""
+    of = start.partition(":")[2]
+
+    def runs_of(place: str) -> list[Result]:
+        return [result for result in scored_runs.of_profile(place) if of in ("", result.job.dataset)]
+
+    with nearest(profile, runs_of) as (place, said):
         cells = _cells(place, curated=bool(said))
         cells = cells[cells["auc"].notna()]
+        shown = [cell for cell in cells.itertuples() if f"{_name(cell)}:".startswith(start and f"{start}:")]
         lines = [said] if said else []
         lines.append(
             f"Cells of profile {place}, with this kit's AUC and the paper's; name one for its provenance."
         )
-        if cells.empty:
-            lines.append(f"  none: nothing is scored. Make them: ./run_all.sh tables --profile {place}")
-        for cell in cells.itertuples():
+        if not shown:
+            how = f"--profile {place}" + (f" --dataset {of}" if of else "")
+            lines.append(
+                f"  none: nothing {'of it ' if start else ''}is scored. Make them: ./run_all.sh tables {how}"
+            )
+        for cell in shown:
             seeds = f"  {cell.separate}" if cell.separate else ""
             lines.append(
                 f"  {_name(cell):<42} {_number(cell.auc)}  paper {_number(cell.paper)}  "
@@ -166,6 +185,34 @@ def _about(result: Result) -> list[str]:
     return lines + [f"      {_line(name, under)}" for name, under in result.beneath.items()]
 
 
+# -- one run -------------------------------------------------------------------------------------------------
+
+
+def explain_run(profile: str, asked: str) -> str:
+    """One run by its name, its numbers, and the runs that it reads. Raises ConfigError if it was not run."""
+
+    def record_of(place: str) -> dict | None:
+        return next((record for job, record in records.find(place) if job.name == asked), None)
+
+    with nearest(profile, record_of) as (place, where):
+        record = record_of(place)
+        if record is None:
+            raise ConfigError(
+                f"There is no complete run {asked}, here at profile {profile} or in the curated results."
+            )
+        lines = [where] if where else []
+        lines += [f"{asked}, profile {place}", f"  {_line('', record).strip()}"]
+        lines.append(f"  record   {paths.shown(from_name(place, asked).folder / 'run.json')}")
+        lines += [f"  {path:<42} {value!r}" for path, value in _leaves(record["metrics"])]
+        lines.append("  reads")
+        for name in record["inputs"]:
+            under = records.read(from_name(place, name).folder)
+            lines.append(f"    {_line(name, under) if under else f'{name:<42} no longer there'}")
+        lines.append("  parameters")
+        lines += [f"    {name:<28} {value}" for name, value in sorted(record["parameters"].items())]
+        return "\n".join(lines)
+
+
 def _line(name: str, record: dict) -> str:
     return f"{name:<42} {record['git']['commit'] or '':.7}  {record['command']}"
 
@@ -197,7 +244,7 @@ def explain_figure(profile: str, asked: str) -> str:
         lines = [where] if where else []
         lines.append(f"{asked}, profile {place}")
         if not files:
-            made = f"./run_all.sh {figure} --profile {place}"
+            made = f"./run_all.sh {figure} --profile {place}" + (f" --dataset {dataset}" if dataset else "")
             return "\n".join([*lines, f"  not drawn. To draw it: {made}"])
         lines += [f"  {paths.shown(path)}" for path in files]
         if record:
@@ -225,14 +272,18 @@ def find_number(profile: str, asked: str) -> str:
     wanted = asked.replace("−", "-").lstrip("+")
     decimals = len(wanted.partition(".")[2])
     text = f"{float(wanted):.{decimals}f}"
-    lines = []
+
+    def block(where: str, numbers) -> list[str]:
+        found = [f"  {what:<60} {value!r}" for what, value in numbers if f"{value:.{decimals}f}" == text]
+        return [f"{asked} {where}:", *found] if found else []
+
+    lines = block("in the paper", _numbers_of_cells(profile, False, ("paper", "paper_difference")))
+    measured = [field for field in tables.NUMBERS if field != "n" and not field.startswith("paper")]
     for place, curated in [(profile, False), *((other, True) for other in profiles())]:
         with reading() if curated else contextlib.nullcontext():
-            numbers = [*_numbers_of_cells(place, curated), *_numbers_of_runs(place)]
-        found = [f"  {what:<60} {value!r}" for what, value in numbers if f"{value:.{decimals}f}" == text]
-        if found:
-            where = paths.shown(paths.REFERENCE / place) if curated else "run here"
-            lines += [f"{asked} at profile {place}, {where}:", *found]
+            numbers = [*_numbers_of_cells(place, curated, measured), *_numbers_of_runs(place)]
+        where = paths.shown(paths.REFERENCE / place) if curated else "run here"
+        lines += block(f"at profile {place}, {where}", numbers)
     if not lines:
         raise ConfigError(
             f"{asked} is in no cell and no run, here at profile {profile} or in the curated results. "
@@ -241,11 +292,11 @@ def find_number(profile: str, asked: str) -> str:
     return "\n".join(lines)
 
 
-def _numbers_of_cells(profile: str, curated: bool) -> Iterator[tuple[str, float]]:
+def _numbers_of_cells(profile: str, curated: bool, fields) -> Iterator[tuple[str, float]]:
     for cell in _cells(profile, curated).itertuples():
-        for field in tables.NUMBERS:
+        for field in fields:
             value = getattr(cell, field)
-            if field != "n" and not pd.isna(value):
+            if not pd.isna(value):
                 yield f"{_name(cell)} {field.replace('_', ' ')}", float(value)
 
 

@@ -97,7 +97,7 @@ def chart(found: pd.DataFrame, base: float, caption: str, wanted: Figure = DEFAU
     present = [kind for kind in KINDS if kind in set(found["kind"])]
     width = style.width_for(wanted.size, style.PAGE)
     narrow = width <= style.COLUMN
-    left, row, across = (0.08, 0.31, 1) if narrow else (min(0.3 + 0.058 * widest, 3.2), 0.19, 3)
+    left, row, across = (0.16, 0.31, 1) if narrow else (min(0.3 + 0.058 * widest, 3.2), 0.19, 3)
     title = f"One choice changed at a time: what becomes of the AUC of {base:.3f}"
     titles = title.replace(": ", ":\n", 1).split("\n") if narrow else [title]
     head = 0.2 + 0.14 * (len(titles) - 1)

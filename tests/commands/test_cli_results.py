@@ -70,6 +70,22 @@ def test_each_target_has_its_place_on_the_page(reports):
         assert cli.places_on_page(GRID, targets) == places, targets
 
 
+def test_a_figure_that_was_asked_for_otherwise_is_named_by_its_file(reports, capsys):
+    asked = paths.figures("quick") / "asked"
+    asked.mkdir(parents=True)
+    job = Job("quick", "all", "figure", "fig5")
+    job.folder.mkdir(parents=True)
+    for name in ("fig5-ped2-column.pdf", "fig5-ped2-column.csv"):
+        (asked / name).write_text("x")
+    made.record(job)
+    made.change(job, lambda r: r.update(outputs=[{"file": path.name} for path in asked.iterdir()]))
+    out = show(capsys, "fig5", "table3")
+    assert "figures/asked/fig5-ped2-column.pdf" in out and ".csv" not in out and "#fig" not in out
+    assert out.endswith("index.html#table3\n")
+    made.change(job, lambda r: r.update(outputs=[{"file": "fig5-ped2.svg"}]))  # drawn by the rule again
+    assert show(capsys, "fig5").endswith("index.html#figures\n")
+
+
 def test_the_page_is_made_anew_where_something_ran_or_all_clips_are_asked_for(reports, capsys):
     index = paths.report("quick") / "index.html"
     index.write_text("here")

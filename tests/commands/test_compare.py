@@ -81,6 +81,12 @@ def test_two_profiles_and_the_curated_results(tmp_path):
     (tmp_path / "small").rename(tmp_path / "reference/small")
     assert compare.compare("quick", ["now", "reference/small"]).count("+0.") >= 1
     assert cli.main(["compare", "now", "reference"]) == 2  # the same profile was not curated
+    with pytest.raises(ConfigError, match="no results at profile quick; it has reference/small"):
+        compare.compare("quick", ["now", "reference"])
+    made.scored("ped2", "two_path", 0, profile="small")
+    said = compare.compare("quick", ["reference", "small"])  # of the profile that the other side names
+    assert said.startswith("**small against reference**") and "profile is" not in said
+    assert "profile is quick against small" in compare.compare("quick", ["now", "small"])
 
 
 def test_what_cannot_be_compared_is_said():

@@ -49,9 +49,11 @@ def test_a_cell_names_its_runs_parameters_commits_and_commands(reports):
     [
         ("table3:ped2:twopath", "Did you mean two_path"),
         ("table9:ped2:mot", "table or figure"),
-        ("table3", "data set"),
+        ("table3:pet2", "Did you mean ped2"),
         ("fig4:pet2", "Did you mean ped2"),
-        ("0.123456", "is in no cell and no run"),
+        ("ped2/score/mot/seed7", "no complete run ped2/score/mot/seed7"),
+        ("sensitivity-ped2", "no complete run ped2/sensitivity/seed0"),
+        ("0.123456", "stands in no cell and no run"),
     ],
 )
 def test_what_does_not_exist_is_said(asked, sentence, reports):
@@ -64,7 +66,10 @@ def test_a_number_is_found_in_cells_and_runs(reports):
     said = why.answer("quick", f"{record['metrics']['auc']:.3f}")
     assert "table3:ped2:mot auc" in said and "ped2/score/mot/seed0 auc" in said and "run here" in said
     with_sign = why.answer("quick", "+0.009")  # a change of the paper's
-    assert "table3:ped2:two_path paper difference" in with_sign
+    assert (
+        with_sign.startswith("+0.009 in the paper:") and "table3:ped2:two_path paper difference" in with_sign
+    )
+    assert "run here" not in with_sign, "the paper's number was not run here"
 
 
 def test_a_figure_names_the_runs_that_it_is_drawn_from(reports):
@@ -80,6 +85,29 @@ def test_without_a_name_all_cells_are_listed(reports):
     (line,) = (line for line in said if "table3:ped2:two_path" in line)
     assert f"{auc:.3f}" in line and "paper 0.968" in line and "n = 1" in line
     assert not any("avenue" in line for line in said)
+
+
+def test_a_table_or_a_data_set_in_it_lists_its_cells(reports):
+    of_table = why.answer("quick", "table4").splitlines()[1:]
+    assert [line.split()[0] for line in of_table] == [
+        f"table4:ped2:{variant}" for variant in ("app_none", "app_intensity", "app_error")
+    ]
+    assert why.answer("quick", "table4:ped2").splitlines()[1:] == of_table
+    said = why.answer("quick", "table4:avenue")
+    assert (
+        "nothing of it is scored" in said and "./run_all.sh tables --profile quick --dataset avenue" in said
+    )
+
+
+def test_a_run_is_explained_by_its_name(reports):
+    record = records.read(Job("quick", "ped2", "score", "mot", 0).folder)
+    said = why.answer("quick", "ped2/score/mot/seed0")
+    for words in ("./run_all.sh score", "c0ffee0", repr(record["metrics"]["auc"]), "ped2/flow/mot/seed0"):
+        assert words in said, words
+    made.record(Job("quick", "ped2", "sensitivity", "", 1), inputs=["ped2/prepare"], metrics={"base": 0.75})
+    said = why.answer("quick", "sensitivity-ped2-seed1")
+    assert said.startswith("ped2/sensitivity/seed1, profile quick") and "0.75" in said
+    assert "figure.size" in said
 
 
 def test_a_fresh_clone_answers_from_the_curated_results_and_says_so(reports):

@@ -1,11 +1,13 @@
 """What one changed choice does: against scores made directly."""
 
+import matplotlib.style
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 from matplotlib.text import Text
 
+from lib import paths
 from lib.config import Figure, parameters, resolve
 from lib.datasets.prepared import Clip
 from lib.evaluation import protocols, sensitivity
@@ -252,18 +254,23 @@ def test_the_chart_is_drawn_as_it_is_asked_for(size, width, stored, tmp_path):
     base = stored.auc(CONFIG, PAPER)
     found = sensitivity.table(sensitivity.rescored(stored, CONFIG, PAPER), base)
     found = found.assign(low=found["change"] - 0.01, high=found["change"] + 0.01)
-    captioned = sensitivity_chart.chart(found, base, "A caption.", Figure(size=size))
-    bare = sensitivity_chart.chart(found, base, "A caption.", Figure(size=size, caption=False))
-    assert bare.get_figwidth() == width and bare.get_figheight() < captioned.get_figheight()
-    written = [[text.get_text() for text in figure.findobj(Text)] for figure in (captioned, bare)]
-    assert "A caption." in written[0] and "A caption." not in written[1]
-    for row in found.itertuples():
-        assert sensitivity_chart.in_words(row.choice, row.value) in written[1]
-    renderer = FigureCanvasAgg(bare).get_renderer()
-    page = bare.bbox.padded(1)
-    for text in bare.findobj(Text):
-        box = text.get_window_extent(renderer)
-        if text.get_text() and text.get_visible():
+    with matplotlib.style.context(paths.STYLE):
+        captioned = sensitivity_chart.chart(found, base, "A caption.", Figure(size=size))
+        bare = sensitivity_chart.chart(found, base, "A caption.", Figure(size=size, caption=False))
+        assert bare.get_figwidth() == width and bare.get_figheight() < captioned.get_figheight()
+        written = [[text.get_text() for text in figure.findobj(Text)] for figure in (captioned, bare)]
+        assert "A caption." in written[0] and "A caption." not in written[1]
+        for row in found.itertuples():
+            assert sensitivity_chart.in_words(row.choice, row.value) in written[1]
+        renderer = FigureCanvasAgg(bare).get_renderer()
+        axis, page = bare.axes[0], bare.bbox.padded(1)
+        ticks = [
+            t.label1
+            for t in axis.xaxis.get_major_ticks()
+            if axis.get_xlim()[0] <= t.get_loc() <= axis.get_xlim()[1]
+        ]
+        for text in (*bare.texts, *axis.texts, *axis.get_yticklabels(), *bare.legends[0].get_texts(), *ticks):
+            box = text.get_window_extent(renderer)
             assert page.x0 <= box.x0 and box.x1 <= page.x1, text.get_text()
     how = {"size": size, "formats": ("png", "pdf"), "palette": "grey"}
     assert style.save(bare, found, tmp_path, "chart", **how) == ["chart.png", "chart.pdf", "chart.csv"]

@@ -189,6 +189,8 @@ function chooseClip(name, frame = 0) {
   shown.clip = shown.set.clips.find((clip) => clip.name === name);
   sheets = new Map();
   part("scrub").max = shown.clip.length - 1;
+  part("still").hidden = !shown.clip.nothing_happens;
+  part("still-why").textContent = shown.clip.nothing_happens || "";
   makePanels();
   drawCurves();
   show(frame);
@@ -277,6 +279,8 @@ async function show(frame) {
     line.setAttribute("x2", shown.frame);
   }
   tellValues();
+  const whose = shown.models.map((model) => model.title).join(" against ");
+  part("paper").textContent = `${shown.set.title}, ${shown.clip.title}, frame ${shown.frame}${label && ` (${label})`}. ${whose}.`;
   part("inside").dataset.frame = shown.frame;
 }
 
