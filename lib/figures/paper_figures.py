@@ -228,9 +228,9 @@ def fig1(results: Results) -> Picture:
     return Picture(figure, table, caption)
 
 
-# How an error looks that lies over a frame.
+# How an error drawn over a frame looks.
 MARKED = {"colour": ("Red", "redder"), "grey": ("Dark", "darker")}
-DOUBLINGS = 3  # of the mean error, at which the red of Fig. 3 is full
+DOUBLINGS = 3  # of the mean error, for the full red of Fig. 3
 
 
 def redness(error: np.ndarray) -> np.ndarray:

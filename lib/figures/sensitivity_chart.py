@@ -87,10 +87,10 @@ def in_words(choice: str, value) -> str:
 
 
 def chart(found: pd.DataFrame, base: float, caption: str, wanted: Figure = DEFAULT):
-    """A point for each choice, its change of the AUC with its interval: the largest effect on top.
+    """One point per choice: its change of the AUC with its interval, the largest effect on top.
 
-    `found` has choice, kind, value, auc and change, and low and high where clips are enough to resample.
-    Names stand beside the points; in a figure as wide as a column, above them.
+    `found` has choice, kind, value, auc and change, and low and high if there are enough clips to resample.
+    Names are beside the points; in a figure as wide as a column, above them.
     """
     names = [in_words(row.choice, row.value) for row in found.itertuples()]
     widest = max((len(name) for name in names), default=10)

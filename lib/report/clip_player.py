@@ -106,7 +106,7 @@ def _data_set(
 
 
 def nothing_happens(record: dict) -> dict[str, str]:
-    """The clips that a scored run names as such in which nothing happens, with the reason of each."""
+    """The clips in which nothing happens, as a scored run names them, each with the reason."""
     return (record.get("notes") or {}).get("nothing_happens") or {}
 
 
@@ -163,8 +163,8 @@ def _pictures(
     if data is None or (kept and dataset not in OPEN):
         shutil.rmtree(where, ignore_errors=True)
         owned = kept and dataset not in OPEN
-        why = "belong to their owners and are not kept here" if owned else "are not there"
-        return {"said": f"The frames {why}: the curves alone."}
+        why = "belong to their owners and are not kept here" if owned else "are not available"
+        return {"said": f"The frames {why}; only the curves are shown."}
     kinds = {} if data.tracks is None else data.tracks.groupby("clip")["kind"].unique().to_dict()
     for clip in clips:
         if clip["name"] in kinds:

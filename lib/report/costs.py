@@ -249,8 +249,8 @@ class Measured:
 
 
 def measured() -> list[Measured]:
-    """Every reference record of a job that was computed in full: weights that were taken, and trainings that
-    were there already, measure nothing."""
+    """Every reference record of a job that was computed in full; one with kept weights or with trainings from
+    an earlier call measures nothing."""
     found = []
     for profile in profiles():
         with reading():

@@ -126,8 +126,8 @@ def all_records(profile: str) -> dict[Job, dict]:
 
 
 def evaluation_of(profile: str, known: dict[Job, dict]) -> dict:
-    """The values of `evaluate` that the tables were last made with; if there are none, as among curated
-    records, those of a scored run, or else the profile's."""
+    """The values of `evaluate` with which the tables were last made; if there are no tables, as among curated
+    records, those of a scored run, otherwise the profile's."""
     made = [known.get(Job(profile, "all", step)) for step in ("table3", "table2", "table4", "verdict")]
     scored = [record for job, record in known.items() if job.step == "score"]
     for record in (*made, *scored):

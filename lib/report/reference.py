@@ -312,7 +312,7 @@ def _figures(profile: str, drawn: Path, before: Path, to: Path, earlier: set[Pat
 
 
 def keep_figure(folder: Path, stem: str, to: Path) -> None:
-    """One file of a figure: the drawing if it is small, otherwise a picture at the size of a screen."""
+    """Keep one file of a figure: the drawing if it is small, otherwise a picture of screen size."""
     from PIL import Image
 
     for path in to.glob(f"{stem}.*"):
