@@ -166,7 +166,7 @@ def preview(profile: str, datasets) -> str:
             if job.name in before and before[job.name]["ended"] != record["ended"]
         ]
         lines.append(
-            f"  {dataset}: {len(own)} runs, seeds {', '.join(map(str, seeds))}; {len(new)} are new, "
+            f"  {dataset}: {len(own)} runs, seeds {', '.join(map(str, seeds)) or 'none'}; {len(new)} are new, "
             f"{len(changed)} replace a run that was curated before"
         )
         settings = own[-1][1]["settings"]
