@@ -280,7 +280,7 @@ def deviations(results, dataset: str) -> pd.DataFrame:
 
     Columns are parameter, these runs, profile paper, stated by.
     """
-    specs, paper = parameters(), flat(resolve("paper", dataset))
+    specs, paper = parameters(), flat(resolve("paper", dataset, literal=True))
     values = [r.parameters() for r in results if r.job.dataset == dataset and r.job.step == "score"]
     rows = []
     for name in specs:

@@ -564,7 +564,8 @@ def costs_block() -> str:
             for step in STEPS:
                 runs = [r for job, r in found if (job.dataset, job.step) == (dataset, step)]
                 if runs:
-                    times = [r["seconds"] for r in runs]
+                    # a selection that was continued counts its trials, one after the other
+                    times = [max(r["seconds"], r["notes"].get("trial_seconds", 0)) for r in runs]
                     shortest, longest = terminal.duration(min(times)), terminal.duration(max(times))
                     span = shortest if shortest == longest else f"{shortest} to {longest}"
                     machine, gpu = runs[0]["hardware"], runs[0].get("notes", {}).get("gpu")
