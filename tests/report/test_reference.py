@@ -274,7 +274,8 @@ def test_a_study_joins_the_scored_runs_that_were_curated_before(places):
         made.prepare()
         job.folder.mkdir(parents=True, exist_ok=True)
         (job.folder / "choices.csv").write_text("parameter,value\nflow.K,4\n")
-        made.record(job, metrics={}, notes={"scored_on_test": []}, commit="5e1ec7e")
+        notes = {"scored_on_test": [], "trial_seconds": 9000}
+        made.record(job, metrics={}, notes=notes, commit="5e1ec7e")
 
     study()
     with pytest.raises(reference.CurateError, match="There is no scored run of ped2"):
@@ -290,6 +291,7 @@ def test_a_study_joins_the_scored_runs_that_were_curated_before(places):
         "5e1ec7e" in (runs / "selection/run.json").read_text() and (runs / "selection/choices.csv").exists()
     )
     assert (runs / "prepare/run.json").read_text() == before, "the scored runs keep what they stand on"
+    assert "| selection | 1 | 2 h 30 min |" in reference.costs_block(), "with its trials"
     assert len(list(runs.glob("score/*/seed0/run.json"))) == 7 and "app_intensity" in table(places)
 
 
