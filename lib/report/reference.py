@@ -165,9 +165,10 @@ def preview(profile: str, datasets) -> str:
             for job, record in own
             if job.name in before and before[job.name]["ended"] != record["ended"]
         ]
-        seeds = ", ".join(map(str, seeds)) or "none"
+        listed = ", ".join(map(str, seeds)) or "none"
         lines.append(
-            f"  {dataset}: {len(own)} runs, seeds {seeds}; {len(new)} are new, {len(changed)} replace a run that was curated before"
+            f"  {dataset}: {len(own)} runs, seeds {listed}; {len(new)} are new, "
+            f"{len(changed)} replace a run that was curated before"
         )
         settings = own[-1][1]["settings"]
         if settings:
