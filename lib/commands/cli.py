@@ -556,8 +556,8 @@ def show_results(
 
 
 def drawn_as_asked(grid: planning.Grid, target: str) -> list[Path]:
-    """The files of a target's figures where something of them was asked for (`figure.size` and so on): these
-    are not on the page. Of many, their folder."""
+    """The files of a target's figures drawn with settings of the user (`figure.size` etc.), which are not on
+    the page; their folder if there are many."""
     folder, found = paths.figures(grid.profile) / "asked", []
     for job in planning.jobs_for(grid, target):
         record = records.read(job.folder) if job.step in ("figure", "sensitivity") else None

@@ -58,7 +58,7 @@ def compare(profile: str, names: list[str]) -> str:
 
 
 def side(name: str, profile: str, other: str = "") -> Side:
-    """One side by its name; `reference` is of the profile that the `other` side names, if it names one.
+    """One side by its name; `reference` has the profile that the `other` side names, if it names one.
 
     Raises ConfigError if there is no such side, or nothing scored in it.
     """

@@ -109,8 +109,8 @@ def _number(value: float) -> str:
 
 
 def list_cells(profile: str, start: str = "") -> str:
-    """Every cell that has a number, by the name that `why` takes; with `start`, those of a table or of a data
-    set in it."""
+    """Every cell with a number, by the name that `why` takes; with `start`, only those of a table or of a
+    data set in it."""
     of = start.partition(":")[2]
 
     def runs_of(place: str) -> list[Result]:

@@ -183,8 +183,8 @@ def notebook_parameters(notebook: Path) -> set[str]:
 
 def run_notebook(notebook: Path, output: Path, given: dict, order: dict, watch: Watch) -> None:
     """Execute a notebook with papermill in the kernel of this environment. Raises JobError."""
-    # For a format that no notebook has, jsonschema, which papermill imports, would compile a grammar for
-    # two seconds.
+    # jsonschema, which papermill imports, would take two seconds to compile a grammar for a format that no
+    # notebook uses.
     sys.modules.setdefault("rfc3987_syntax", None)
     import papermill
     from nbclient.exceptions import DeadKernelError

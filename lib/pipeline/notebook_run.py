@@ -55,7 +55,8 @@ class Run:
         return self.inputs[self.job.other(step, variant).name]
 
     def identity_without(self, group: str) -> str:
-        """The run's identity whatever a group of parameters says: that of a part which does not read it."""
+        """The identity of a part of the run that does not read a group of parameters, whatever their
+        values."""
         config = dataclasses.replace(self.config, **{group: type(getattr(self.config, group))()})
         return records.identity(self.job, config, digests_of(self.job, self.inputs))
 

@@ -106,7 +106,7 @@ def _data_set(
 
 
 def nothing_happens(record: dict) -> dict[str, str]:
-    """The clips in which nothing happens, as a scored run names them, each with the reason."""
+    """The clips in which nothing happens, according to a scored run, with the reasons."""
     return (record.get("notes") or {}).get("nothing_happens") or {}
 
 

@@ -249,8 +249,8 @@ class Measured:
 
 
 def measured() -> list[Measured]:
-    """Every reference record of a job that was computed in full; one with kept weights or with trainings from
-    an earlier call measures nothing."""
+    """Every reference record of a job that was computed in full: without kept weights or trainings of an
+    earlier call."""
     found = []
     for profile in profiles():
         with reading():

@@ -820,7 +820,7 @@ def test_what_is_not_there_is_one_clear_sentence(results, figure, wanted, senten
 
 
 def test_a_model_that_was_not_run_is_one_clear_sentence(results):
-    with pytest.raises(ConfigError, match="it has .*two_path.*run_all.sh mot"):
+    with pytest.raises(ConfigError, match="there are .*two_path.*run_all.sh mot"):
         ask(without(results, "synthetic/score/mot/seed0"), "fig5", model="mot")
 
 
