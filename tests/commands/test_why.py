@@ -53,7 +53,7 @@ def test_a_cell_names_its_runs_parameters_commits_and_commands(reports):
         ("fig4:pet2", "Did you mean ped2"),
         ("ped2/score/mot/seed7", "no complete run ped2/score/mot/seed7"),
         ("sensitivity-ped2", "no complete run ped2/sensitivity/seed0"),
-        ("0.123456", "stands in no cell and no run"),
+        ("0.123456", "is in no cell and no run"),
     ],
 )
 def test_what_does_not_exist_is_said(asked, sentence, reports):
@@ -111,6 +111,7 @@ def test_a_run_is_explained_by_its_name(reports):
 
 
 def test_a_fresh_clone_answers_from_the_curated_results_and_says_so(reports):
+    auc = records.read(Job("quick", "ped2", "score", "mot", 0).folder)["metrics"]["auc"]
     (reports / "quick").rename(reports / "small")
     draw("small")
     for path in (reports / "small").rglob("run.json"):
@@ -124,5 +125,5 @@ def test_a_fresh_clone_answers_from_the_curated_results_and_says_so(reports):
         said = why.answer("quick", asked)
         assert said.startswith("Not run here at profile quick; from the curated results") and words in said
         assert "profile small" in said
-    assert "reference/small:" in why.answer("quick", "+0.009")
+    assert "reference/small:" in why.answer("quick", f"{auc:.3f}")
     assert "none: nothing is scored" not in why.answer("small")
