@@ -3,7 +3,7 @@ al. 2019)"."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
@@ -43,14 +43,3 @@ def foreground(frames: np.ndarray, background: np.ndarray) -> np.ndarray:
         moving = (difference > BACKGROUND_THRESHOLD * frame.shape[-1]).astype(np.uint8)
         mask[:] = cv2.dilate(moving, cross, iterations=BACKGROUND_DILATIONS)
     return masks
-
-
-def mog_foreground(frames: np.ndarray) -> Iterator[np.ndarray]:
-    """Foreground masks of a clip, one a frame: (length, H, W, C) uint8, memory-mapped or not -> (H, W) bool
-    each.
-
-    Two passes over the clip, the first for its background; neither holds more than one frame.
-    """
-    background = mog_background(frames)
-    for index in range(len(frames)):
-        yield foreground(frames[index : index + 1], background)[0]
