@@ -53,6 +53,11 @@ time.sleep(1.5)
     ],
 )
 def test_a_signal_stops_snakemake_and_its_jobs_once(tmp_path, how, ignored):
+    def begin():  # the tests themselves may run below nohup, or in the background
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.SIG_DFL)
+
     (tmp_path / "snakemake").mkdir()
     (tmp_path / "snakemake/__init__.py").touch()
     (tmp_path / "snakemake/cli.py").write_text(SNAKEMAKE)
@@ -65,7 +70,7 @@ def test_a_signal_stops_snakemake_and_its_jobs_once(tmp_path, how, ignored):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.SIG_DFL),
+        preexec_fn=begin,
     )
     until = time.time() + 300
     while not (tmp_path / "started").exists():
