@@ -474,7 +474,7 @@ def test_an_interrupted_training_goes_on_and_ends_the_same(finished, tmp_path):
     assert record(broken, job)["status"] == "failed"
 
     done = broken.tiny("one_path")
-    assert done.returncode == 0 and "unchanged: its inputs came out as before" in done.stderr, done.stderr
+    assert done.returncode == 0 and "unchanged: its inputs are the same as before" in done.stderr, done.stderr
     assert "continuing from step 6 of 6" in (folder / "03_train_autoencoder.ipynb").read_text()
     for name in ("autoencoder.pt", "snapshots.pt"):
         assert (folder / name).read_bytes() == (finished.folder / RUNS / job / name).read_bytes()
