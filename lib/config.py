@@ -423,10 +423,21 @@ def resolve(profile: str, dataset: str, settings: dict[str, Any] | None = None, 
         check_name("parameter", name, known)
         value = cast(name, value, type_of(name))
         check(name, value)
-        group, short = name.split(".")
-        config = dataclasses.replace(
-            config, **{group: dataclasses.replace(getattr(config, group), **{short: value})})
+        config = changed(config, name, value)
     return config
+
+
+def changed(config: Config, name: str, value) -> Config:
+    """A configuration with one parameter changed, by its full name."""
+    group, short = name.split(".")
+    return dataclasses.replace(
+        config, **{group: dataclasses.replace(getattr(config, group), **{short: value})})
+
+
+def value_of(config: Config, name: str):
+    """The value of a parameter, by its full name."""
+    group, short = name.split(".")
+    return getattr(getattr(config, group), short)
 
 
 def recorded(parameters: dict[str, Any], group: str):
@@ -444,6 +455,6 @@ def values(group) -> dict[str, Any]:
 def flat(config: Config, groups_used=None) -> dict[str, Any]:
     """All parameters of a configuration by full name, or only those of the given groups or full names. Tuples
     become lists, as in JSON."""
-    chosen = {name: getattr(getattr(config, name.split(".")[0]), name.split(".")[1]) for name in parameters()
+    chosen = {name: value_of(config, name) for name in parameters()
               if groups_used is None or name in groups_used or name.split(".")[0] in groups_used}
     return json.loads(json.dumps(chosen))

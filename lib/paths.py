@@ -56,8 +56,9 @@ def tables(profile: str) -> Path:
     return report(profile) / "tables"
 
 
-def figures(profile: str) -> Path:
-    return report(profile) / "figures"
+def figures(profile: str, *, asked: bool = False) -> Path:
+    """The figures of a profile together; `asked`: those drawn as a user asked (`figure.size` etc.)."""
+    return report(profile) / "figures" / ("asked" if asked else "")
 
 
 def home() -> str:

@@ -21,12 +21,12 @@ from pathlib import Path
 
 from lib import errors, paths
 from lib.commands import elsewhere
-from lib.config import parameters, resolve, selected, values
+from lib.config import parameters, resolve, selected, value_of, values
 from lib.errors import ConfigError
 from lib.pipeline import adoption, engine, execution, planning, plans, records, surroundings, terminal
 from lib.pipeline.steps import STEPS, TARGETS
 from lib.settings.profiles import PROFILES
-from lib.settings.values import DATASETS, check_name, nearest
+from lib.settings.values import DATASETS, as_typed, check_name, nearest
 
 WIDTH = 46  # width of the column of job names
 ENGINE_LOG = "engine.log"  # Snakemake's messages, beside the plan
@@ -331,8 +331,7 @@ def understand(options) -> tuple[planning.Grid, list[str]]:
     for dataset in datasets:
         config = resolve(options.profile, dataset, settings)
         for name in settings:
-            group, short = name.split(".")
-            settings[name] = getattr(getattr(config, group), short)
+            settings[name] = value_of(config, name)
     again = tuple(options.again)
     return planning.Grid(options.profile, datasets, seeds, tuple(sorted(settings.items())), again), targets
 
@@ -348,12 +347,10 @@ def literal_values(profile: str, datasets: tuple[str, ...]) -> dict[str, object]
         for name, choice in selected(dataset).items()
         if choice["value"] != choice["literal"]
     }
+    literal = [resolve(profile, dataset, literal=True) for dataset in datasets]
     found = {}
     for name in sorted(chosen):
-        group, short = name.split(".")
-        of_sets = {
-            getattr(getattr(resolve(profile, dataset, literal=True), group), short) for dataset in datasets
-        }
+        of_sets = {value_of(config, name) for config in literal}
         if len(of_sets) > 1:
             raise ConfigError(
                 f"--literal: {name} has different values for {', '.join(datasets)}. Run one data set at a "
@@ -558,7 +555,7 @@ def show_results(
 def drawn_as_asked(grid: planning.Grid, target: str) -> list[Path]:
     """The files of a target's figures drawn with settings of the user (`figure.size` etc.), which are not on
     the page; their folder if there are many."""
-    folder, found = paths.figures(grid.profile) / "asked", []
+    folder, found = paths.figures(grid.profile, asked=True), []
     for job in planning.jobs_for(grid, target):
         record = records.read(job.folder) if job.step in ("figure", "sensitivity") else None
         names = [output["file"] for output in record["outputs"]] if record else []
@@ -618,8 +615,7 @@ def show_list() -> int:
         "\n\nParameters, with their defaults",
     )
     for name, spec in parameters().items():
-        default = ",".join(map(str, spec.default)) if isinstance(spec.default, tuple) else spec.default
-        print(f"  {name:<26} {default!s:<16} {spec.metadata['help']}")
+        print(f"  {name:<26} {as_typed(spec.default):<16} {spec.metadata['help']}")
     return 0
 
 

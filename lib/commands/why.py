@@ -24,7 +24,7 @@ from lib.evaluation.protocols import PROTOCOLS
 from lib.evidence import scored_runs, stored_tables, tables
 from lib.evidence.scored_runs import Result
 from lib.pipeline import records
-from lib.pipeline.steps import FIGURES, Job, from_name, upstream
+from lib.pipeline.steps import FIGURES, Job, from_chart, from_name, upstream
 from lib.report.reference import profiles, reading
 from lib.settings.values import DATASETS, check_name
 
@@ -38,10 +38,8 @@ def answer(profile: str, asked: str = "") -> str:
         return find_number(profile, asked)
     if "/" in asked:
         return explain_run(profile, asked)
-    if chart := re.fullmatch(
-        r"(sensitivity|growth)[:-](\w+?)(?:-seed(\d+))?", asked
-    ):  # drawn by its own step
-        return explain_run(profile, f"{chart[2]}/{chart[1]}/seed{chart[3] or 0}")
+    if job := from_chart(profile, asked):
+        return explain_run(profile, job.name)
     name, *rest = re.split(r"[:-]", asked)
     if name in FIGURES:
         return explain_figure(profile, asked)

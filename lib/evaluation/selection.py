@@ -21,8 +21,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.stats import spearmanr
 
-from lib.config import Config, parameters
-from lib.evaluation.sensitivity import changed, value_of
+from lib.config import Config, changed, parameters, value_of
 
 CRITERIA = {"autoencoder": "R", "flow": "L", "score": "S"}
 SEEDS = (0, 1)

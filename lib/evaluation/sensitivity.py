@@ -19,7 +19,7 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from lib import scoring
-from lib.config import Config, values
+from lib.config import Config, changed, value_of
 from lib.evaluation.protocols import Protocol, bits_per_pixel, bootstrap_change, frame_auc, protocol_scores
 
 # The other values of each open choice. lambda_L, which may be any number, is halved and doubled, and divided
@@ -179,20 +179,6 @@ def as_they_are(protocol: Protocol) -> Protocol:
     """The protocol for scores to which `protocol` has already been applied: no normalisation, no
     smoothing."""
     return dataclasses.replace(protocol, normalise="none", smoothing=0.0)
-
-
-def changed(config: Config, name: str, value) -> Config:
-    """A configuration with one parameter changed, by its full name."""
-    group, short = name.split(".")
-    return dataclasses.replace(
-        config, **{group: dataclasses.replace(getattr(config, group), **{short: value})}
-    )
-
-
-def value_of(config: Config, name: str):
-    """The value of a parameter, by its full name."""
-    group, short = name.split(".")
-    return values(getattr(config, group))[short]
 
 
 def rescored(stored: Stored, config: Config, protocol: Protocol) -> list[dict]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import sys
 import time
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from IPython import get_ipython
 from IPython.core.pylabtools import select_figure_formats
 
 from lib import paths
-from lib.config import Config, parameters, resolve, selected
+from lib.config import Config, parameters, resolve, selected, value_of
 from lib.errors import CheckError, RunError
 from lib.pipeline import records
 from lib.pipeline.steps import STEPS, Job, from_name, upstream
@@ -162,6 +163,15 @@ class Run:
             paths.write_json(self.folder / "result.json", result)
             print("Done. The record is run.json beside this notebook.")
 
+    def keep_figures(self, names: list[str], *, asked: bool = False) -> list[Path]:
+        """Copy files of this run to the figures of its profile; `asked` as in `paths.figures`. Returns the
+        copies: none in a run by hand."""
+        together, copies = paths.figures(self.job.profile, asked=asked), []
+        for name in [] if self.by_hand else names:
+            together.mkdir(parents=True, exist_ok=True)
+            copies.append(shutil.copyfile(self.folder / name, together / name))
+        return copies
+
     def _show_beside_the_pipeline(self, metrics: dict) -> None:
         """Print the numbers of a run by hand beside those of the pipeline's run of the same name, if there is
         one."""
@@ -262,7 +272,7 @@ def settings_table(config: Config, *groups: str):
     rows, chosen = [], selected(_begun.job.dataset) if _begun else {}
     for name, spec in parameters().items():
         if name.split(".")[0] in groups:
-            value = getattr(getattr(config, name.split(".")[0]), spec.name)
+            value = value_of(config, name)
             source = spec.metadata["paper"] and f"paper: {spec.metadata['paper']}"
             rows.append(
                 {

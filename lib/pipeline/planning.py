@@ -22,6 +22,7 @@ from lib.errors import EXIT_DISK, EXIT_NOTEBOOK, DataError
 from lib.pipeline import plans, records, resources, surroundings
 from lib.pipeline.plans import Line, Plan
 from lib.pipeline.steps import SHOWN_AFTER, STEPS, TARGETS, Job, from_name, jobs_of, upstream
+from lib.settings.values import as_typed
 
 MISSING_INPUTS = "its inputs are missing"
 
@@ -334,6 +335,5 @@ def command_for(grid: Grid, job: Job) -> str:
     if job.seed is not None:
         parts.append(f"--seeds {job.seed}")
     for name, value in grid.settings:
-        text = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-        parts.append("--set " + shlex.quote(f"{name}={text}"))
+        parts.append("--set " + shlex.quote(f"{name}={as_typed(value)}"))
     return " ".join(parts)

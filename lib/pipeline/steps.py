@@ -11,6 +11,7 @@ one job: five columns of Table 3 use the same autoencoder.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -152,10 +153,18 @@ STEPS = {
 # run. They run again if one of these has run, so that they show the finished call.
 SHOWN_AFTER = {"explain_glow": ("flow",), "start": tuple(step for step in STEPS if step != "start")}
 
-# What a user can ask for, beside the names of steps. A selection is made once and adopted, and growth trains
-# for hours, so these have to be asked for by name.
+# A selection is made once and adopted, and growth trains for hours, so these have to be asked for by name.
+# Both can be curated beside scored runs of an earlier call.
+STUDIES = ("selection", "growth")
+# Steps that draw a chart of their own, and its title.
+CHARTS = {
+    "sensitivity": "What each open choice does to the AUC",
+    "growth": "The AUC while the networks are trained",
+}
+
+# What a user can ask for, beside the names of steps.
 TARGETS = {
-    "all": tuple(step for step in STEPS if step not in ("selection", "growth")),
+    "all": tuple(step for step in STEPS if step not in STUDIES),
     "learn": ("start", "explain_autoencoder", "explain_glow"),
     "flows": ("flow",),
     "scores": ("score", "reference"),
@@ -196,6 +205,13 @@ def from_name(profile: str, name: str) -> Job:
     parts = name.split("/")
     seed = int(parts.pop()[4:]) if parts[-1].startswith("seed") else None
     return Job(profile, parts[0], parts[1], parts[2] if len(parts) > 2 else "", seed)
+
+
+def from_chart(profile: str, name: str) -> Job | None:
+    """The job that draws a chart, by the chart's name: <step>-<data set>, and -seed<n> for a seed that is not
+    0; with a colon for the first hyphen too. None for other names."""
+    found = re.fullmatch(rf"({'|'.join(CHARTS)})[:-](\w+?)(?:-seed(\d+))?", name)
+    return Job(profile, found[2], found[1], "", int(found[3] or 0)) if found else None
 
 
 def upstream(job: Job, scored: tuple[Job, ...], model: str = "") -> tuple[Job, ...]:

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib import paths, scoring
-from lib.config import Config, resolve, values
+from lib.config import Config, changed, resolve, values
 from lib.datasets.layouts import KNOWN
-from lib.evaluation.sensitivity import changed, retrainings
+from lib.evaluation.sensitivity import retrainings
 from lib.glow import Glow
 from lib.itae import ITAE
 from lib.pipeline import records

@@ -20,7 +20,7 @@ from lib import paths
 from lib.config import flat, resolve
 from lib.evidence import names, scored_runs, stored_tables, tables, typesetting, verdict
 from lib.pipeline import planning, records
-from lib.pipeline.steps import FIGURES, STEPS, Job, from_name, jobs_of
+from lib.pipeline.steps import CHARTS, FIGURES, STEPS, Job, from_chart, from_name, jobs_of
 from lib.pipeline.terminal import duration
 from lib.report import clip_player, notebook_pages, reference
 
@@ -39,11 +39,6 @@ FIGURE_TITLES = {
     "protocols": "AUC by protocol",
     "clips": "AUC by clip",
     "kinds": "AUC by kind of anomaly",
-}
-# Charts that a step of their own draws: <step>-<data set>, and -seed<n> for a seed that is not 0.
-CHARTS = {
-    "sensitivity": "What each open choice does to the AUC",
-    "growth": "The AUC while the networks are trained",
 }
 
 
@@ -366,9 +361,8 @@ def figures(profile: str, known: dict[Job, dict], old: dict[Job, str]) -> list[d
         found += [] if mine else [{"name": figure, "title": title, "image": ""}]
     drawn = {figure["name"] for figure in found}
     for stem in (stem for stem in stems if stem not in drawn):
-        of = re.fullmatch(rf"({'|'.join(CHARTS)})-(\w+?)(?:-seed(\d+))?", stem)
-        title = CHARTS[of[1]] if of else stem.replace("_", " ").replace("-", " ").capitalize()
-        job = Job(profile, of[2], of[1], "", int(of[3] or 0)) if of else None
+        job = from_chart(profile, stem)
+        title = CHARTS[job.step] if job else stem.replace("_", " ").replace("-", " ").capitalize()
         found.append(_figure(folder, stem, title, known, old.get(job, "")))
     return found
 

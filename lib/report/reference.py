@@ -31,7 +31,8 @@ from lib import paths
 from lib.errors import CurateError
 from lib.evidence.scored_runs import NOT_COMPARED
 from lib.pipeline import records, terminal
-from lib.pipeline.steps import FULL, STEPS, Job
+from lib.pipeline.steps import FULL, STEPS, STUDIES, Job
+from lib.settings.values import as_typed
 
 KEPT = ("run.json", "history.csv", "test_windows.npy", "selection.csv", "choices.csv")  # copied unchanged
 SCORES = ("scores.csv", "reference.csv")  # rounded
@@ -42,10 +43,6 @@ WEIGHTS = {
     ("flow", "app_intensity"): "flow.pt",
     ("flow", "mot"): "flow.pt",
 }
-STUDIES = (
-    "selection",
-    "growth",
-)  # steps that are curated without scored runs of their own, beside earlier ones
 REAL = ("ped1", "ped2", "avenue", "shanghaitech")
 LARGEST_MB = 12  # limit for everything below reports/reference
 LARGEST_SVG_KB, LARGEST_WIDTH = 100, 1400  # a larger drawing is kept as a png of this width
@@ -109,8 +106,9 @@ def to_curate(profile: str, datasets) -> list[tuple[Job, dict]]:
     """The complete runs of a profile on some data sets. Raises CurateError if they cannot be curated."""
     found = [(job, record) for job, record in records.find(profile) if job.dataset in datasets]
     if not any(job.step == "score" for job, _ in found):
-        earlier = (paths.REFERENCE / profile / "runs").glob("*/score/*/*/run.json")
-        found = [(job, record) for job, record in found if job.step in STUDIES] if any(earlier) else []
+        with reading():
+            earlier = any(job.step == "score" for job, _ in records.find(profile))
+        found = [(job, record) for job, record in found if job.step in STUDIES and earlier]
     if not found:
         raise CurateError(
             f"There is no scored run of {', '.join(datasets)} at profile {profile}. Run it first: "
@@ -140,7 +138,7 @@ def _refuse_mixed(found) -> None:
     first: dict[tuple[str, str], tuple[Job, object]] = {}
     for job, record in found:
         for name, value in record["parameters"].items():
-            if name.startswith(NOT_COMPARED) or job.step in ("sensitivity", "selection", "growth"):
+            if name.startswith(NOT_COMPARED) or job.step in ("sensitivity", *STUDIES):
                 continue
             other, seen = first.setdefault((job.dataset, name), (job, value))
             if seen != value:
@@ -381,11 +379,8 @@ def note_scored(found) -> None:
 
 def _scores_of(job: Job, record: dict) -> list[dict]:
     """The lines of scored.csv for one run."""
-    texts = []
-    for name, value in record["settings"].items():
-        text = ",".join(map(str, value)) if isinstance(value, list) else value
-        texts.append(f"{name}={text}")
-    settings, metrics = " ".join(texts), record["metrics"]
+    settings = " ".join(f"{name}={as_typed(value)}" for name, value in record["settings"].items())
+    metrics = record["metrics"]
 
     def line(auc: float, note: str = "", model: str = job.variant or FULL, seed=job.seed) -> dict:
         return {

@@ -29,6 +29,11 @@ def check_name(kind: str, word: str, known) -> str:
     return word
 
 
+def as_typed(value: Any) -> str:
+    """A value as it is typed on a command line, which `cast` reads."""
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
 def cast(name: str, value: Any, wanted: Any) -> Any:
     """`value` converted to the type `wanted` of parameter `name`.
 

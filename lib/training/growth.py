@@ -16,11 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lib import paths
-from lib.config import Config
+from lib.config import Config, changed
 from lib.datasets.prepared import Prepared
 from lib.errors import TrainingError
 from lib.evaluation.protocols import PROTOCOLS, frame_auc
-from lib.evaluation.sensitivity import Stored, alone, changed
+from lib.evaluation.sensitivity import Stored, alone
 from lib.training import extraction, loop, stage1
 from lib.training.selection_trials import STRIDE, OnlyTest, Trial
 

@@ -29,13 +29,13 @@ import numpy as np
 import torch
 
 from lib import paths
-from lib.config import Config, flat
+from lib.config import Config, changed, flat
 from lib.datasets.prepared import Prepared, open_prepared
 from lib.evaluation.pasted_anomalies import held_out, pasted_copies
 from lib.evaluation.protocols import PROTOCOLS, frame_auc
 from lib.evaluation.selection import Line, Settled, label_of, with_changes
-from lib.evaluation.sensitivity import Stored, alone, changed
-from lib.scoring import reading_of
+from lib.evaluation.sensitivity import Stored, alone
+from lib.scoring import clip_ids, reading_of
 from lib.training import extraction, flow_windows, loop, stage1, stage2
 
 FLOWS = {"app": "app_intensity", "mot": "mot"}  # of the full model
@@ -173,7 +173,7 @@ class Trial:
                 for name, value in history[-1].items()
                 if name in ("loss", "l2", "gradient", "ms_ssim")
             },
-            "auc": {"R": frame_auc(R, data.labels, ids_of(data), PROTOCOLS["paper"])},
+            "auc": {"R": frame_auc(R, data.labels, clip_ids(data.clips("test")), PROTOCOLS["paper"])},
         }
 
     def _flow(self, tick: Callable) -> dict:
@@ -227,7 +227,9 @@ class Trial:
                 reading_of(self.config.score, channels=self.config.data.channels)
             ]
             shutil.rmtree(folder)
-            paths.write_json(kept, {"R": frame_auc(R, data.labels, ids_of(data), PROTOCOLS["paper"])})
+            paths.write_json(
+                kept, {"R": frame_auc(R, data.labels, clip_ids(data.clips("test")), PROTOCOLS["paper"])}
+            )
         return json.loads(kept.read_text(encoding="utf-8"))["R"]
 
     def stored_on_test(self, data: Prepared, features: Path, tick: Callable) -> Stored:
@@ -269,12 +271,6 @@ class OnlyTest:
 
     def frames(self, split: str):
         return self.data.frames(split)
-
-
-def ids_of(data: Prepared) -> np.ndarray:
-    """The number of the test clip of each frame, (N,)."""
-    clips = data.clips("test")
-    return np.repeat(np.arange(len(clips)), [clip.length for clip in clips])
 
 
 def normal_windows(data: Prepared, windows: np.ndarray, *, T: int) -> np.ndarray:
