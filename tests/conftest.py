@@ -32,6 +32,18 @@ TINY = {
     "evaluate.resamples": 20,
 }
 
+# The parameters of the smallest networks and frames, for tests that train or score in this process.
+SMALLEST = {
+    "data.height": 16,
+    "data.width": 16,
+    "model.T": 8,
+    "model.app_channels": (4, 4, 4, 4),
+    "model.mot_channels": (4, 4, 4, 4),
+    "flow.K": 1,
+    "flow.hidden": 4,
+    "machine.device": "cpu",
+}
+
 # Each kernel of a checkout runs this at its start. After a checkpoint, training waits while `hold` is there.
 HOLD = """
 import os, sys, time

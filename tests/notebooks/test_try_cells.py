@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import SMALLEST
 
 from lib import glow, scoring
 from lib.config import resolve
@@ -24,19 +25,9 @@ from lib.pipeline.steps import Job
 from lib.training import stage1, stage2
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
-SMALL = {
-    "data.height": 16,
-    "data.width": 16,
-    "model.T": 8,
-    "model.app_channels": (4, 4, 4, 4),
-    "model.mot_channels": (4, 4, 4, 4),
-    "flow.K": 1,
-    "flow.hidden": 4,
-    "machine.device": "cpu",
-}
 CLIPS = (Clip("a", "test", 0, 30), Clip("b", "test", 30, 30))
 LABELS = np.tile(np.arange(30) > 14, 2)
-CONFIG = resolve("quick", "synthetic", SMALL)
+CONFIG = resolve("quick", "synthetic", SMALLEST)
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
-from test_selection_trials import CONFIG, LENGTHS
+from test_selection_trials import CONFIG, LENGTHS, moving
 
+from lib.config import changed
 from lib.datasets.prepared import open_prepared
 from lib.errors import TrainingError
 from lib.evaluation.protocols import PROTOCOLS, frame_auc
-from lib.evaluation.sensitivity import changed
 from lib.scoring import clip_ids, reading_of
 from lib.training import extraction, growth, loop, selection_trials, stage1
 
@@ -21,20 +21,11 @@ QUIET = {"tick": lambda *_: None, "say": lambda line: None}
 @pytest.fixture
 def data(tmp_path):
     """Five training clips in which boxes move, and two test clips in which one jumps."""
-    generator = np.random.default_rng(0)
-
-    def moving(length, number, jumps=()):
-        frames = np.full((length, 16, 16, 1), 150, np.uint8)
-        for t in range(length):
-            frames[t, 3:7, (number + t + np.arange(3)) % 16] = 40
-            frames[t, 10:13, (2 * number - (5 * t if t in jumps else t) + np.arange(2)) % 16] = 60
-        return frames + generator.integers(0, 3, frames.shape, dtype=np.uint8)
-
-    folder, jumps = tmp_path / "prepared", range(10, 20)
+    generator, folder, jumps = np.random.default_rng(0), tmp_path / "prepared", range(10, 20)
     folder.mkdir()
     clips = {
-        "train": [moving(length, number) for number, length in enumerate(LENGTHS)],
-        "test": [moving(30, 7, jumps), moving(26, 3, jumps)],
+        "train": [moving(generator, length, number) for number, length in enumerate(LENGTHS)],
+        "test": [moving(generator, 30, 7, jumps), moving(generator, 26, 3, jumps)],
     }
     names = {}
     for split, arrays in clips.items():

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from conftest import SMALLEST
 
 from lib.config import resolve
 from lib.datasets.prepared import Prepared
@@ -13,14 +14,8 @@ from lib.training import selection_trials, stage1, stage2
 CONFIG = resolve(
     "quick",
     "synthetic",
-    {
-        "data.height": 16,
-        "data.width": 16,
-        "model.T": 8,
-        "model.app_channels": (4, 4, 4, 4),
-        "model.mot_channels": (4, 4, 4, 4),
-        "flow.K": 1,
-        "flow.hidden": 4,
+    SMALLEST
+    | {
         "flow.steps": 3,
         "flow.batch_size": 4,
         "features.train_stride": 8,
@@ -29,27 +24,32 @@ CONFIG = resolve(
         "selection.event": 12,
         "selection.region": 200,
         "selection.object": 120,
-        "machine.device": "cpu",
     },
     literal=True,
 )
 LENGTHS = (36, 30, 40, 36, 32)
 
 
+def moving(generator, length: int, number: int, jumps=()) -> np.ndarray:
+    """A clip in which two boxes move, (length, 16, 16, 1) uint8; in the frames `jumps` one of them jumps."""
+    frames = np.full((length, 16, 16, 1), 150, np.uint8)
+    for t in range(length):
+        frames[t, 3:7, (number + t + np.arange(3)) % 16] = 40
+        frames[t, 10:13, (2 * number - (5 * t if t in jumps else t) + np.arange(2)) % 16] = 60
+    return frames + generator.integers(0, 3, frames.shape, dtype=np.uint8)
+
+
 @pytest.fixture
 def data(tmp_path):
     """Five prepared training clips in which boxes move. There is no test split: nothing may read one."""
     generator, clips, start = np.random.default_rng(0), [], 0
-    frames = np.full((sum(LENGTHS), 16, 16, 1), 150, np.uint8)
     for number, length in enumerate(LENGTHS):
         clips.append({"name": f"c{number}", "start": start, "length": length})
-        for t in range(length):
-            frames[start + t, 3:7, (number + t + np.arange(3)) % 16] = 40
-            frames[start + t, 10:13, (2 * number - t + np.arange(2)) % 16] = 60
         start += length
+    frames = [moving(generator, length, number) for number, length in enumerate(LENGTHS)]
     folder = tmp_path / "prepared"
     folder.mkdir()
-    np.save(folder / "train_frames.npy", frames + generator.integers(0, 3, frames.shape, dtype=np.uint8))
+    np.save(folder / "train_frames.npy", np.concatenate(frames))
     return Prepared(folder, {"format": 1, "dataset": "synthetic", "subset": False, "clips": {"train": clips}})
 
 
